@@ -1,0 +1,1 @@
+"""One fault per file; the module docstring is its explanation."""

@@ -1,0 +1,1 @@
+"""The changes kvmdiag knows: each can be printed, simulated, carried out and undone."""

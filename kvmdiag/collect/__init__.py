@@ -1,0 +1,1 @@
+"""Reads the system into a snapshot, changing nothing."""

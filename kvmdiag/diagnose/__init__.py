@@ -1,0 +1,1 @@
+"""Tells causes from bystanders and builds the repair plan."""

@@ -1,0 +1,1 @@
+"""Practice networks: built from namespaces, broken and mended on request."""

@@ -1,0 +1,101 @@
+"""What a check says, and the report that a run of checks makes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from kvmdiag.model.question import Question
+from kvmdiag.model.snapshot import Gap
+from kvmdiag.model.trace import Outcome, Walk
+
+Role = Literal["cause", "latent", "context"]
+Verdict = Literal["healthy", "faulty", "unknown"]
+
+
+class Severity(StrEnum):
+    """How bad a finding is: errors stop packets, warnings may, info does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """A fact that supports a finding, and where it was read."""
+
+    fact: str
+    origin: str
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A change ready to be pasted into a root shell where kvmdiag ran."""
+
+    check: str
+    where: str
+    command: str
+    undo: str
+    persist: str
+    disruptive: bool = False
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault, or a fact worth knowing, about ``subject`` (``host/mybr0``).
+
+    ``verified`` is true when the simulated plan works with this fix and fails without it,
+    false when simulation shows that it does not help, ``None`` when nothing could be shown.
+    """
+
+    check: str
+    severity: Severity
+    role: Role
+    subject: str
+    summary: str
+    evidence: tuple[Evidence, ...] = ()
+    fix: tuple[Step, ...] = ()
+    verified: bool | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps in path order, and what the simulation says becomes of the packet after them.
+
+    ``works`` tells whether request and reply both get through then (``None``: unknown).
+    """
+
+    steps: tuple[Step, ...]
+    outcome_after: Outcome
+    works: bool | None
+
+
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A check that could not be run: what it needs, and why that is not there."""
+
+    check: str
+    needs: str
+    why: str
+
+
+class PathResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One path that was judged, for reports that list them all."""
+
+    walk: Walk
+    causes: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer of ``kvmdiag check``.
+
+    ``walk`` is that of the asked path, ``None`` when no single path was asked; ``paths`` are
+    all that were judged. ``gaps`` are the snapshot's.
+    """
+
+    verdict: Verdict
+    question: Question | None
+    findings: tuple[Finding, ...] = ()
+    walk: Walk | None = None
+    plan: Plan | None = None
+    skipped: tuple[Skipped, ...] = ()
+    paths: tuple[PathResult, ...] = ()
+    gaps: tuple[Gap, ...] = ()

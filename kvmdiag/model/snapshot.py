@@ -1,0 +1,57 @@
+"""Everything that was read, at one moment, of a host and what belongs to it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kvmdiag.model.libvirt import Domain, Network
+from kvmdiag.model.stack import Stack
+
+SCHEMA: Literal["kvmdiag.snapshot/1"] = "kvmdiag.snapshot/1"
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that could not be read: what, of which stack, why, and what would help.
+
+    ``fact`` is the name of the field left ``None`` (``tables``, ``domains`` ...).
+    """
+
+    stack: str | None
+    fact: str
+    why: str
+    help: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All facts. ``host`` names the stack kvmdiag ran in; ``taken_at`` is UTC, ISO 8601."""
+
+    schema: Literal["kvmdiag.snapshot/1"] = SCHEMA
+    tool: str
+    taken_at: str
+    kernel: str
+    host: str = "host"
+    stacks: tuple[Stack, ...]
+    domains: tuple[Domain, ...] | None = None
+    networks: tuple[Network, ...] | None = None
+    gaps: tuple[Gap, ...] = ()
+
+    def stack(self, name: str) -> Stack:
+        """The stack of that name.
+
+        Raises:
+            KeyError: there is none.
+
+        """
+        for stack in self.stacks:
+            if stack.name == name:
+                return stack
+        raise KeyError(name)
+
+    def with_stack(self, changed: Stack) -> Snapshot:
+        """A copy in which the stack of that name is ``changed``."""
+        return msgspec.structs.replace(
+            self,
+            stacks=tuple(changed if s.name == changed.name else s for s in self.stacks),
+        )

@@ -1,0 +1,172 @@
+"""A network stack: the host, a network namespace or a guest, all of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from kvmdiag.model.link import Link
+from kvmdiag.model.netfilter import Table
+
+OWN_NETNS = "/proc/self/ns/net"
+NAMED_NETNS = "/run/netns/"
+
+StackKind = Literal["host", "namespace", "guest"]
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """An address on a link, ``192.168.48.10/24``; in the kernel's order of ``ip addr``."""
+
+    link: str
+    address: str
+    prefix_length: int
+    scope: str = "global"
+    secondary: bool = False
+    peer: str | None = None
+
+    @property
+    def network(self) -> str:
+        """The address with its prefix length, as ``ip addr`` prints it."""
+        return f"{self.address}/{self.prefix_length}"
+
+
+class NextHop(msgspec.Struct, frozen=True, kw_only=True):
+    """One way out of a route. ``flags`` holds onlink, linkdown, dead, pervasive."""
+
+    link: str | None = None
+    gateway: str | None = None
+    weight: int = 1
+    flags: frozenset[str] = frozenset()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A route of any table; ``destination`` is a CIDR, ``0.0.0.0/0`` for the default.
+
+    ``type`` is the kernel's: unicast, local, broadcast, multicast, blackhole, unreachable,
+    prohibit, throw, anycast. ``protocol`` says who made it (kernel, boot, static, dhcp, ra).
+    """
+
+    destination: str
+    table: int = 254
+    type: str = "unicast"
+    scope: str = "global"
+    protocol: str = "boot"
+    metric: int = 0
+    tos: int = 0
+    preferred_source: str | None = None
+    mtu: int | None = None
+    next_hops: tuple[NextHop, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.destination else 4
+
+    @property
+    def text(self) -> str:
+        """The route as ``ip route`` would print it, without metrics of no interest."""
+        words = [] if self.type == "unicast" else [self.type]
+        words.append("default" if self.destination in ("0.0.0.0/0", "::/0") else self.destination)
+        for hop in self.next_hops:
+            if len(self.next_hops) > 1:
+                words.append("nexthop")
+            if hop.gateway:
+                words += ["via", hop.gateway]
+            if hop.link:
+                words += ["dev", hop.link]
+        if self.metric:
+            words += ["metric", str(self.metric)]
+        if self.preferred_source:
+            words += ["src", self.preferred_source]
+        return " ".join(words)
+
+
+class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
+    """An ``ip rule``. ``action`` is lookup, blackhole, unreachable, prohibit, goto or nop.
+
+    ``unknown`` lists selectors that were read but are not understood; such a rule may or
+    may not apply, and the walk says so.
+    """
+
+    priority: int
+    version: int = 4
+    action: str = "lookup"
+    table: int | None = None
+    source: str | None = None
+    destination: str | None = None
+    iif: str | None = None
+    oif: str | None = None
+    fwmark: int | None = None
+    fwmask: int | None = None
+    tos: int = 0
+    protocol: str | None = None
+    source_ports: tuple[int, int] | None = None
+    destination_ports: tuple[int, int] | None = None
+    goto: int | None = None
+    suppress_prefix_length: int | None = None
+    invert: bool = False
+    unknown: tuple[str, ...] = ()
+
+
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """An ARP or ND entry. ``state`` in the kernel's words: reachable, stale, permanent ..."""
+
+    link: str
+    address: str
+    mac: str | None = None
+    state: str = "stale"
+    proxy: bool = False
+
+
+class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A bridge's knowledge of where a MAC address is. ``local`` entries are the host's own."""
+
+    bridge: str
+    port: str
+    mac: str
+    local: bool = False
+    static: bool = False
+    vlan: int | None = None
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """All facts of one stack.
+
+    ``netns`` is the path of its network namespace as seen where kvmdiag ran:
+    ``/proc/self/ns/net`` for that very namespace, ``/run/netns/NAME`` or
+    ``/proc/PID/ns/net`` for another, ``None`` for a guest, which only its owner can enter.
+    ``sysctls`` is keyed by dotted name
+    (``net.ipv4.conf.eth0.rp_filter``; a dot in a link name is written as a slash, as
+    sysctl(8) does). ``tables`` holds every netfilter table of every backend and family.
+    """
+
+    name: str
+    kind: StackKind
+    netns: str | None
+    links: tuple[Link, ...] | None = None
+    addresses: tuple[Address, ...] | None = None
+    routes: tuple[Route, ...] | None = None
+    policy_rules: tuple[PolicyRule, ...] | None = None
+    neighbours: tuple[Neighbour, ...] | None = None
+    fdb: tuple[FdbEntry, ...] | None = None
+    sysctls: Mapping[str, str] | None = None
+    tables: tuple[Table, ...] | None = None
+
+    @property
+    def where(self) -> str:
+        """Where a person goes to change this stack: host, a namespace, or inside a guest."""
+        return f"inside {self.name}" if self.netns is None else self.name
+
+    @property
+    def entry(self) -> tuple[str, ...]:
+        """The command prefix that takes a root shell, where kvmdiag ran, into this stack.
+
+        Empty for that very namespace, and for a guest: its commands are for a shell inside.
+        """
+        if self.netns is None or self.netns == OWN_NETNS:
+            return ()
+        if self.netns.startswith(NAMED_NETNS):
+            return ("ip", "netns", "exec", self.netns.removeprefix(NAMED_NETNS))
+        return ("nsenter", f"--net={self.netns}", "--")

@@ -1,0 +1,1 @@
+"""Turns what programs print into facts; pure, and suspicious of its input."""

@@ -1,0 +1,1 @@
+"""Walks a packet through a snapshot as the kernel would; pure, no I/O."""

@@ -1,0 +1,1 @@
+"""Entering network namespaces and running programs, bounded in time and size."""

@@ -1,0 +1,1 @@
+"""Active measurements: a probe is sent down the path and watched at every hop."""
