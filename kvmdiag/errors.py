@@ -4,7 +4,7 @@
     ├── UsageError        2   the question cannot be asked as it was put
     ├── InputError        2   a file or an input cannot be read
     ├── LabError          2   a practice network cannot be built, broken or removed
-    └── NotReadable       3   too little could be read to give an answer
+    └── NotReadableError    3   too little could be read to give an answer
 
 Each message names what failed, on what, and what to do about it.
 """
@@ -28,7 +28,7 @@ class LabError(KvmdiagError):
     """A practice network is missing, already there, or could not be changed."""
 
 
-class NotReadable(KvmdiagError):
+class NotReadableError(KvmdiagError):
     """The system did not let us read what the answer depends on."""
 
     exit_code = 3
