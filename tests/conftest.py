@@ -90,7 +90,8 @@ class Namespace:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-        for program in self._started:
+        for program in self._started:  # one may have been just about to enter
+            program.kill()
             program.wait(timeout=10)
         _run(["ip", "netns", "del", self.name], False, None, 20)
 
@@ -113,18 +114,15 @@ def namespaces() -> Iterator[Callable[..., Namespace]]:
 
     Names are unique for the process, so tests can run side by side.
     """
-    made: list[Namespace] = []
+    with contextlib.ExitStack() as made:
 
-    def make(label: str = "ns") -> Namespace:
-        made.append(Namespace(f"kvmdiag-test-{os.getpid()}-{next(_numbers)}-{label}"))
-        _run(["ip", "netns", "add", made[-1].name], True, None, 20)
-        return made[-1]
+        def make(label: str = "ns") -> Namespace:
+            namespace = Namespace(f"kvmdiag-test-{os.getpid()}-{next(_numbers)}-{label}")
+            made.callback(namespace.remove)
+            _run(["ip", "netns", "add", namespace.name], True, None, 20)
+            return namespace
 
-    try:
         yield make
-    finally:
-        for namespace in made:
-            namespace.remove()
 
 
 @pytest.fixture
