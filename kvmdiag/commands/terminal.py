@@ -1,0 +1,89 @@
+"""The terminal: colours when it is one and nobody minds, and a sign of life while waiting."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from kvmdiag.commands.options import Options
+
+# A wait shorter than this (seconds) needs no explanation.
+PATIENCE = 0.3
+
+
+def wants_color(options: Options) -> bool:
+    """False with ``--no-color`` and with a non-empty ``NO_COLOR`` (https://no-color.org)."""
+    return not options.no_color and not os.environ.get("NO_COLOR")
+
+
+def console(options: Options, *, stderr: bool = False) -> Console:
+    """A rich console on standard output or error.
+
+    Emoji names, markup and highlighting are off: what is printed comes from guests and files.
+    """
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr,
+        no_color=not wants_color(options),
+        force_terminal=None if wants_color(options) else False,
+        emoji=False,
+        markup=False,
+        highlight=False,
+        soft_wrap=False,
+    )
+
+
+def emit(content: RenderableType, options: Options) -> None:
+    """Print a report, or write it to the file the user named.
+
+    Text that is finished (JSON, XML, dot) is written as it is; anything else is laid out by
+    rich for the width of the terminal.
+    """
+    if options.output is not None:
+        from kvmdiag.commands.files import write
+
+        write(options.output, content if isinstance(content, str) else _plain(content))
+    elif isinstance(content, str):
+        sys.stdout.buffer.write(content.encode("utf-8", "backslashreplace"))
+        sys.stdout.flush()
+    else:
+        console(options).print(content)
+
+
+def _plain(content: RenderableType) -> str:
+    """The content laid out for a file: 100 columns, no colours."""
+    import io
+
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    Console(file=buffer, width=100, no_color=True, emoji=False, markup=False).print(content)
+    return buffer.getvalue()
+
+
+@contextmanager
+def progress(what: str, options: Options) -> Iterator[None]:
+    """Show that something is going on, on a terminal's standard error, when it takes a while."""
+    if not sys.stderr.isatty() or options.quiet:
+        yield
+        return
+    from rich.status import Status
+
+    status = Status(f"{what} ...", console=console(options, stderr=True))
+    timer = threading.Timer(PATIENCE, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
