@@ -61,12 +61,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in path order, and what the simulation says becomes of the packet after them.
 
-    ``works`` tells whether request and reply both get through then (``None``: unknown).
+    ``works`` tells whether request and reply both get through then (``None``: unknown);
+    ``walk`` is the walk that shows it.
     """
 
     steps: tuple[Step, ...]
     outcome_after: Outcome
     works: bool | None
+    walk: Walk | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
