@@ -1,0 +1,232 @@
+"""Making namespaces what a practice network's data says, and taking them away.
+
+Nothing here touches the namespace it is called from: links are made inside the practice
+namespaces from the start, so names like ``virbr0`` cannot clash with the real host's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import assert_never
+
+from kvmdiag.errors import LabError
+from kvmdiag.lab.spec import Ip, Link, Machine, Network, Rules, Step, Sysctls, namespace
+from kvmdiag.model.stack import NAMED_NETNS
+from kvmdiag.system.namespaces import entered
+from kvmdiag.system.programs import run
+
+_PROC_SYS = Path("/proc/sys")
+_BRIDGE_NF = "net.bridge."
+
+# A new namespace inherits some settings from the real host, so each is pinned. IPv6 is off:
+# no network here has it, and its router solicitations would be noise in captures.
+_ANY = ("all", "default", "lo")
+_SYSCTLS: Mapping[str, str] = {
+    "net.ipv4.ip_forward": "0",
+    "net.ipv4.icmp_echo_ignore_all": "0",
+    **{f"net.ipv4.conf.{key}.rp_filter": "0" for key in _ANY},
+    **{f"net.ipv4.conf.{key}.accept_local": "0" for key in _ANY},
+    **{f"net.ipv4.conf.{key}.src_valid_mark": "0" for key in _ANY},
+    **{f"net.ipv4.conf.{key}.arp_filter": "0" for key in _ANY},
+    **{f"net.ipv4.conf.{key}.arp_ignore": "0" for key in _ANY},
+    **{f"net.ipv4.conf.{key}.arp_announce": "0" for key in _ANY},
+    **{f"net.ipv4.conf.{key}.proxy_arp": "0" for key in _ANY},
+    **{f"net.ipv6.conf.{key}.disable_ipv6": "1" for key in _ANY},
+    "net.bridge.bridge-nf-call-iptables": "0",
+    "net.bridge.bridge-nf-call-ip6tables": "0",
+    "net.bridge.bridge-nf-call-arptables": "0",
+}
+
+# Routing as in a new namespace; lines fail where nothing was changed.
+_ROUTING = """\
+route flush table all
+rule flush
+rule add pref 0 lookup local
+rule add pref 32766 lookup main
+rule add pref 32767 lookup default
+"""
+
+
+def build(network: Network, label: str, made: Callable[[str], None]) -> None:
+    """Make all namespaces of a network and fill them; ``made`` is told each one's name.
+
+    Raises:
+        LabError: a program refused; what was made so far is left to the caller.
+
+    """
+    for machine in network.machines:
+        name = namespace(label, machine.name)
+        made(name)
+        _program(("ip", "netns", "add", name), f"cannot make namespace {name}")
+    fill(network, label)
+
+
+def fill(network: Network, label: str) -> None:
+    """Give empty namespaces their settings, links, addresses, routes and rules.
+
+    Raises:
+        LabError: a program refused.
+
+    """
+    for machine in network.machines:
+        with _inside(label, machine.name):
+            _write_sysctls(_pinned(machine), machine.name)
+    for machine in network.machines:
+        with _inside(label, machine.name):
+            _ip(_creation(machine, label), machine.name)
+    for machine in network.machines:
+        with _inside(label, machine.name):
+            _ip(_configuration(machine), machine.name)
+            if machine.rules:
+                _restore(machine.rules, machine.name)
+
+
+def empty(network: Network, label: str) -> None:
+    """Take out of the namespaces whatever anybody put there.
+
+    Raises:
+        LabError: a namespace is gone, or a program refused.
+
+    """
+    for machine in network.machines:
+        with _inside(label, machine.name):
+            # Deleting the link of a veth pair deletes the other end, in whatever machine it is.
+            listed = _program(("ip", "-o", "link"), f"cannot list the links of {machine.name}")
+            for line in listed.splitlines():
+                link = line.split(":")[1].strip().partition("@")[0]
+                if link != "lo":
+                    run(("ip", "link", "del", link))
+            # The kernel gives lo its address again when it comes up.
+            _ip(("address flush dev lo", "link set lo down"), machine.name)
+            run(("ip", "-force", "-batch", "-"), input=_ROUTING)
+            _flush_rules(machine.name)
+
+
+def carry_out(steps: Iterable[Step], network: Network, label: str) -> None:
+    """Change a standing network.
+
+    Raises:
+        LabError: a program refused, or the kernel lacks a setting.
+
+    """
+    names = {machine.name: namespace(label, machine.name) for machine in network.machines}
+    for step in steps:
+        with _inside(label, step.machine):
+            match step:
+                case Ip(machine, lines):
+                    _ip(lines.format_map(names).splitlines(), machine)
+                case Sysctls(machine, values):
+                    _write_sysctls(values, machine)
+                case Rules(machine, text):
+                    _restore(text, machine)
+                case _:
+                    assert_never(step)
+
+
+def remove(names: Iterable[str]) -> None:
+    """Delete those of the named namespaces that exist.
+
+    Raises:
+        LabError: one could not be deleted.
+
+    """
+    for name in names:
+        if os.path.lexists(NAMED_NETNS + name):
+            _program(("ip", "netns", "del", name), f"cannot delete namespace {name}")
+
+
+def _inside(label: str, machine: str) -> AbstractContextManager[None]:
+    return entered(NAMED_NETNS + namespace(label, machine))
+
+
+def _pinned(machine: Machine) -> Mapping[str, str]:
+    values = {**_SYSCTLS, **machine.sysctls}
+    # Writing ip_forward sets these too, but only when it changes ip_forward.
+    forward = values["net.ipv4.ip_forward"]
+    return values | {f"net.ipv4.conf.{key}.forwarding": forward for key in ("default", "lo")}
+
+
+def _creation(machine: Machine, label: str) -> Iterable[str]:
+    for link in machine.links:
+        if link.kind != "veth":
+            yield f"link add name {link.name} address {link.mac} type {link.kind}"
+        elif link.peer is not None:
+            other, _, end = link.peer.partition(":")
+            yield (
+                f"link add name {link.name} address {link.mac} type veth"
+                f" peer name {end} netns {namespace(label, other)}"
+            )
+
+
+def _configuration(machine: Machine) -> Iterable[str]:
+    yield "link set lo up"
+    for link in machine.links:
+        yield from _link_lines(link)
+    for route in machine.routes:
+        yield f"route add {route}"
+
+
+def _link_lines(link: Link) -> Iterable[str]:
+    master = f" master {link.master}" if link.master else ""
+    yield f"link set {link.name} address {link.mac}{master} up"
+    for address in link.addresses:
+        yield f"address add {address} dev {link.name} broadcast +"
+
+
+def _write_sysctls(values: Mapping[str, str], machine: str) -> None:
+    for key, value in values.items():
+        # A dot inside a link's name is written as a slash, as sysctl(8) does.
+        path = _PROC_SYS / key.translate(str.maketrans("./", "/."))
+        try:
+            path.write_text(value)
+        except FileNotFoundError:
+            # Without br_netfilter bridged frames never meet iptables, which is what 0 says.
+            if key.startswith(_BRIDGE_NF) and value == "0":
+                continue
+            if key.startswith("net.ipv6."):  # a kernel without IPv6
+                continue
+            hint = "; load br_netfilter first" if key.startswith(_BRIDGE_NF) else ""
+            raise LabError(f"{machine}: this kernel has no setting {key}{hint}") from None
+        except OSError as error:
+            raise LabError(f"{machine}: cannot set {key}: {error.strerror}") from None
+
+
+def _ip(lines: Iterable[str], machine: str) -> None:
+    text = "\n".join(lines)
+    if text:
+        _program(("ip", "-batch", "-"), f"{machine}: ip", text + "\n")
+
+
+def _restore(rules: str, machine: str) -> None:
+    _program(("iptables-nft-restore", "--noflush"), f"{machine}: iptables", rules)
+
+
+def _flush_rules(machine: str) -> None:
+    _program(("nft", "flush", "ruleset"), f"{machine}: nft")
+    # A legacy table cannot be removed, only emptied. Naming one that is not there makes it.
+    for family, program in (("ip", "iptables"), ("ip6", "ip6tables")):
+        try:
+            tables = Path(f"/proc/thread-self/net/{family}_tables_names").read_text().split()
+        except FileNotFoundError:
+            continue
+        for table in tables:
+            listed = _program((f"{program}-legacy-save", "-t", table), f"{machine}: {program}")
+            policies = (
+                f"{line.split()[0]} ACCEPT [0:0]"
+                for line in listed.splitlines()
+                if line.startswith(":") and line.split()[1] != "-"
+            )
+            text = "\n".join([f"*{table}", *policies, "COMMIT", ""])
+            _program((f"{program}-legacy-restore",), f"{machine}: {program}", text)
+
+
+def _program(argv: tuple[str, ...], doing: str, text: str | None = None) -> str:
+    """Run a program; its output. The first line it complains with becomes the error."""
+    done = run(argv, input=text)
+    if done.returncode:
+        complaint = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0]
+        raise LabError(f"{doing}: {complaint}")
+    return done.stdout

@@ -1,0 +1,229 @@
+"""Building, breaking, mending and removing practice networks by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from kvmdiag.collect.scope import Scope
+from kvmdiag.errors import KvmdiagError, LabError
+from kvmdiag.lab import builder, state
+from kvmdiag.lab.interrupts import deferred, raised
+from kvmdiag.lab.networks import networks
+from kvmdiag.lab.spec import Fault, Network, is_label, namespace
+from kvmdiag.lab.state import State
+from kvmdiag.model.stack import NAMED_NETNS
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A practice network and those of its kind that stand."""
+
+    network: Network
+    standing: tuple[State, ...]
+
+
+def listing() -> tuple[Listed, ...]:
+    """All practice networks, whether they stand or not."""
+    standing = [known for known in state.read_all() if _stands(known)]
+    return tuple(
+        Listed(
+            network=network,
+            standing=tuple(known for known in standing if known.network == network.name),
+        )
+        for network in networks().values()
+    )
+
+
+def up(name: str, *, label: str | None = None) -> str:
+    """Build a practice network; the label it stands under, which is its name by default.
+
+    Whatever stops the build half way, an error or Ctrl-C, nothing of it remains.
+
+    Raises:
+        LabError: no such network, it stands already, no root, or a program refused.
+
+    """
+    network = _network(name)
+    label = _checked(label or name)
+    with _changing(f"lab up {name}"):
+        known = state.read(label)
+        if known is not None and _stands(known):
+            raise LabError(f"{label} stands already; remove it first: kvmdiag lab down {label}")
+        if known is None and _namespaces(label):
+            raise LabError(f"namespaces of {label} are left over: kvmdiag lab down {label}")
+        _clear(label)
+        made: list[str] = []
+        try:
+            with raised():
+                state.write(State(label=label, network=name, ready=False))
+                builder.build(network, label, made.append)
+                state.write(State(label=label, network=name))
+        except BaseException:
+            with deferred():
+                builder.remove(made)
+                state.forget(label)
+            raise
+    return label
+
+
+def down(label: str) -> None:
+    """Remove a practice network, also one that is half there.
+
+    Raises:
+        LabError: there is nothing of that name, or no root.
+
+    """
+    _checked(label)
+    with _changing(f"lab down {label}"), deferred():
+        if not _clear(label):
+            raise LabError(_absent(label))
+
+
+def break_(label: str, fault: str) -> Fault:
+    """Inject a fault; several may stand in one network.
+
+    Raises:
+        LabError: no such network or fault, it is there already, or a program refused, in
+            which case the network is as it was built, with the faults that it had.
+
+    """
+    with _changing(f"lab break {label} {fault}"), deferred():
+        known, network = _standing(label)
+        wanted = _fault(network, fault)
+        if wanted.name in known.faults:
+            raise LabError(f"{wanted.name} is in {label} already")
+        for other in wanted.apart_from:
+            if other in known.faults:
+                raise LabError(
+                    f"{wanted.name} and {other} cannot be in {label} together;"
+                    f" first: kvmdiag lab mend {label} {other}"
+                )
+        try:
+            builder.carry_out(wanted.steps, network, label)
+        except KvmdiagError:
+            _renew(known, network)
+            raise
+        state.write(msgspec.structs.replace(known, faults=(*known.faults, wanted.name)))
+    return wanted
+
+
+def mend(label: str, fault: str | None = None) -> tuple[str, ...]:
+    """Take one fault or all out of a network; the names of those that were in it.
+
+    The insides of all machines are built anew, so what anybody else changed goes too; then
+    the faults that are to stay are injected again.
+
+    Raises:
+        LabError: no such network, that fault is not in it, or a program refused.
+
+    """
+    with _changing(f"lab mend {label}"), deferred():
+        known, network = _standing(label)
+        gone = known.faults
+        if fault is not None:
+            gone = (_fault(network, fault).name,)
+            if gone[0] not in known.faults:
+                raise LabError(f"{gone[0]} is not in {label}")
+        kept = tuple(name for name in known.faults if name not in gone)
+        _renew(msgspec.structs.replace(known, faults=kept), network)
+    return gone
+
+
+def scope(label: str) -> Scope:
+    """What the host of a practice network may look at.
+
+    Raises:
+        LabError: no such network stands.
+
+    """
+    known, network = _standing(_checked(label))
+    names = {machine.name: namespace(known.label, machine.name) for machine in network.machines}
+    return Scope(
+        host=NAMED_NETNS + names[network.host],
+        include=tuple(name for machine, name in names.items() if machine not in network.hidden),
+        exclude=tuple(names[machine] for machine in network.hidden),
+        names={NAMED_NETNS + name: machine for machine, name in names.items()},
+        libvirt=False,
+    )
+
+
+def _renew(known: State, network: Network) -> None:
+    """Build the insides of a standing network anew, with the faults that ``known`` lists."""
+    builder.empty(network, known.label)
+    builder.fill(network, known.label)
+    for name in known.faults:
+        builder.carry_out(_fault(network, name).steps, network, known.label)
+    state.write(known)
+
+
+@contextmanager
+def _changing(command: str) -> Iterator[None]:
+    if os.geteuid() != 0:
+        raise LabError(f"practice networks need root; run it as root: sudo kvmdiag {command}")
+    with state.locked():
+        yield
+
+
+def _network(name: str) -> Network:
+    try:
+        return networks()[name]
+    except KeyError:
+        there = ", ".join(networks())
+        raise LabError(f"no practice network is called {name!r}; there are: {there}") from None
+
+
+def _standing(label: str) -> tuple[State, Network]:
+    known = state.read(_checked(label))
+    if known is None or not _stands(known):
+        raise LabError(_absent(label))
+    return known, _network(known.network)
+
+
+def _stands(known: State) -> bool:
+    if not known.ready or known.network not in networks():
+        return False
+    machines = networks()[known.network].machines
+    return {namespace(known.label, machine.name) for machine in machines} <= _namespaces(
+        known.label
+    )
+
+
+def _fault(network: Network, name: str) -> Fault:
+    fault = network.fault(name)
+    if fault is None:
+        raise LabError(
+            f"{network.name} has no fault {name!r}; list them: kvmdiag lab list {network.name}"
+        )
+    return fault
+
+
+def _absent(label: str) -> str:
+    if label in networks():
+        return f"no practice network {label} stands; build it: sudo kvmdiag lab up {label}"
+    return f"no practice network {label!r} stands; see: kvmdiag lab list"
+
+
+def _checked(label: str) -> str:
+    if not is_label(label):
+        raise LabError(f"{label!r} is no name for a practice network: letters, digits, - and _")
+    return label
+
+
+def _namespaces(label: str) -> set[str]:
+    """The namespaces under this label. Machine names hold no dash, labels may."""
+    prefix = namespace(label, "")
+    found = (path.name for path in Path(NAMED_NETNS).glob(f"{prefix}*"))
+    return {name for name in found if "-" not in name.removeprefix(prefix)}
+
+
+def _clear(label: str) -> bool:
+    """Remove all there is under a label; whether there was anything."""
+    names = _namespaces(label)
+    there = bool(names) or state.exists(label)
+    builder.remove(sorted(names))
+    state.forget(label)
+    return there

@@ -1,0 +1,117 @@
+"""What a practice network is made of, as plain data.
+
+A network says what it should be: machines, links, addresses, routes, settings, rules. The
+builder makes it so. A fault says what to change, in steps; it need not say how to undo that,
+because mending builds the network's insides anew from this same data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of a machine.
+
+    ``peer`` is ``MACHINE:LINK``, the other end of a veth pair; one end names it, and both
+    ends are declared, each on its own machine. A tap is the host's end of such a pair.
+    """
+
+    name: str
+    kind: Literal["bridge", "veth", "dummy"] = "veth"
+    mac: str
+    addresses: tuple[str, ...] = ()
+    master: str | None = None
+    peer: str | None = None
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """One network namespace.
+
+    ``routes`` are arguments of ``ip route add``; ``rules`` is what iptables-restore reads.
+    ``sysctls``, by dotted name, come on top of those that every machine gets.
+    """
+
+    name: str
+    links: tuple[Link, ...]
+    routes: tuple[str, ...] = ()
+    sysctls: Mapping[str, str] = msgspec.field(default_factory=dict)
+    rules: str = ""
+
+
+class Ip(msgspec.Struct, frozen=True, tag=True):
+    """Lines for ``ip -batch`` in a machine; ``{node1}`` is the namespace of machine node1."""
+
+    machine: str
+    lines: str
+
+
+class Sysctls(msgspec.Struct, frozen=True, tag=True):
+    """Settings to write in a machine, by dotted name."""
+
+    machine: str
+    values: Mapping[str, str]
+
+
+class Rules(msgspec.Struct, frozen=True, tag=True):
+    """Changes for ``iptables-restore --noflush`` in a machine."""
+
+    machine: str
+    text: str
+
+
+Step = Ip | Sysctls | Rules
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to get wrong in a practice network.
+
+    ``check`` is the id of the check that should find it, ``None`` for a decoy: a setting that
+    looks wrong and is harmless. ``apart_from`` names faults of the same network that touch
+    the same things, so that the two cannot be injected together.
+    """
+
+    name: str
+    machine: str
+    summary: str
+    check: str | None
+    steps: tuple[Step, ...]
+    apart_from: tuple[str, ...] = ()
+
+    @property
+    def harmless(self) -> bool:
+        """Whether this is a decoy."""
+        return self.check is None
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """A practice network. ``hidden`` machines stand for what a host cannot look into."""
+
+    name: str
+    summary: str
+    machines: tuple[Machine, ...]
+    faults: tuple[Fault, ...]
+    host: str = "host"
+    hidden: tuple[str, ...] = ("outside",)
+
+    def fault(self, name: str) -> Fault | None:
+        """The fault of that name; a name without ``@MACHINE`` means the first of its kind."""
+        exact = (fault for fault in self.faults if fault.name == name)
+        kind = (fault for fault in self.faults if fault.name.partition("@")[0] == name)
+        return next(exact, None) or next(kind, None)
+
+
+def is_label(text: str) -> bool:
+    """Whether namespaces and files can be named after this."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def namespace(label: str, machine: str) -> str:
+    """The name of a machine's network namespace. Machine names hold no dash."""
+    return f"kvmdiag-{label}-{machine}"

@@ -1,0 +1,100 @@
+"""Which practice networks stand, and what was done to them: one file for each.
+
+/run/kvmdiag/lab/LABEL.json, written as a whole or not at all. A network whose file says that
+it is not ready belongs to a build that died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from kvmdiag.errors import LabError
+
+DIRECTORY = Path("/run/kvmdiag/lab")
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A practice network that stands, and the faults in it in the order of their injection."""
+
+    label: str
+    network: str
+    ready: bool = True
+    faults: tuple[str, ...] = ()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Let no other process build, change or remove practice networks meanwhile."""
+    try:
+        DIRECTORY.mkdir(parents=True, exist_ok=True, mode=0o700)
+        DIRECTORY.chmod(0o700)
+        descriptor = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise LabError(f"cannot use {DIRECTORY}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read(label: str) -> State | None:
+    """What is known of one network; ``None`` when nothing is.
+
+    Raises:
+        LabError: its file cannot be read or makes no sense.
+
+    """
+    path = _path(label)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LabError(f"cannot read {path}: {error.strerror}") from None
+    except msgspec.MsgspecError:
+        raise LabError(f"{path} is damaged; remove the network: kvmdiag lab down {label}") from None
+
+
+def read_all() -> tuple[State, ...]:
+    """What is known of all networks, by label; nothing for someone who may not look."""
+    try:
+        labels = sorted(path.stem for path in DIRECTORY.glob("*.json"))
+    except OSError:
+        labels = []
+    found = (read(label) for label in labels)
+    return tuple(state for state in found if state is not None)
+
+
+def write(state: State) -> None:
+    """Store what is known of a network."""
+    data = msgspec.json.encode(state)
+    descriptor, name = tempfile.mkstemp(dir=DIRECTORY, prefix=f".{state.label}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(name, _path(state.label))
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def exists(label: str) -> bool:
+    """Whether there is a file for this label, readable or not."""
+    return _path(label).exists()
+
+
+def forget(label: str) -> None:
+    """Store that there is no such network."""
+    _path(label).unlink(missing_ok=True)
+
+
+def _path(label: str) -> Path:
+    return DIRECTORY / f"{label}.json"
