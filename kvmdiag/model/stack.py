@@ -33,7 +33,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NextHop(msgspec.Struct, frozen=True, kw_only=True):
-    """One way out of a route. ``flags`` holds onlink, linkdown, dead, pervasive."""
+    """One way out of a route.
+
+    ``flags`` holds onlink, linkdown, dead, pervasive, and encap for one that wraps packets.
+    """
 
     link: str | None = None
     gateway: str | None = None
@@ -46,6 +49,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     ``type`` is the kernel's: unicast, local, broadcast, multicast, blackhole, unreachable,
     prohibit, throw, anycast. ``protocol`` says who made it (kernel, boot, static, dhcp, ra).
+    ``source`` is the CIDR that a source-specific IPv6 route is limited to.
     """
 
     destination: str
@@ -55,6 +59,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = "boot"
     metric: int = 0
     tos: int = 0
+    source: str | None = None
     preferred_source: str | None = None
     mtu: int | None = None
     next_hops: tuple[NextHop, ...] = ()

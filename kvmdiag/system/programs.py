@@ -97,7 +97,8 @@ def _talk(
     process: subprocess.Popen[bytes], text: bytes, deadline: float, limit: int
 ) -> tuple[bytearray, bytearray]:
     """Feed and read all pipes until the program has ended; both outputs."""
-    assert process.stdout is not None and process.stderr is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    assert process.stderr is not None  # noqa: S101
     outputs: dict[IO[bytes], bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     rest = memoryview(text)
     with selectors.DefaultSelector() as selector:
@@ -145,8 +146,11 @@ def _left(deadline: float) -> float:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipes; kill the program and what it started unless it has ended by itself."""
-    if process.poll() is None:
+    """Close the pipes; kill the program and what it started unless it has ended by itself.
+
+    Until it is waited for, its process id and with it its group's cannot be another's.
+    """
+    if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

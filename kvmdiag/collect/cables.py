@@ -1,0 +1,88 @@
+"""Where veth cables lead: from namespace to namespace, and from link to link.
+
+A link names its far end by an index there (IFLA_LINK) and by the id that this namespace has
+for that one (IFLA_LINK_NETNSID, absent within one namespace). Source: net/core/rtnetlink.c
+rtnl_fill_link_netnsid, net/core/net_namespace.c.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+import msgspec
+
+from kvmdiag.collect.discovery import Identity, Known
+from kvmdiag.collect.links import Attachment
+from kvmdiag.collect.netlink import namespace_ids
+from kvmdiag.collect.stack import Reading
+from kvmdiag.errors import NotReadableError
+from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.system.namespaces import entered
+
+_BATCH = 64
+
+
+def far_namespaces(
+    path: str, reading: Reading, known: Known, host: Identity
+) -> dict[int, Identity]:
+    """Which namespace each id stands for that links of this one are attached to.
+
+    Ids of namespaces that are not known, or may not be opened, are left out.
+    """
+    wanted = {a.nsid for a in reading.attachments if a.nsid is not None}
+    found: dict[int, Identity] = {}
+    # Most cables lead to the host: ask for it first, and stop when all are found.
+    candidates = sorted(known.namespaces, key=lambda which: which != host)
+    with suppress(NotReadableError), entered(path):
+        for start in range(0, len(candidates), _BATCH):
+            if wanted <= found.keys():
+                break
+            batch = candidates[start : start + _BATCH]
+            found.update(_ids({which: known.namespaces[which].path for which in batch}))
+    return {nsid: which for nsid, which in found.items() if nsid in wanted}
+
+
+def plugged(
+    readings: Mapping[Identity, Reading], ends: Mapping[Identity, Mapping[int, Identity]]
+) -> dict[Identity, Reading]:
+    """The same readings with ``Link.peer`` set where both ends of a veth were read."""
+    by_index = {
+        (which, link.index): LinkRef(reading.stack.name, link.name)
+        for which, reading in readings.items()
+        for link in reading.stack.links or ()
+    }
+
+    def peer(here: Identity, attachment: Attachment) -> LinkRef | None:
+        there = here if attachment.nsid is None else ends[here].get(attachment.nsid)
+        return None if there is None else by_index.get((there, attachment.far_index))
+
+    done = {}
+    for here, reading in readings.items():
+        peers = {a.name: peer(here, a) for a in reading.attachments if a.kind == "veth"}
+        done[here] = _with_peers(reading, peers)
+    return done
+
+
+def _with_peers(reading: Reading, peers: Mapping[str, LinkRef | None]) -> Reading:
+    def with_peer(link: Link) -> Link:
+        return msgspec.structs.replace(link, peer=peers.get(link.name))
+
+    if reading.stack.links is None:
+        return reading
+    links = tuple(map(with_peer, reading.stack.links))
+    stack = msgspec.structs.replace(reading.stack, links=links)
+    return Reading(stack, reading.gaps, reading.attachments)
+
+
+def _ids(paths: Mapping[Identity, str]) -> dict[int, Identity]:
+    opened: dict[int, Identity] = {}
+    try:
+        for which, path in paths.items():
+            with suppress(OSError):
+                opened[os.open(path, os.O_RDONLY | os.O_CLOEXEC)] = which
+        return {nsid: opened[fd] for fd, nsid in namespace_ids(opened).items()}
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)

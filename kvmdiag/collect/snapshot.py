@@ -1,0 +1,104 @@
+"""Everything at once: the host, the namespaces that belong to it, and libvirt's guests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from kvmdiag import __version__
+from kvmdiag.collect.cables import far_namespaces, plugged
+from kvmdiag.collect.discovery import Identity, Known, Namespace, known_namespaces, unique
+from kvmdiag.collect.libvirt import name_guests, not_asked, read_libvirt
+from kvmdiag.collect.scope import Scope
+from kvmdiag.collect.stack import Reading, read_stack, unread_stack
+from kvmdiag.errors import NotReadableError
+from kvmdiag.model.snapshot import Gap, Snapshot
+from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
+
+_HOST = "host"
+
+
+def collect(scope: Scope) -> Snapshot:
+    """Read all facts of the scope, changing nothing.
+
+    What cannot be read is ``None`` and named by a gap.
+
+    Raises:
+        NotReadableError: the namespace that is to be the host cannot be entered.
+
+    """
+    taken_at = datetime.now(UTC).isoformat(timespec="seconds")
+    known = known_namespaces()
+    readings, gaps = _read_all(scope, known)
+    guests = read_libvirt(scope.connect) if scope.libvirt else not_asked()
+    stacks = [reading.stack for reading in readings.values()]
+    return Snapshot(
+        tool=f"kvmdiag {__version__}",
+        taken_at=taken_at,
+        kernel=os.uname().release,
+        host=_HOST,
+        stacks=(name_guests(stacks[0], guests.domains), *stacks[1:]),
+        domains=guests.domains,
+        networks=guests.networks,
+        gaps=(*(g for reading in readings.values() for g in reading.gaps), *gaps, *guests.gaps),
+    )
+
+
+def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tuple[Gap, ...]]:
+    """Readings of the host, of what belongs to it and of all that cables lead to from there."""
+    with entered(scope.host):
+        host = identity(THREAD_NETNS)
+        readings = {host: read_stack(_HOST, "host", scope.host)}
+    names = _chosen_names(scope)
+    ends: dict[Identity, Mapping[int, Identity]] = {}
+    gaps: list[Gap] = []
+    waiting = [host, *(namespace.identity for namespace in known.belonging(scope, host))]
+    paths = {host: scope.host}
+    seen = set(waiting)
+    while waiting:
+        here = waiting.pop(0)
+        if here not in readings:
+            namespace = known.namespaces[here]
+            paths[here] = namespace.path
+            taken = {reading.stack.name for reading in readings.values()}
+            name = unique(names.get(here, namespace.name), taken)
+            readings[here] = _read(namespace, name)
+        ends[here] = far_namespaces(paths[here], readings[here], known, host)
+        for there in ends[here].values():
+            namespace_there = known.namespaces.get(there)
+            if there in seen or namespace_there is None:
+                continue
+            if known.admits(scope, namespace_there):
+                seen.add(there)
+                waiting.append(there)
+        gaps += _unknown_ends(readings[here], ends[here], known)
+    return plugged(readings, ends), tuple(gaps)
+
+
+def _read(namespace: Namespace, name: str) -> Reading:
+    try:
+        with entered(namespace.path):
+            return read_stack(name, "namespace", namespace.path)
+    except NotReadableError as error:
+        return unread_stack(name, "namespace", namespace.path, str(error))
+
+
+def _chosen_names(scope: Scope) -> dict[Identity, str]:
+    """The scope's names by namespace, whichever of its paths was used."""
+    names = {}
+    for path, name in scope.names.items():
+        try:
+            names[identity(path)] = name
+        except OSError:
+            continue
+    return names
+
+
+def _unknown_ends(reading: Reading, ends: Mapping[int, Identity], known: Known) -> tuple[Gap, ...]:
+    """Said only where it matters: a cable leads to a namespace that could not be seen."""
+    lost = [a.name for a in reading.attachments if a.nsid is not None and a.nsid not in ends]
+    if not lost or not known.hidden:
+        return ()
+    why = f"{', '.join(lost)} lead to namespaces of processes that may not be looked at"
+    return (Gap(stack=reading.stack.name, fact="peers", why=why, help="run as root (sudo)"),)
