@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import assert_never
 
@@ -103,6 +103,7 @@ def empty(network: Network, label: str) -> None:
             _ip(("address flush dev lo", "link set lo down"), machine.name)
             run(("ip", "-force", "-batch", "-"), input=_ROUTING)
             _flush_rules(machine.name)
+            _forget_flows()
 
 
 def carry_out(steps: Iterable[Step], network: Network, label: str) -> None:
@@ -188,7 +189,7 @@ def _write_sysctls(values: Mapping[str, str], machine: str) -> None:
                 continue
             if key.startswith("net.ipv6."):  # a kernel without IPv6
                 continue
-            hint = "; load br_netfilter first" if key.startswith(_BRIDGE_NF) else ""
+            hint = "; it comes with: modprobe br_netfilter" * key.startswith(_BRIDGE_NF)
             raise LabError(f"{machine}: this kernel has no setting {key}{hint}") from None
         except OSError as error:
             raise LabError(f"{machine}: cannot set {key}: {error.strerror}") from None
@@ -221,6 +222,16 @@ def _flush_rules(machine: str) -> None:
             )
             text = "\n".join([f"*{table}", *policies, "COMMIT", ""])
             _program((f"{program}-legacy-restore",), f"{machine}: {program}", text)
+
+
+def _forget_flows() -> None:
+    """Empty the connection table: a flow keeps the translation, or none, that it began with."""
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
+    # A kernel that cannot be asked this (nf_conntrack_netlink) forgets them by and by.
+    with suppress(OSError, NetlinkError), NFCTSocket() as table:
+        table.flush()
 
 
 def _program(argv: tuple[str, ...], doing: str, text: str | None = None) -> str:

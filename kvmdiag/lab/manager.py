@@ -20,21 +20,23 @@ from kvmdiag.model.stack import NAMED_NETNS
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A practice network and those of its kind that stand."""
+    """A practice network and those of its kind that stand; ``None`` for who may not look."""
 
     network: Network
-    standing: tuple[State, ...]
+    standing: tuple[State, ...] | None
 
 
 def listing() -> tuple[Listed, ...]:
     """All practice networks, whether they stand or not."""
-    standing = [known for known in state.read_all() if _stands(known)]
+    states = state.read_all()
+
+    def standing(name: str) -> tuple[State, ...] | None:
+        if states is None:
+            return None
+        return tuple(known for known in states if known.network == name and _stands(known))
+
     return tuple(
-        Listed(
-            network=network,
-            standing=tuple(known for known in standing if known.network == network.name),
-        )
-        for network in networks().values()
+        Listed(network=network, standing=standing(name)) for name, network in networks().items()
     )
 
 
@@ -49,7 +51,8 @@ def up(name: str, *, label: str | None = None) -> str:
     """
     network = _network(name)
     label = _checked(label or name)
-    with _changing(f"lab up {name}"):
+    command = f"lab up {name}" if label == name else f"lab up {name} --as {label}"
+    with _changing(command):
         known = state.read(label)
         if known is not None and _stands(known):
             raise LabError(f"{label} stands already; remove it first: kvmdiag lab down {label}")

@@ -91,10 +91,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """A practice network. ``hidden`` machines stand for what a host cannot look into."""
+    """A practice network.
+
+    ``hidden`` machines stand for what a host cannot look into; ``example`` are the two ends
+    of the path that it is about.
+    """
 
     name: str
     summary: str
+    example: str
     machines: tuple[Machine, ...]
     faults: tuple[Fault, ...]
     host: str = "host"

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from kvmdiag.errors import LabError
+from kvmdiag.lab.spec import is_label
 
 DIRECTORY = Path("/run/kvmdiag/lab")
 
@@ -63,13 +64,21 @@ def read(label: str) -> State | None:
         raise LabError(f"{path} is damaged; remove the network: kvmdiag lab down {label}") from None
 
 
-def read_all() -> tuple[State, ...]:
-    """What is known of all networks, by label; nothing for someone who may not look."""
+def read_all() -> tuple[State, ...] | None:
+    """What is known of all networks, by label; ``None`` for someone who may not look.
+
+    Raises:
+        LabError: a file cannot be read or makes no sense.
+
+    """
     try:
-        labels = sorted(path.stem for path in DIRECTORY.glob("*.json"))
-    except OSError:
-        labels = []
-    found = (read(label) for label in labels)
+        names = sorted(os.listdir(DIRECTORY))
+    except FileNotFoundError:
+        return ()
+    except PermissionError:
+        return None
+    labels = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    found = (read(label) for label in labels if is_label(label))
     return tuple(state for state in found if state is not None)
 
 

@@ -215,6 +215,7 @@ _FAULTS = (
 NETWORK = Network(
     name="cluster",
     summary="two guests behind nested NAT: node1 reaches the world through guest master",
+    example="node1 10.0.0.9",
     machines=(_HOST, _MASTER, _NODE1, _OUTSIDE),
     faults=_FAULTS,
 )

@@ -1,0 +1,188 @@
+"""``kvmdiag lab``: practice networks, and the faults that can be put into them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kvmdiag.commands.options import OUTPUT, Options, takes
+from kvmdiag.errors import LabError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from kvmdiag.lab.manager import Listed
+    from kvmdiag.lab.spec import Fault
+    from kvmdiag.lab.state import State
+
+app = typer.Typer()
+
+_Net = Annotated[
+    str, typer.Argument(metavar="NET", help="A practice network that stands.", show_default=False)
+]
+
+
+@app.command("list")
+@takes(("format", *OUTPUT), formats=("text", "json"))
+def list_(
+    net: Annotated[
+        str | None,
+        typer.Argument(metavar="[NET]", help="Only this practice network.", show_default=False),
+    ] = None,
+    *,
+    options: Options,
+) -> None:
+    """Show the practice networks, which of them stand, and the faults each can have."""
+    from kvmdiag.commands.terminal import emit
+    from kvmdiag.lab import manager
+
+    listing = manager.listing()
+    if net is not None:
+        listing = tuple(listed for listed in listing if listed.network.name == net)
+        if not listing:
+            raise LabError(f"no practice network is called {net!r}; see: kvmdiag lab list")
+    emit(_json(listing) if options.format == "json" else _text(listing), options)
+
+
+@app.command()
+@takes(("quiet",))
+def up(
+    net: Annotated[
+        str, typer.Argument(metavar="NET", help="Which one; see lab list.", show_default=False)
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Build it under a name of its own."),
+    ] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="From libvirt and QEMU guests (not there yet).")
+    ] = False,
+    *,
+    options: Options,
+) -> None:
+    """Build a practice network from network namespaces."""
+    from kvmdiag.lab import manager
+
+    if real:
+        raise LabError(f"real guests are not there yet; of namespaces: kvmdiag lab up {net}")
+    label = manager.up(net, label=name)
+    if not options.quiet:
+        network = next(listed.network for listed in manager.listing() if listed.network.name == net)
+        print(f"{label} stands. Now: kvmdiag --lab {label} check {network.example}")
+
+
+@app.command()
+@takes(("quiet",))
+def down(net: _Net, *, options: Options) -> None:
+    """Remove a practice network."""
+    from kvmdiag.lab import manager
+
+    manager.down(net)
+    if not options.quiet:
+        print(f"{net} is gone.")
+
+
+@app.command("break")
+@takes(("quiet",))
+def break_(
+    net: _Net,
+    fault: Annotated[
+        str,
+        typer.Argument(metavar="FAULT", help="One that lab list shows.", show_default=False),
+    ],
+    *,
+    options: Options,
+) -> None:
+    """Inject a fault into a practice network; several may be in it."""
+    from kvmdiag.lab import manager
+
+    injected = manager.break_(net, fault)
+    if not options.quiet:
+        print(f"{net}: {injected.summary}. To undo it: kvmdiag lab mend {net} {injected.name}")
+
+
+@app.command()
+@takes(("quiet",))
+def mend(
+    net: _Net,
+    fault: Annotated[
+        str | None,
+        typer.Argument(metavar="[FAULT]", help="Only this one.", show_default=False),
+    ] = None,
+    *,
+    options: Options,
+) -> None:
+    """Undo one fault or all; whatever else was changed in the network goes too."""
+    from kvmdiag.lab import manager
+
+    gone = manager.mend(net, fault)
+    if not options.quiet:
+        what = f"{', '.join(gone)} undone" if gone else "no fault was in it; built anew"
+        print(f"{net}: {what}.")
+
+
+def _json(listing: tuple[Listed, ...]) -> str:
+    """One object, schema kvmdiag.lab/1; ``standing`` is null for who may not look."""
+    import json
+
+    networks = [
+        {
+            "name": listed.network.name,
+            "summary": listed.network.summary,
+            "machines": [machine.name for machine in listed.network.machines],
+            "faults": [_fault(fault) for fault in listed.network.faults],
+            "standing": None
+            if listed.standing is None
+            else [{"name": known.label, "faults": known.faults} for known in listed.standing],
+        }
+        for listed in listing
+    ]
+    return json.dumps({"schema": "kvmdiag.lab/1", "networks": networks}, indent=2) + "\n"
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {
+        "name": fault.name,
+        "machine": fault.machine,
+        "summary": fault.summary,
+        "check": fault.check,
+        "harmless": fault.harmless,
+    }
+
+
+def _text(listing: tuple[Listed, ...]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for listed in listing:
+        network = listed.network
+        parts += [Text.assemble((network.name, "bold"), "  ", network.summary)]
+        parts += [_standing(listed.standing), Text("")]
+        faults = [fault for fault in network.faults if not fault.harmless]
+        decoys = [fault for fault in network.faults if fault.harmless]
+        parts += [_table("Faults", faults), Text(""), _table("Harmless decoys", decoys)]
+    return Group(*parts)
+
+
+def _standing(standing: tuple[State, ...] | None) -> RenderableType:
+    from rich.text import Text
+
+    if standing is None:
+        return Text("Whether it stands is for root to see: sudo kvmdiag lab list")
+    if not standing:
+        return Text("It does not stand.")
+    described = (f"{known.label} ({', '.join(known.faults) or 'no fault'})" for known in standing)
+    return Text(f"Stands: {', '.join(described)}")
+
+
+def _table(title: str, faults: list[Fault]) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, title=title, title_justify="left", pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for fault in faults:
+        table.add_row(f"  {fault.name}", fault.summary)
+    return table
