@@ -47,31 +47,42 @@ def far_namespaces(
 def plugged(
     readings: Mapping[Identity, Reading], ends: Mapping[Identity, Mapping[int, Identity]]
 ) -> dict[Identity, Reading]:
-    """The same readings with ``Link.peer`` set where both ends of a veth were read."""
+    """The same readings with both ends of each veth tied together.
+
+    ``Link.peer`` is set where both ends were read; ``Link.guest`` where the far stack belongs
+    to the host and its inside could not be read.
+    """
     by_index = {
         (which, link.index): LinkRef(reading.stack.name, link.name)
         for which, reading in readings.items()
         for link in reading.stack.links or ()
     }
 
-    def peer(here: Identity, attachment: Attachment) -> LinkRef | None:
+    def far(here: Identity, attachment: Attachment) -> tuple[LinkRef | None, str | None]:
         there = here if attachment.nsid is None else ends[here].get(attachment.nsid)
-        return None if there is None else by_index.get((there, attachment.far_index))
+        if there is None or there not in readings:
+            return None, None
+        beyond = readings[there].stack
+        ref = by_index.get((there, attachment.far_index))
+        return ref, beyond.name if beyond.links is None else None
 
     done = {}
     for here, reading in readings.items():
-        peers = {a.name: peer(here, a) for a in reading.attachments if a.kind == "veth"}
-        done[here] = _with_peers(reading, peers)
+        tied = {a.name: far(here, a) for a in reading.attachments if a.kind == "veth"}
+        done[here] = _with_far_ends(reading, tied)
     return done
 
 
-def _with_peers(reading: Reading, peers: Mapping[str, LinkRef | None]) -> Reading:
-    def with_peer(link: Link) -> Link:
-        return msgspec.structs.replace(link, peer=peers.get(link.name))
+def _with_far_ends(
+    reading: Reading, tied: Mapping[str, tuple[LinkRef | None, str | None]]
+) -> Reading:
+    def with_far_end(link: Link) -> Link:
+        peer, guest = tied.get(link.name, (None, None))
+        return msgspec.structs.replace(link, peer=peer, guest=guest)
 
     if reading.stack.links is None:
         return reading
-    links = tuple(map(with_peer, reading.stack.links))
+    links = tuple(map(with_far_end, reading.stack.links))
     stack = msgspec.structs.replace(reading.stack, links=links)
     return Reading(stack, reading.gaps, reading.attachments)
 

@@ -51,21 +51,26 @@ class Known:
         All with a name belong to the machine kvmdiag runs on; those included by name belong
         to whatever is looked at.
         """
-        own = host not in self.namespaces or not self.namespaces[host].named
+        whole = self._is_machine(scope, host)
         return tuple(
             namespace
             for namespace in self.namespaces.values()
             if namespace.identity != host
-            and self.admits(scope, namespace)
-            and (bool(scope.include) or (namespace.named and scope.host == OWN_NETNS and own))
+            and self.admits(scope, host, namespace)
+            and (bool(scope.include) or (namespace.named and whole))
         )
 
-    def admits(self, scope: Scope, namespace: Namespace) -> bool:
+    def admits(self, scope: Scope, host: Identity, namespace: Namespace) -> bool:
         """Whether the scope lets it be looked at, should it belong to the host."""
         practice = namespace.name.startswith(PRACTICE_PREFIX)
-        if practice and scope.host == OWN_NETNS and not scope.include:
+        if practice and not scope.include and self._is_machine(scope, host):
             return False
         return scope.takes(namespace.name)
+
+    def _is_machine(self, scope: Scope, host: Identity) -> bool:
+        """Whether the host is the real one, as far as can be told, not a namespace on it."""
+        itself = self.namespaces.get(host)
+        return scope.host == OWN_NETNS and (itself is None or not itself.named)
 
 
 def known_namespaces() -> Known:

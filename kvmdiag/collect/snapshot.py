@@ -69,7 +69,7 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
             namespace_there = known.namespaces.get(there)
             if there in seen or namespace_there is None:
                 continue
-            if known.admits(scope, namespace_there):
+            if known.admits(scope, host, namespace_there):
                 seen.add(there)
                 waiting.append(there)
         gaps += _unknown_ends(readings[here], ends[here], known)
