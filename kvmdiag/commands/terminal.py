@@ -55,7 +55,7 @@ def emit(content: RenderableType, options: Options) -> None:
         sys.stdout.buffer.write(content.encode("utf-8", "backslashreplace"))
         sys.stdout.flush()
     else:
-        console(options).print(content)
+        console(options).print(content, crop=False)
 
 
 def _plain(content: RenderableType) -> str:
@@ -65,7 +65,9 @@ def _plain(content: RenderableType) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
-    Console(file=buffer, width=100, no_color=True, emoji=False, markup=False).print(content)
+    Console(
+        file=buffer, width=100, no_color=True, emoji=False, markup=False, highlight=False
+    ).print(content, crop=False)
     return buffer.getvalue()
 
 

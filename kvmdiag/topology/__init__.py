@@ -1,1 +1,1 @@
-"""The topology as a networkx graph; pure."""
+"""The network of a snapshot as a graph: stacks, links, cables, NAT and ways out."""

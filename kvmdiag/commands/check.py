@@ -1,0 +1,98 @@
+"""``kvmdiag check``: why a path does not work, and what cures it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvmdiag.commands.options import PATH, Options, facts, question, takes
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from kvmdiag.model.report import Report
+    from kvmdiag.model.snapshot import Snapshot
+
+app = typer.Typer()
+
+HEALTHY, FAULTY, INCONCLUSIVE = 0, 1, 3
+
+
+@app.command()
+@takes(PATH, formats=("text", "json", "junit"))
+def check(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SRC",
+            help="A guest, a guest's NIC (node1:ens6), host, a namespace, an address or a name.",
+            show_default=False,
+        ),
+    ] = None,
+    destination: Annotated[
+        str | None,
+        typer.Argument(metavar="[DST]]", help="The same, or anything outside.", show_default=False),
+    ] = None,
+    *,
+    options: Options,
+) -> int:
+    """Run the checks; with SRC and DST, judge them by that path.
+
+    With SRC alone, the paths from there that are meant to work are judged.
+    """
+    from kvmdiag.commands.terminal import emit
+
+    report = judge(facts(options), source, destination, options)
+    emit(rendered(report, options), options)
+    return exit_code(report, options.fail_on)
+
+
+def judge(
+    snapshot: Snapshot, source: str | None, destination: str | None, options: Options
+) -> Report:
+    """Run all checks over the snapshot."""
+    from kvmdiag.diagnose.check import load_checks
+    from kvmdiag.diagnose.engine import diagnose
+
+    checks = load_checks()
+    if source is None:
+        return diagnose(snapshot, checks, None)
+    return diagnose(snapshot, checks, question(snapshot, source, destination, options))
+
+
+def rendered(report: Report, options: Options) -> RenderableType:
+    """The report in the format the user chose."""
+    if options.format == "json":
+        from kvmdiag.reports import json
+
+        return json.render(report)
+    if options.format == "junit":
+        from kvmdiag.reports import junit
+
+        return junit.render(report)
+    from kvmdiag.reports import text
+
+    if options.quiet:
+        return text.render_verdict(report)
+    return text.render(report, verbose=options.verbose)
+
+
+def exit_code(report: Report, fail_on: str) -> int:
+    """0 healthy, 1 not reached or a fault that counts, 3 too little known to say.
+
+    A cause or a broken path settles the matter whatever else could not be read; a fault off
+    the asked path counts as well, as it does without a path.
+    """
+    from kvmdiag.model.report import Severity
+    from kvmdiag.reports.words import worst
+
+    walks = [result.walk for result in report.paths]
+    walks += [report.walk] if report.walk is not None else []
+    if any(walk.works is False for walk in walks):
+        return FAULTY
+    found = worst(report.findings)
+    counted = {Severity.ERROR, Severity(fail_on)}
+    if found in counted:
+        return FAULTY
+    return INCONCLUSIVE if report.verdict == "unknown" else HEALTHY

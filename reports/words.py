@@ -1,0 +1,110 @@
+"""The answer in plain words: one sentence for a report, a walk or a path."""
+
+from __future__ import annotations
+
+from kvmdiag.model.question import Question
+from kvmdiag.model.report import Finding, Report, Severity
+from kvmdiag.model.trace import Outcome, Trace, Walk
+
+
+def path(question: Question) -> str:
+    """``node1 to 10.0.0.9``, with protocol and port where they are not plain ICMP."""
+    return f"{question.source.text} to {_far_end(question)}"
+
+
+def _far_end(question: Question) -> str:
+    if question.port is not None:
+        return f"{question.destination.text} ({question.proto} port {question.port})"
+    if question.proto not in ("icmp", "icmpv6"):
+        return f"{question.destination.text} ({question.proto})"
+    return question.destination.text
+
+
+def verdict(report: Report) -> str:
+    """The first line of every report."""
+    if report.question is not None:
+        return _verdict_on_path(report, report.question)
+    broken = sum(result.walk.works is False for result in report.paths)
+    unclear = sum(result.walk.works is None for result in report.paths)
+    total = count(len(report.paths), "path")
+    faults = [f for f in report.findings if f.role != "context"]
+    if report.verdict == "healthy":
+        judged = "" if not report.paths else f"; {total} judged, and packets get through"
+        return f"no fault found{judged}"
+    if report.verdict == "unknown":
+        which = f" on {unclear} of {total}" if unclear else ""
+        return f"too little could be read to say whether all is well{which}"
+    found = count(len(faults), "fault") + " found"
+    return (
+        f"{found}; {broken} of {total} does not work"
+        if broken == 1
+        else (f"{found}; {broken} of {total} do not work" if broken else found)
+    )
+
+
+def _verdict_on_path(report: Report, question: Question) -> str:
+    source, target = question.source.text, _far_end(question)
+    walk = report.walk
+    if report.verdict == "unknown" or (walk is not None and walk.works is None):
+        why = "" if walk is None else f": {ending(walk.decisive)}"
+        return f"whether {source} reaches {target} cannot be told{why}"
+    if walk is not None and walk.works:
+        return f"{source} reaches {target}: {success(walk)}"
+    causes = [finding for finding in report.findings if finding.role == "cause"]
+    return f"{source} cannot reach {target}: {_reason(walk, causes)}"
+
+
+def _reason(walk: Walk | None, causes: list[Finding]) -> str:
+    more = "" if len(causes) < 2 else f" (the first of {len(causes)} causes)"
+    if causes:
+        return causes[0].summary.rstrip(".") + more
+    if walk is None:
+        return "no check explains why"
+    return ending(walk.decisive)
+
+
+def success(walk: Walk) -> str:
+    """How request and reply get through."""
+    end = walk.request.end
+    first = walk.request.hops[0].packet.src
+    if walk.request.outcome is Outcome.LEFT:
+        renamed = f" as {end.packet.src}" if end.packet.src != first else ""
+        sent = f"the packet leaves by {end.link}{renamed}"
+    else:
+        sent = f"the packet is delivered in {end.stack}"
+    if walk.reply is None:
+        return sent
+    if walk.reply.outcome is Outcome.LEFT:
+        return f"{sent} and the reply leaves by {walk.reply.end.link}"
+    return f"{sent} and the reply reaches {walk.reply.end.stack}"
+
+
+def ending(trace: Trace) -> str:
+    """Where and why a packet's way ended."""
+    end = trace.end
+    what = "the reply" if trace.direction == "reply" else "the packet"
+    fate = {
+        Outcome.DELIVERED: "is delivered",
+        Outcome.LEFT: "leaves the host",
+        Outcome.DROPPED: "is dropped",
+        Outcome.REJECTED: "is rejected",
+        Outcome.NO_ROUTE: "finds no route",
+        Outcome.UNRESOLVED: "finds nobody who answers for its next hop",
+        Outcome.LOOP: "goes round in a loop",
+        Outcome.UNKNOWN: "cannot be followed further than this",
+    }[trace.outcome]
+    place = end.stack if end.link is None else f"{end.stack}/{end.link}"
+    why = end.because or (str(end.decider) if end.decider is not None else "")
+    return f"{what} {fate} at {place}" + (f": {why}" if why else "")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 path``, ``2 paths``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def worst(findings: tuple[Finding, ...]) -> Severity | None:
+    """The worst severity among the faults; what is merely context does not count."""
+    order = list(Severity)
+    faults = [finding.severity for finding in findings if finding.role != "context"]
+    return min(faults, key=order.index, default=None)
