@@ -69,6 +69,7 @@ class Reason(StrEnum):
     ISOLATED = "isolated"
     NO_PORT = "no-port"
     NOT_FOR_US = "not-for-us"
+    NO_LISTENER = "no-listener"
     MTU = "mtu"
     TTL = "ttl"
     NO_RETURN_ROUTE = "no-return-route"

@@ -1,0 +1,28 @@
+"""Base chains in the order in which the kernel runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvmdiag.model.netfilter import Chain, Family, HookName, Table
+
+
+@dataclass(frozen=True, slots=True)
+class BaseChain:
+    """A base chain with the table it belongs to."""
+
+    table: Table
+    chain: Chain
+
+
+def base_chains(tables: tuple[Table, ...], family: Family, hook: HookName) -> tuple[BaseChain, ...]:
+    """The chains that see packets of a family at a hook, in the order of priority."""
+    families = {family, "inet"} if family in ("ip", "ip6") else {family}
+    found = [
+        BaseChain(table, chain)
+        for table in tables
+        if table.family in families
+        for chain in table.chains
+        if chain.hook == hook
+    ]
+    return tuple(sorted(found, key=lambda base: base.chain.priority))

@@ -1,0 +1,221 @@
+"""The forwarding information base: policy rules and routes, looked up as the kernel does.
+
+Sources: net/core/fib_rules.c (fib_rules_lookup), net/ipv4/fib_trie.c (fib_table_lookup),
+net/ipv4/fib_rules.c (fib4_rule_match, fib4_rule_suppress).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_network
+
+from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.stack import NextHop, PolicyRule, Route
+from kvmdiag.model.trace import RouteRef
+from kvmdiag.simulate.unread import NotUnderstood
+
+_BITS = {4: 32, 6: 128}
+
+# What a rule or route of that type answers (fib_props in net/ipv4/fib_semantics.c).
+_REFUSALS = {
+    "blackhole": "blackhole",
+    "unreachable": "unreachable",
+    "prohibit": "prohibit",
+    "throw": "throw",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a lookup is made with (struct flowi). ``iif`` is ``lo`` for the stack's own packets."""
+
+    dst: IPAddress
+    src: IPAddress | None = None
+    iif: str = "lo"
+    oif: str | None = None
+    mark: int = 0
+    proto: str | None = None
+    sport: int | None = None
+    dport: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A route, the next hop taken, and every next hop that could have been (ECMP)."""
+
+    route: Route
+    hop: NextHop
+    ref: RouteRef
+
+    @property
+    def refusal(self) -> str | None:
+        """``blackhole``, ``unreachable`` or ``prohibit`` when the route says no."""
+        return _REFUSALS.get(self.route.type)
+
+    @property
+    def gateway(self) -> str | None:
+        """The next router, ``None`` when the destination is on the link itself."""
+        return self.hop.gateway
+
+    @property
+    def link(self) -> str | None:
+        """The outgoing link."""
+        return self.hop.link
+
+
+class Fib:
+    """Routes and policy rules of one stack, ready for longest-prefix lookups."""
+
+    def __init__(
+        self, stack: str, routes: tuple[Route, ...], rules: tuple[PolicyRule, ...]
+    ) -> None:
+        self._stack = stack
+        self._tables: dict[tuple[int, int], _Table] = {}
+        for route in routes:
+            self._tables.setdefault((route.version, route.table), _Table()).add(route)
+        # sorted() is stable: rules of one priority keep the kernel's order.
+        self._rules = {
+            version: sorted(
+                (rule for rule in rules if rule.version == version),
+                key=lambda rule: rule.priority,
+            )
+            for version in (4, 6)
+        }
+        self.has_custom_rules = any(
+            rule.priority not in (0, 32766, 32767) for rule in self._rules[4]
+        )
+
+    def lookup(self, flow: Flow) -> Found | None:
+        """The route for a flow, ``None`` when there is none.
+
+        Raises:
+            NotUnderstood: a policy rule that may apply has a selector we do not know.
+        """
+        version = flow.dst.version
+        rules = self._rules[version]
+        position = 0
+        while position < len(rules):
+            rule = rules[position]
+            position += 1
+            if not _selects(rule, flow):
+                continue
+            if rule.unknown:
+                raise NotUnderstood(
+                    self._stack, f"policy rule {rule.priority} has {', '.join(rule.unknown)}"
+                )
+            if rule.action == "goto":
+                position = next(
+                    (i for i, r in enumerate(rules) if r.priority == rule.goto), len(rules)
+                )
+                continue
+            if rule.action in _REFUSALS:
+                return self._refused(rule, flow)
+            if rule.action != "lookup" or rule.table is None:
+                continue
+            found = self._lookup_table(rule, flow)
+            if found is not None and found.route.type != "throw":
+                return found
+        return None
+
+    def _lookup_table(self, rule: PolicyRule, flow: Flow) -> Found | None:
+        table = self._tables.get((flow.dst.version, rule.table or 0))
+        if table is None:
+            return None
+        for route, hop in table.matches(flow):
+            length = int(route.destination.partition("/")[2])
+            limit = rule.suppress_prefix_length
+            if limit is not None and length <= limit and route.type == "unicast":
+                return None
+            ref = RouteRef(stack=self._stack, table=route.table, text=route.text)
+            return Found(route, hop, ref)
+        return None
+
+    def _refused(self, rule: PolicyRule, flow: Flow) -> Found:
+        everything = "0.0.0.0/0" if flow.dst.version == 4 else "::/0"
+        route = Route(destination=everything, type=rule.action)
+        text = f"ip rule {rule.priority}: {rule.action}"
+        return Found(route, NextHop(), RouteRef(stack=self._stack, table=0, text=text))
+
+
+class _Table:
+    """Routes of one table by prefix length and network."""
+
+    def __init__(self) -> None:
+        self._by_length: dict[int, dict[int, list[Route]]] = {}
+        self._lengths: list[int] | None = None
+
+    def add(self, route: Route) -> None:
+        network = ip_network(route.destination, strict=False)
+        nets = self._by_length.setdefault(network.prefixlen, {})
+        nets.setdefault(int(network.network_address), []).append(route)
+        self._lengths = None
+
+    def matches(self, flow: Flow) -> Iterator[tuple[Route, NextHop]]:
+        """Usable routes, the longest prefix and then the lowest metric first."""
+        if self._lengths is None:
+            self._lengths = sorted(self._by_length, reverse=True)
+            for nets in self._by_length.values():
+                for routes in nets.values():
+                    routes.sort(key=lambda route: route.metric)
+        bits = _BITS[flow.dst.version]
+        number = int(flow.dst)
+        for length in self._lengths:
+            shift = bits - length
+            for route in self._by_length[length].get(number >> shift << shift, ()):
+                hop = _usable_hop(route, flow)
+                if hop is not None:
+                    yield route, hop
+
+
+def _usable_hop(route: Route, flow: Flow) -> NextHop | None:
+    """The first next hop that is alive and leaves by the link asked for."""
+    if route.tos:
+        return None
+    if not route.next_hops:
+        return NextHop()
+    for hop in route.next_hops:
+        if "dead" in hop.flags:
+            continue
+        if flow.oif is None or hop.link == flow.oif:
+            return hop
+    return None
+
+
+def _selects(rule: PolicyRule, flow: Flow) -> bool:
+    """Whether a policy rule applies, as far as its known selectors tell."""
+    chosen = (
+        (rule.source is None or (flow.src is not None and _within(flow.src, rule.source)))
+        and (rule.destination is None or _within(flow.dst, rule.destination))
+        and (rule.iif is None or rule.iif == flow.iif)
+        and (rule.oif is None or rule.oif == flow.oif)
+        and _marked(rule, flow.mark)
+        and (rule.protocol is None or rule.protocol == flow.proto)
+        and _in_range(rule.source_ports, flow.sport)
+        and _in_range(rule.destination_ports, flow.dport)
+        and not rule.tos
+    )
+    return chosen != rule.invert
+
+
+def _marked(rule: PolicyRule, mark: int) -> bool:
+    if rule.fwmark is None and rule.fwmask is None:
+        return True
+    mask = 0xFFFFFFFF if rule.fwmask is None else rule.fwmask
+    return not ((rule.fwmark or 0) ^ mark) & mask
+
+
+def _in_range(ports: tuple[int, int] | None, port: int | None) -> bool:
+    return ports is None or (port is not None and ports[0] <= port <= ports[1])
+
+
+@lru_cache(maxsize=4096)
+def _bounds(network: str) -> tuple[int, int, int]:
+    parsed = ip_network(network, strict=False)
+    return parsed.version, int(parsed.network_address), int(parsed.broadcast_address)
+
+
+def _within(address: IPAddress, network: str) -> bool:
+    version, first, last = _bounds(network)
+    return address.version == version and first <= int(address) <= last

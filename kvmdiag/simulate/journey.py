@@ -1,0 +1,100 @@
+"""One packet under way: what has been recorded of it, and what its stacks remember."""
+
+from __future__ import annotations
+
+from kvmdiag.model.packet import Direction, Packet
+from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, Stage
+from kvmdiag.simulate.conntrack import Conntrack
+from kvmdiag.simulate.steps import Ended
+from kvmdiag.simulate.view import StackView, View
+
+OUTSIDE = "outside"
+
+
+class Connections:
+    """The conntrack tables of all stacks, shared by a request and its reply."""
+
+    def __init__(self) -> None:
+        self._by_stack: dict[str, Conntrack] = {}
+
+    def of(self, stack: str) -> Conntrack:
+        """The conntrack table of a stack."""
+        return self._by_stack.setdefault(stack, Conntrack())
+
+
+class Journey:
+    """The way of one packet in one direction, as far as it has come."""
+
+    def __init__(self, view: View, direction: Direction, connections: Connections) -> None:
+        self.view = view
+        self.direction = direction
+        self.connections = connections
+        self.hops: list[Hop] = []
+        self.assumptions: list[str] = []
+
+    def stack(self, name: str) -> StackView:
+        """The indexed facts of a stack."""
+        return self.view.stacks[name]
+
+    def assume(self, sentence: str) -> None:
+        """Note something that is taken for granted."""
+        if sentence not in self.assumptions:
+            self.assumptions.append(sentence)
+
+    def note(
+        self,
+        stack: str,
+        link: str | None,
+        stage: Stage,
+        packet: Packet,
+        decision: str,
+        because: str = "",
+        *,
+        decider: Decider | None = None,
+        in_link: str | None = None,
+        out_link: str | None = None,
+    ) -> None:
+        """Record a hop; ``packet`` is the packet after it."""
+        self.hops.append(
+            Hop(
+                direction=self.direction,
+                stack=stack,
+                link=link,
+                stage=stage,
+                packet=packet,
+                decision=decision,
+                because=because,
+                decider=decider,
+                in_link=in_link,
+                out_link=out_link,
+            )
+        )
+
+    def end(
+        self,
+        outcome: Outcome,
+        reason: Reason,
+        stack: str,
+        link: str | None,
+        stage: Stage,
+        packet: Packet,
+        decision: str,
+        because: str = "",
+        *,
+        decider: Decider | None = None,
+        in_link: str | None = None,
+        out_link: str | None = None,
+    ) -> Ended:
+        """Record the last hop; the caller raises what is returned, which ends the way."""
+        self.note(
+            stack,
+            link,
+            stage,
+            packet,
+            decision,
+            because,
+            decider=decider,
+            in_link=in_link,
+            out_link=out_link,
+        )
+        return Ended(outcome, reason)

@@ -1,0 +1,298 @@
+"""Links and bridges: how a frame gets from one stack to the next.
+
+Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c; drivers/net/veth.c.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.model.netfilter import Family, HookName
+from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage
+from kvmdiag.simulate.context import Context
+from kvmdiag.simulate.fib import Flow
+from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.segment import (
+    Obstacle,
+    are_isolated,
+    link_obstacle,
+    port_obstacle,
+    reached_from,
+)
+from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
+from kvmdiag.simulate.unread import NotUnderstood
+
+
+def transmit(journey: Journey, step: Transmit) -> Step:
+    """A link sends a frame: over its cable, into its bridge, or out of our sight."""
+    link = journey.view.link(step.stack, step.link)
+    packet = step.frame.packet
+    obstacle = _egress_obstacle(journey, step.stack, link)
+    if obstacle is not None:
+        _stop(journey, obstacle, Stage.EGRESS, packet)
+    if link.kind == "bridge":
+        return _send_by_bridge(journey, step, link)
+    if link.is_loopback:
+        return Ascend(step.stack, link.name, step.frame)
+    if link.peer is not None:
+        to = str(link.peer)
+        journey.note(step.stack, link.name, Stage.EGRESS, packet, f"sent to {to}")
+        frame = Frame(packet, step.frame.src_mac, step.frame.dst_mac)
+        return Arrive(link.peer.stack, link.peer.link, frame)
+    if link.guest is not None:
+        decision = f"handed to guest {link.guest}"
+        journey.assume(f"{link.guest} accepts the packet: its inside could not be seen")
+        journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
+        raise Ended(Outcome.DELIVERED, Reason.ARRIVED)
+    if link.is_uplink:
+        decision = f"leaves by {link.name} as {packet.src}"
+        journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
+        raise Ended(Outcome.LEFT, Reason.LEFT)
+    raise NotUnderstood(step.stack, f"links of kind {link.kind} ({link.name}) are not modelled")
+
+
+def arrive(journey: Journey, step: Arrive) -> Step:
+    """A link takes a frame in and gives it to its bridge or to the IP layer."""
+    view = journey.stack(step.stack)
+    link = view.links[step.link]
+    packet = step.frame.packet
+    obstacle = None if link.up else link_obstacle(step.stack, link)
+    if obstacle is not None:
+        _stop(journey, obstacle, Stage.INGRESS, packet)
+    master = view.links.get(link.master or "")
+    if master is None:
+        journey.note(step.stack, link.name, Stage.INGRESS, packet, "received")
+        return Ascend(step.stack, link.name, step.frame)
+    if master.kind != "bridge":
+        raise NotUnderstood(step.stack, f"links of kind {master.kind} are not modelled")
+    return _enter_bridge(journey, step, link, master)
+
+
+def _egress_obstacle(journey: Journey, stack: str, link: Link) -> Obstacle | None:
+    """What keeps a link from sending; of a cut cable the end that is set down is named."""
+    if link.kind == "bridge":
+        return None if link.up else link_obstacle(stack, link)
+    if link.up and link.peer is not None:
+        far = journey.view.link(link.peer.stack, link.peer.link)
+        if not far.up:
+            return link_obstacle(link.peer.stack, far)
+    return link_obstacle(stack, link)
+
+
+def _stop(journey: Journey, obstacle: Obstacle, stage: Stage, packet: Packet) -> NoReturn:
+    place = obstacle.place
+    decider = LinkStateRef(stack=place.stack, link=place.link, text=obstacle.text)
+    raise journey.end(
+        Outcome.DROPPED,
+        obstacle.reason,
+        place.stack,
+        place.link,
+        stage,
+        packet,
+        "dropped",
+        obstacle.text,
+        decider=decider,
+    )
+
+
+def _send_by_bridge(journey: Journey, step: Transmit, bridge: Link) -> Step:
+    """The host itself sends by its bridge (br_dev_xmit)."""
+    packet = step.frame.packet
+    journey.note(step.stack, bridge.name, Stage.EGRESS, packet, "sent by the bridge itself")
+    port = _egress_port(journey, step.stack, bridge, None, step.frame)
+    frame = _bridge_hook(journey, step.stack, "output", step.frame, None, port.name)
+    return _leave_bridge(journey, step.stack, port, frame)
+
+
+def _enter_bridge(journey: Journey, step: Arrive, port: Link, bridge: Link) -> Step:
+    """A bridge port takes a frame in (br_handle_frame)."""
+    stack, packet = step.stack, step.frame.packet
+    journey.note(stack, port.name, Stage.INGRESS, packet, f"received, port of {bridge.name}")
+    obstacle = port_obstacle(stack, port)
+    if obstacle is None and not bridge.up:
+        obstacle = link_obstacle(stack, bridge)
+    if obstacle is not None:
+        _stop(journey, obstacle, Stage.BRIDGE, packet)
+    frame = _bridge_hook(journey, stack, "prerouting", step.frame, port.name, None)
+    if calls_netfilter(journey, stack, bridge, packet):
+        before = frame.packet
+        at = _context(journey, stack, "prerouting", frame, bridge.name, None, port.name)
+        after = pass_hook(journey, at, Stage.PREROUTING, bridge.name)
+        frame = Frame(after, frame.src_mac, frame.dst_mac, port.name, prerouted=True)
+        if after.dst != before.dst:
+            frame = _redirected(journey, stack, bridge, frame)
+    if _is_local(journey, stack, bridge, frame.dst_mac):
+        _bridge_hook(journey, stack, "input", frame, port.name, None)
+        decision = f"for {stack} itself, up from {bridge.name}"
+        journey.note(stack, bridge.name, Stage.INGRESS, frame.packet, decision)
+        return Ascend(stack, bridge.name, frame)
+    return _bridge_on(journey, stack, bridge, port, frame)
+
+
+def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Frame) -> Step:
+    """A frame goes from one port to another (br_forward)."""
+    to = _egress_port(journey, stack, bridge, port, frame)
+    decision = f"bridged from {port.name} to {to.name}"
+    journey.note(stack, bridge.name, Stage.BRIDGE, frame.packet, decision)
+    frame = _bridge_hook(journey, stack, "forward", frame, port.name, to.name)
+    if calls_netfilter(journey, stack, bridge, frame.packet):
+        names = (bridge.name, bridge.name, port.name, to.name)
+        at = _context(journey, stack, "forward", frame, *names, bridged=True)
+        packet = pass_hook(journey, at, Stage.FORWARD, bridge.name)
+        frame = Frame(packet, frame.src_mac, frame.dst_mac)
+        at = _context(journey, stack, "postrouting", frame, None, *names[1:], bridged=True)
+        packet = pass_hook(journey, at, Stage.POSTROUTING, bridge.name)
+        frame = Frame(packet, frame.src_mac, frame.dst_mac)
+    if frame.packet.length > to.mtu:
+        text = f"{frame.packet.length} bytes do not fit the MTU {to.mtu} of {to.name}"
+        _stop(journey, Obstacle(Reason.MTU, _ref(stack, to), text), Stage.BRIDGE, frame.packet)
+    return _leave_bridge(journey, stack, to, frame)
+
+
+def _leave_bridge(journey: Journey, stack: str, port: Link, frame: Frame) -> Step:
+    _bridge_hook(journey, stack, "postrouting", frame, None, port.name)
+    return Transmit(stack, port.name, Frame(frame.packet, frame.src_mac, frame.dst_mac))
+
+
+def calls_netfilter(journey: Journey, stack: str, bridge: Link, packet: Packet) -> bool:
+    """Whether br_netfilter shows this bridge's frames to iptables: sysctl or bridge flag."""
+    assert bridge.bridge is not None  # noqa: S101  it is a bridge
+    if packet.version == 4:
+        name, flag = "bridge-nf-call-iptables", bridge.bridge.nf_call_iptables
+    else:
+        name, flag = "bridge-nf-call-ip6tables", bridge.bridge.nf_call_ip6tables
+    return flag or bool(journey.stack(stack).sysctl(f"net.bridge.{name}"))
+
+
+def _is_local(journey: Journey, stack: str, bridge: Link, mac: str | None) -> bool:
+    """Whether a frame is for the bridging machine: its bridge's MAC address or a port's."""
+    ports = journey.stack(stack).ports.get(bridge.name, ())
+    return mac is not None and mac in {bridge.mac, *(port.mac for port in ports)}
+
+
+def _egress_port(
+    journey: Journey, stack: str, bridge: Link, source: Link | None, frame: Frame
+) -> Link:
+    """The port that leads to the frame's destination.
+
+    A static FDB entry is believed. Else it is the port behind which the MAC address is:
+    there the bridge learns it, or gets it to by flooding.
+    """
+    view = journey.stack(stack)
+    mac = frame.dst_mac
+    ports = [p for p in view.ports.get(bridge.name, ()) if source is None or p is not source]
+    if source is not None and source.port is not None and source.port.hairpin:
+        ports.append(source)
+    static = view.static_fdb.get((bridge.name, mac or ""))
+    if static is not None:
+        ports = [port for port in ports if port.name == static.port]
+    unseen = []
+    for port in ports:
+        behind = list(reached_from(journey.view, stack, port.name, despite_obstacles=True))
+        if any(_mac_is_at(journey, place.stack, place.link, mac) for place in behind):
+            return _passable(journey, stack, source, port, frame.packet)
+        if static is not None or any(place.opens for place in behind):
+            unseen.append(port)
+    for port in unseen:
+        if _port_blocked(stack, source, port) is None:
+            return port
+    text = f"no port of {bridge.name} leads to {mac or 'the next hop'}"
+    obstacle = Obstacle(Reason.NO_PORT, _ref(stack, bridge), text)
+    _stop(journey, obstacle, Stage.BRIDGE, frame.packet)
+
+
+def _passable(
+    journey: Journey, stack: str, source: Link | None, port: Link, packet: Packet
+) -> Link:
+    """The port itself, unless the bridge lets nothing through to it."""
+    obstacle = _port_blocked(stack, source, port)
+    if obstacle is not None:
+        _stop(journey, obstacle, Stage.BRIDGE, packet)
+    return port
+
+
+def _port_blocked(stack: str, source: Link | None, port: Link) -> Obstacle | None:
+    if source is not None and are_isolated(source, port):
+        text = f"{source.name} and {port.name} are isolated ports"
+        return Obstacle(Reason.ISOLATED, _ref(stack, port), text)
+    return port_obstacle(stack, port)
+
+
+def _mac_is_at(journey: Journey, stack: str, link: str, mac: str | None) -> bool:
+    found = journey.view.link(stack, link)
+    if found.kind == "bridge":
+        return _is_local(journey, stack, found, mac)
+    return mac is not None and found.mac == mac
+
+
+def _redirected(journey: Journey, stack: str, bridge: Link, frame: Frame) -> Frame:
+    """DNAT changed where a bridged frame goes (br_nf_pre_routing_finish).
+
+    If the new destination is on the same bridge the frame stays on layer 2, else it goes up.
+    """
+    found = journey.stack(stack).fib.lookup(
+        Flow(dst=frame.packet.dst, src=frame.packet.src, iif=bridge.name)
+    )
+    mac = bridge.mac
+    if found is not None and found.link == bridge.name:
+        mac = _mac_of(journey, stack, bridge.name, frame.packet.dst) or mac
+    return Frame(frame.packet, frame.src_mac, mac, frame.in_port, prerouted=True)
+
+
+def _mac_of(journey: Journey, stack: str, link: str, address: IPAddress) -> str | None:
+    for place in reached_from(journey.view, stack, link):
+        if not place.opens and address in journey.stack(place.stack).local_addresses:
+            return journey.view.link(place.stack, place.link).mac
+    entry = journey.stack(stack).neighbours.get((link, str(address)))
+    return entry.mac if entry is not None else None
+
+
+def _bridge_hook(
+    journey: Journey,
+    stack: str,
+    hook: HookName,
+    frame: Frame,
+    in_link: str | None,
+    out_link: str | None,
+) -> Frame:
+    """The bridge family's own chains (ebtables, nft bridge); they see the ports as devices."""
+    at = _context(journey, stack, hook, frame, in_link, out_link, family="bridge")
+    packet = pass_hook(journey, at, Stage.BRIDGE, in_link or out_link)
+    if packet is frame.packet:
+        return frame
+    return Frame(packet, frame.src_mac, frame.dst_mac, frame.in_port, frame.prerouted)
+
+
+def _context(
+    journey: Journey,
+    stack: str,
+    hook: HookName,
+    frame: Frame,
+    in_link: str | None,
+    out_link: str | None,
+    in_port: str | None = None,
+    out_port: str | None = None,
+    *,
+    family: Family | None = None,
+    bridged: bool = False,
+) -> Context:
+    return Context(
+        view=journey.stack(stack),
+        hook=hook,
+        family=family or frame.packet.family,
+        packet=frame.packet,
+        in_link=in_link,
+        out_link=out_link,
+        in_port=in_port,
+        out_port=out_port,
+        bridged=bridged,
+        src_mac=frame.src_mac,
+        dst_mac=frame.dst_mac,
+    )
+
+
+def _ref(stack: str, link: Link) -> LinkRef:
+    return LinkRef(stack, link.name)

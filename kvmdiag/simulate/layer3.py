@@ -1,0 +1,417 @@
+"""The IP layer of a stack: its own packets, incoming ones, forwarding and delivery.
+
+Sources: net/ipv4/route.c (ip_route_input_slow, ip_route_output_key_hash_rcu, __mkroute_input),
+ip_input.c, ip_forward.c, ip_output.c; net/ipv6/ip6_output.c (ip6_forward).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace as with_fields
+
+from kvmdiag.model.netfilter import HookName
+from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.stack import NextHop, Route
+from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, RouteRef, Stage, SysctlRef
+from kvmdiag.simulate.context import Context
+from kvmdiag.simulate.fib import Flow, Found
+from kvmdiag.simulate.ingress import BadSource, check_source
+from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.neighbour import Resolved, resolve
+from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.source import select_address
+from kvmdiag.simulate.steps import Ascend, Ended, Frame, Originate, Step, Transmit
+from kvmdiag.simulate.view import StackView, conf_name, parse_address
+
+_REFUSED = {
+    "blackhole": (Outcome.DROPPED, "the route is a blackhole"),
+    "unreachable": (Outcome.NO_ROUTE, "the route says unreachable"),
+    "prohibit": (Outcome.NO_ROUTE, "the route says prohibited"),
+}
+
+
+def originate(journey: Journey, step: Originate) -> Step:
+    """A stack sends a packet of its own, as ``ping [-I link]`` does."""
+    view = journey.stack(step.stack)
+    found = _route_own(journey, view, step)
+    link = found.link or "lo"
+    packet = step.packet
+    if step.bound_address is None:
+        packet = with_fields(packet, src=_own_source(journey, view, step, found, link))
+    journey.note(
+        step.stack,
+        link,
+        Stage.OUTPUT,
+        packet,
+        f"sent from {packet.src} by {link}",
+        found.ref.text,
+        decider=found.ref,
+        out_link=link,
+    )
+    frame = Frame(packet)
+    at = _context(view, "output", frame, None, link)
+    after = pass_hook(journey, at, Stage.OUTPUT, link)
+    if after.dst != packet.dst or after.mark != packet.mark:
+        rerouted = Originate(step.stack, after, step.bound_link, after.src)
+        found = _route_own(journey, view, rerouted)
+        link = found.link or "lo"
+    return _send(journey, view, Frame(after), link, found)
+
+
+def ascend(journey: Journey, step: Ascend) -> Step:
+    """A packet comes up from a link: PREROUTING, then the routing decision."""
+    view = journey.stack(step.stack)
+    frame = step.frame
+    _accept_frame(journey, step)
+    if not frame.prerouted:
+        at = _context(view, "prerouting", frame, step.link, None)
+        packet = pass_hook(journey, at, Stage.PREROUTING, step.link)
+        frame = Frame(packet, frame.src_mac, frame.dst_mac, frame.in_port)
+    packet = frame.packet
+    _refuse_martians(journey, step, packet)
+    flow = Flow(
+        dst=packet.dst,
+        src=packet.src,
+        iif=step.link,
+        mark=packet.mark,
+        proto=packet.proto,
+        sport=packet.sport,
+        dport=packet.dport,
+    )
+    found = view.fib.lookup(flow)
+    if found is not None and found.route.type in ("local", "broadcast", "anycast"):
+        if not view.links[step.link].is_loopback:
+            _check_source(journey, step, packet, flow, None)
+        return _deliver(journey, view, frame, step.link)
+    _check_forwarding(journey, view, step.link, packet)
+    found = _usable_route(journey, view, step.link, Stage.ROUTE, packet, found)
+    _check_source(journey, step, packet, flow, found.link)
+    return _forward(journey, view, frame, step.link, found)
+
+
+def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
+    """The route for a packet of the stack's own."""
+    packet = step.packet
+    flow = Flow(
+        dst=packet.dst,
+        src=step.bound_address,
+        oif=step.bound_link,
+        mark=packet.mark,
+        proto=packet.proto,
+        sport=packet.sport,
+        dport=packet.dport,
+    )
+    found = view.fib.lookup(flow)
+    if found is None and step.bound_link is not None and packet.version == 4:
+        # ip_route_output_key_hash_rcu: bound to a link without a route, the destination is
+        # taken to be on that link.
+        return _on_link(view, packet.dst, step.bound_link)
+    return _usable_route(journey, view, step.bound_link, Stage.OUTPUT, packet, found)
+
+
+def _on_link(view: StackView, dst: IPAddress, link: str) -> Found:
+    route = Route(destination=f"{dst}/{dst.max_prefixlen}", next_hops=(NextHop(link=link),))
+    text = f"{dst} is taken to be on {link} itself, for want of a route"
+    return Found(route, route.next_hops[0], RouteRef(stack=view.name, table=0, text=text))
+
+
+def _usable_route(
+    journey: Journey,
+    view: StackView,
+    link: str | None,
+    stage: Stage,
+    packet: Packet,
+    found: Found | None,
+) -> Found:
+    """The route, unless there is none or it says no."""
+    if found is None:
+        raise journey.end(
+            Outcome.NO_ROUTE,
+            Reason.NO_ROUTE,
+            view.name,
+            link,
+            stage,
+            packet,
+            f"no route to {packet.dst}",
+        )
+    if found.refusal is not None:
+        outcome, because = _REFUSED.get(
+            found.refusal, (Outcome.NO_ROUTE, f"the route says {found.refusal}")
+        )
+        raise journey.end(
+            outcome,
+            Reason.NO_ROUTE,
+            view.name,
+            link,
+            stage,
+            packet,
+            because,
+            found.ref.text,
+            decider=found.ref,
+        )
+    return found
+
+
+def _own_source(
+    journey: Journey, view: StackView, step: Originate, found: Found, link: str
+) -> IPAddress:
+    """The source address the kernel selects."""
+    if found.route.preferred_source is not None:
+        return parse_address(found.route.preferred_source)
+    if found.route.type == "local":
+        return step.packet.dst
+    toward = parse_address(found.gateway) if found.gateway else step.packet.dst
+    address = select_address(view, link, toward)
+    if address is None:
+        raise journey.end(
+            Outcome.NO_ROUTE,
+            Reason.NO_ADDRESS,
+            view.name,
+            link,
+            Stage.OUTPUT,
+            step.packet,
+            f"no IPv{step.packet.version} address to send from",
+        )
+    return address
+
+
+def _accept_frame(journey: Journey, step: Ascend) -> None:
+    """Refuse frames whose MAC address is another machine's (PACKET_OTHERHOST in ip_rcv)."""
+    link = journey.view.link(step.stack, step.link)
+    mac = step.frame.dst_mac
+    if mac is None or link.is_loopback or link.kind == "bridge" or mac == link.mac:
+        return
+    text = f"the frame is for {mac}, {link.name} is {link.mac}"
+    raise journey.end(
+        Outcome.DROPPED,
+        Reason.NOT_FOR_US,
+        step.stack,
+        step.link,
+        Stage.INGRESS,
+        step.frame.packet,
+        "dropped",
+        text,
+        decider=LinkStateRef(stack=step.stack, link=step.link, text=text),
+        in_link=step.link,
+    )
+
+
+def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
+    """Addresses that never come in from a wire (ip_route_input_slow)."""
+    link = journey.view.link(step.stack, step.link)
+    if link.is_loopback:
+        return
+    source, destination = packet.src, packet.dst
+    loopback = source.is_loopback or destination.is_loopback
+    if loopback and packet.version == 4:
+        loopback = not journey.stack(step.stack).conf_any(step.link, "route_localnet")
+    if loopback or source.is_multicast or source.is_unspecified or int(source) == 0xFFFFFFFF:
+        raise journey.end(
+            Outcome.DROPPED,
+            Reason.MARTIAN,
+            step.stack,
+            step.link,
+            Stage.ROUTE,
+            packet,
+            "dropped",
+            f"{source} > {destination} cannot come in from {step.link}",
+            in_link=step.link,
+        )
+
+
+def _check_source(
+    journey: Journey, step: Ascend, packet: Packet, flow: Flow, oif: str | None
+) -> None:
+    view = journey.stack(step.stack)
+    bad: BadSource | None = check_source(view, step.link, flow, oif)
+    if bad is None:
+        return
+    values = tuple((name, str(view.sysctl(name))) for name in bad.sysctls)
+    raise journey.end(
+        Outcome.DROPPED,
+        bad.reason,
+        step.stack,
+        step.link,
+        Stage.ROUTE,
+        packet,
+        "dropped",
+        bad.because,
+        decider=SysctlRef(stack=step.stack, values=values) if values else None,
+        in_link=step.link,
+        out_link=bad.expected,
+    )
+
+
+def _check_forwarding(journey: Journey, view: StackView, link: str, packet: Packet) -> None:
+    """IPv4 asks the incoming link (IN_DEV_FORWARD), IPv6 the whole stack."""
+    version = packet.version
+    name = conf_name(link if version == 4 else "all", "forwarding", version)
+    if view.sysctl(name):
+        return
+    names = (name, "net.ipv4.ip_forward") if version == 4 else (name,)
+    raise journey.end(
+        Outcome.DROPPED,
+        Reason.FORWARDING_OFF,
+        view.name,
+        link,
+        Stage.ROUTE,
+        packet,
+        "dropped",
+        f"{view.name} does not forward what comes in by {link}",
+        decider=SysctlRef(stack=view.name, values=tuple((n, str(view.sysctl(n))) for n in names)),
+        in_link=link,
+    )
+
+
+def _forward(journey: Journey, view: StackView, frame: Frame, link: str, found: Found) -> Step:
+    """Pass a packet on to the next hop (ip_forward)."""
+    out = found.link or "lo"
+    packet = frame.packet
+    journey.note(
+        view.name,
+        out,
+        Stage.ROUTE,
+        packet,
+        f"routed from {link} to {out}",
+        found.ref.text,
+        decider=found.ref,
+        in_link=link,
+        out_link=out,
+    )
+    _check_size_and_life(journey, view, out, packet, found)
+    packet = with_fields(packet, ttl=packet.ttl - 1)
+    frame = Frame(packet, frame.src_mac, frame.dst_mac, frame.in_port)
+    at = _context(view, "forward", frame, link, out)
+    packet = pass_hook(journey, at, Stage.FORWARD, out)
+    return _send(journey, view, Frame(packet, in_port=frame.in_port), out, found)
+
+
+def _check_size_and_life(
+    journey: Journey, view: StackView, out: str, packet: Packet, found: Found
+) -> None:
+    """TTL, and the size of packets that must not be cut up."""
+    if packet.ttl <= 1:
+        raise journey.end(
+            Outcome.REJECTED,
+            Reason.TTL,
+            view.name,
+            out,
+            Stage.FORWARD,
+            packet,
+            "rejected with icmp time-exceeded",
+            "its time to live is over",
+        )
+    mtu = found.route.mtu or view.links[out].mtu
+    if packet.length > mtu and (packet.dont_fragment or packet.version == 6):
+        raise journey.end(
+            Outcome.REJECTED,
+            Reason.MTU,
+            view.name,
+            out,
+            Stage.FORWARD,
+            packet,
+            "rejected with icmp fragmentation-needed",
+            f"{packet.length} bytes do not fit the MTU {mtu} of {out}",
+            decider=LinkStateRef(stack=view.name, link=out, text=f"mtu {mtu}"),
+        )
+
+
+def _send(
+    journey: Journey,
+    view: StackView,
+    frame: Frame,
+    link: str,
+    found: Found,
+) -> Step:
+    """POSTROUTING, then find the next hop's MAC address and hand the frame to the link."""
+    packet = frame.packet
+    next_hop = parse_address(found.gateway) if found.gateway else packet.dst
+    at = _context(view, "postrouting", frame, None, link)
+    packet = pass_hook(journey, at, Stage.POSTROUTING, link, next_hop)
+    device = view.links[link]
+    if device.is_loopback:
+        return Transmit(view.name, link, Frame(packet))
+    mac = _resolve(journey, view, link, next_hop, packet)
+    return Transmit(view.name, link, Frame(packet, device.mac, mac))
+
+
+def _resolve(
+    journey: Journey, view: StackView, link: str, next_hop: IPAddress, packet: Packet
+) -> str | None:
+    """The next hop's MAC address."""
+    device = view.links[link]
+    if device.type not in ("ether", "loopback"):
+        return None
+    sender = packet.src
+    if sender not in view.local_addresses:
+        sender = select_address(view, link, next_hop) or sender
+    answer = resolve(journey.view, view.name, link, next_hop, sender)
+    if isinstance(answer, Resolved):
+        if answer.outside is not None:
+            journey.assume(f"{next_hop} is there, beyond {answer.outside}")
+        journey.note(
+            view.name,
+            link,
+            Stage.NEIGHBOUR,
+            packet,
+            f"next hop {next_hop} is at {answer.mac or 'a MAC address not known yet'}",
+            f"answered by {answer.owner}" if answer.owner else "",
+            out_link=link,
+        )
+        return answer.mac
+    obstacle = answer.obstacle
+    decider = None
+    if obstacle is not None:
+        place = obstacle.place
+        decider = LinkStateRef(stack=place.stack, link=place.link, text=obstacle.text)
+    raise journey.end(
+        Outcome.UNRESOLVED,
+        obstacle.reason if obstacle is not None else Reason.UNRESOLVED,
+        view.name,
+        link,
+        Stage.NEIGHBOUR,
+        packet,
+        f"next hop {next_hop} does not answer on {link}",
+        f"{obstacle.text} ({obstacle.place})" if obstacle is not None else "",
+        decider=decider,
+        out_link=link,
+    )
+
+
+def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step:
+    """INPUT, and the packet is there."""
+    at = _context(view, "input", frame, link, None)
+    packet = pass_hook(journey, at, Stage.INPUT, link)
+    if packet.proto in ("tcp", "udp"):
+        journey.assume(f"something on {view.name} listens on {packet.proto} {packet.dport}")
+    if packet.icmp_type == 8 and view.sysctl("net.ipv4.icmp_echo_ignore_all"):
+        names = (("net.ipv4.icmp_echo_ignore_all", "1"),)
+        raise journey.end(
+            Outcome.DROPPED,
+            Reason.NO_LISTENER,
+            view.name,
+            link,
+            Stage.DELIVER,
+            packet,
+            "ignored",
+            f"{view.name} is set to ignore pings",
+            decider=SysctlRef(stack=view.name, values=names),
+            in_link=link,
+        )
+    journey.note(view.name, link, Stage.DELIVER, packet, f"delivered to {view.name}", in_link=link)
+    raise Ended(Outcome.DELIVERED, Reason.ARRIVED)
+
+
+def _context(
+    view: StackView, hook: HookName, frame: Frame, in_link: str | None, out_link: str | None
+) -> Context:
+    return Context(
+        view=view,
+        hook=hook,
+        family=frame.packet.family,
+        packet=frame.packet,
+        in_link=in_link,
+        out_link=out_link,
+        in_port=frame.in_port,
+        src_mac=frame.src_mac,
+        dst_mac=frame.dst_mac,
+    )

@@ -1,0 +1,83 @@
+"""Takes a packet under way through a hook and records what became of it."""
+
+from __future__ import annotations
+
+from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.context import Context
+from kvmdiag.simulate.hook import HookResult, run_hook
+from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.steps import Ended
+
+
+def pass_hook(
+    journey: Journey,
+    at: Context,
+    stage: Stage,
+    link: str | None,
+    next_hop: IPAddress | None = None,
+) -> Packet:
+    """The packet as the hook leaves it.
+
+    Raises:
+        Ended: the packet is dropped or rejected there, or that cannot be told.
+    """
+    result = run_hook(at, journey.connections.of(at.view.name), next_hop)
+    if result.kind != "accept":
+        _end(journey, at, stage, link, result)
+    rule = result.translated_by or result.accepted_by
+    rewritten = (result.packet.src, result.packet.dst) != (at.packet.src, at.packet.dst)
+    if result.visited or rewritten:
+        journey.note(
+            at.view.name,
+            link,
+            stage,
+            result.packet,
+            _rewriting(at.packet, result.packet) if rewritten else "accepted",
+            rule.text if rule is not None else _silent_reason(result, rewritten),
+            decider=rule,
+            in_link=at.in_link,
+            out_link=at.out_link,
+        )
+    return result.packet
+
+
+def _silent_reason(result: HookResult, rewritten: bool) -> str:
+    if rewritten:
+        return "the connection's translation"
+    return "no rule stops it" if result.visited else ""
+
+
+def _rewriting(before: Packet, after: Packet) -> str:
+    parts = []
+    if before.src != after.src:
+        parts.append(f"source {before.src} becomes {after.src}")
+    if before.dst != after.dst:
+        parts.append(f"destination {before.dst} becomes {after.dst}")
+    return ", ".join(parts)
+
+
+def _end(journey: Journey, at: Context, stage: Stage, link: str | None, result: HookResult) -> None:
+    """Record the end of the way at a hook."""
+    outcome, decision = {
+        "drop": (Outcome.DROPPED, "dropped"),
+        "reject": (Outcome.REJECTED, f"rejected with {result.reply}"),
+        "unknown": (Outcome.UNKNOWN, "cannot be told"),
+        "accept": (Outcome.UNKNOWN, "accepted"),
+    }[result.kind]
+    because = result.rule.text if result.rule is not None else ""
+    if result.why:
+        because = f"{because} ({result.why})" if because else result.why
+    journey.note(
+        at.view.name,
+        link,
+        stage,
+        result.packet,
+        decision,
+        because,
+        decider=result.rule,
+        in_link=at.in_link,
+        out_link=at.out_link,
+    )
+    reason = Reason.NOT_MODELLED if outcome is Outcome.UNKNOWN else Reason.NETFILTER
+    raise Ended(outcome, reason)

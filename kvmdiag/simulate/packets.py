@@ -1,0 +1,59 @@
+"""The packets of a question: the request, and what answers it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kvmdiag.model.packet import Packet, Protocol
+from kvmdiag.model.question import Question
+from kvmdiag.simulate.view import parse_address
+
+# Any id and any ephemeral port do; rules that look at them are rules about something else.
+_ECHO_ID = 0x4B44
+_EPHEMERAL_PORT = 40000
+_ECHO = {4: (8, 0), 6: (128, 129)}
+_DEFAULT_PORT = {"tcp": 80, "udp": 53}
+
+
+def request_of(question: Question) -> Packet:
+    """The packet a question asks about.
+
+    Where the question names no source address the destination stands in, until the stack
+    that sends the packet has chosen one.
+    """
+    assert question.destination.address is not None  # noqa: S101  resolved questions have one
+    dst = parse_address(question.destination.address)
+    source = question.source.address
+    src = parse_address(source) if source is not None else dst
+    if question.proto in ("icmp", "icmpv6"):
+        kind = _ECHO[dst.version][0]
+        proto: Protocol = "icmp" if dst.version == 4 else "icmpv6"
+        return Packet(src=src, dst=dst, proto=proto, icmp_type=kind, icmp_code=0, icmp_id=_ECHO_ID)
+    return Packet(
+        src=src,
+        dst=dst,
+        proto=question.proto,
+        sport=_EPHEMERAL_PORT,
+        dport=question.port or _DEFAULT_PORT[question.proto],
+        tcp_flags=frozenset({"syn"}) if question.proto == "tcp" else frozenset(),
+    )
+
+
+def reply_to(packet: Packet) -> Packet:
+    """What the receiver of a packet answers: echo reply, SYN-ACK, or a datagram back."""
+    answer = replace(
+        packet,
+        src=packet.dst,
+        dst=packet.src,
+        sport=packet.dport,
+        dport=packet.sport,
+        ttl=64,
+        mark=0,
+    )
+    if packet.proto == "icmp":
+        return replace(answer, icmp_type=0)
+    if packet.proto == "icmpv6":
+        return replace(answer, icmp_type=129)
+    if packet.proto == "tcp":
+        return replace(answer, tcp_flags=frozenset({"syn", "ack"}))
+    return answer

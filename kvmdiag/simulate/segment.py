@@ -1,0 +1,135 @@
+"""Which machines a broadcast sent on a link reaches: the layer 2 segment.
+
+Used to find who answers ARP, and which port of a bridge leads to a MAC address. Obstacles
+(links that are down, port states, isolation) stop the real search; the search that ignores
+them tells which obstacle stands between two machines that should see each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.model.trace import Reason
+from kvmdiag.simulate.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something on layer 2 that lets no frame pass."""
+
+    reason: Reason
+    place: LinkRef
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An IP-level link that the broadcast comes to, or a place where it leaves our sight.
+
+    ``opens`` is true for the latter: an uplink, or the tap of a guest whose inside is not
+    seen. ``obstacle`` is the first one on the way, ``None`` on a free way.
+    """
+
+    stack: str
+    link: str
+    opens: bool = False
+    obstacle: Obstacle | None = None
+
+
+def reached_from(
+    view: View, stack: str, link: str, *, despite_obstacles: bool = False
+) -> Iterator[Reached]:
+    """Everything that a broadcast sent out of ``link`` of ``stack`` comes to."""
+    for found in _Search(view).leave(stack, link, None):
+        if found.obstacle is None or despite_obstacles:
+            yield found
+
+
+def port_obstacle(stack: str, port: Link) -> Obstacle | None:
+    """Why a bridge port neither takes nor gives frames, ``None`` when it does."""
+    place = LinkRef(stack, port.name)
+    down = link_obstacle(stack, port)
+    if down is not None:
+        return down
+    if port.port is not None and port.port.state != "forwarding":
+        return Obstacle(Reason.PORT_STATE, place, f"port {port.name} is {port.port.state}")
+    return None
+
+
+def link_obstacle(stack: str, link: Link) -> Obstacle | None:
+    """Why a link passes nothing, ``None`` when it does."""
+    place = LinkRef(stack, link.name)
+    if not link.up:
+        return Obstacle(Reason.LINK_DOWN, place, f"{link.name} is set down")
+    if not link.carrier:
+        return Obstacle(Reason.NO_CARRIER, place, f"{link.name} has no carrier")
+    return None
+
+
+def are_isolated(one: Link, other: Link) -> bool:
+    """Whether the bridge keeps two ports from each other: only if both are isolated."""
+    return bool(one.port and other.port and one.port.isolated and other.port.isolated)
+
+
+class _Search:
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._seen: set[tuple[str, str, str]] = set()
+
+    def leave(self, stack: str, name: str, obstacle: Obstacle | None) -> Iterator[Reached]:
+        """A broadcast goes out of a link."""
+        if self._again("out", stack, name):
+            return
+        link = self._view.link(stack, name)
+        if link.kind == "bridge":
+            obstacle = obstacle or _admin_obstacle(stack, link)
+            for port in self._view.stacks[stack].ports.get(name, ()):
+                yield from self.leave(stack, port.name, obstacle or port_obstacle(stack, port))
+        elif link.peer is not None:
+            obstacle = obstacle or self._cable_obstacle(stack, link)
+            yield from self._enter(link.peer.stack, link.peer.link, obstacle)
+        elif not link.is_loopback:
+            yield Reached(stack, name, True, obstacle or link_obstacle(stack, link))
+
+    def _enter(self, stack: str, name: str, obstacle: Obstacle | None) -> Iterator[Reached]:
+        """A broadcast comes in by a link."""
+        if self._again("in", stack, name):
+            return
+        link = self._view.link(stack, name)
+        bridge = self._view.stacks[stack].links.get(link.master or "")
+        if bridge is None or bridge.kind != "bridge":
+            yield Reached(stack, name, obstacle=obstacle)
+            return
+        obstacle = obstacle or port_obstacle(stack, link) or _admin_obstacle(stack, bridge)
+        yield Reached(stack, bridge.name, obstacle=obstacle)
+        for port in self._view.stacks[stack].ports[bridge.name]:
+            if port.name == name:
+                continue
+            blocked = obstacle or port_obstacle(stack, port)
+            if blocked is None and are_isolated(link, port):
+                place = LinkRef(stack, port.name)
+                text = f"{name} and {port.name} are isolated ports"
+                blocked = Obstacle(Reason.ISOLATED, place, text)
+            yield from self.leave(stack, port.name, blocked)
+
+    def _cable_obstacle(self, stack: str, link: Link) -> Obstacle | None:
+        """A cable with an end set down; that end is named, not the one that lost carrier."""
+        assert link.peer is not None  # noqa: S101  the caller looked
+        far = self._view.link(link.peer.stack, link.peer.link)
+        if link.up and not far.up:
+            return link_obstacle(link.peer.stack, far)
+        return link_obstacle(stack, link)
+
+    def _again(self, way: str, stack: str, link: str) -> bool:
+        key = (way, stack, link)
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
+
+
+def _admin_obstacle(stack: str, bridge: Link) -> Obstacle | None:
+    # A bridge loses carrier with its last port; that alone stops no frame.
+    return None if bridge.up else link_obstacle(stack, bridge)

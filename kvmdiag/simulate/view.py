@@ -1,0 +1,155 @@
+"""Indexes over a snapshot, so that the walk asks instead of searching.
+
+A view of a stack is made when it is first asked for, and reused for every later snapshot
+in which that stack is unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from ipaddress import ip_address
+from typing import TypeVar
+
+from kvmdiag.model.link import Link
+from kvmdiag.model.netfilter import Family, HookName
+from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Address, FdbEntry, Neighbour, Stack
+from kvmdiag.simulate import conntrack
+from kvmdiag.simulate.chains import BaseChain, base_chains
+from kvmdiag.simulate.fib import Fib
+from kvmdiag.simulate.unread import NotRead
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=65536)
+def parse_address(text: str) -> IPAddress:
+    """An address from its text; remembered, because facts repeat the same few."""
+    return ip_address(text)
+
+
+class StackView:
+    """One stack, indexed. Facts that were not read raise :class:`NotRead` when asked for."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.name = stack.name
+        self._base_chains: dict[tuple[Family, HookName], tuple[BaseChain, ...]] = {}
+        self._conntrack_active: dict[Family, bool] = {}
+
+    @cached_property
+    def links(self) -> dict[str, Link]:
+        """Links by name."""
+        return {link.name: link for link in self._read(self.stack.links, "links")}
+
+    @cached_property
+    def ports(self) -> dict[str, tuple[Link, ...]]:
+        """Ports by the name of their bridge."""
+        found: dict[str, list[Link]] = {}
+        for link in self.links.values():
+            if link.master is not None:
+                found.setdefault(link.master, []).append(link)
+        return {bridge: tuple(ports) for bridge, ports in found.items()}
+
+    @cached_property
+    def addresses(self) -> tuple[Address, ...]:
+        """All addresses in the kernel's order."""
+        return self._read(self.stack.addresses, "addresses")
+
+    @cached_property
+    def local_addresses(self) -> dict[IPAddress, str]:
+        """Every address this stack has, with the link it is on."""
+        return {parse_address(entry.address): entry.link for entry in self.addresses}
+
+    def addresses_of(self, link: str, version: int) -> Iterator[Address]:
+        """The addresses of one link and one IP version, primary ones first."""
+        mine = [
+            entry
+            for entry in self.addresses
+            if entry.link == link and parse_address(entry.address).version == version
+        ]
+        yield from sorted(mine, key=lambda entry: entry.secondary)
+
+    @cached_property
+    def fib(self) -> Fib:
+        """Routes and policy rules."""
+        return Fib(
+            self.name,
+            self._read(self.stack.routes, "routes"),
+            self._read(self.stack.policy_rules, "policy_rules"),
+        )
+
+    @cached_property
+    def neighbours(self) -> dict[tuple[str, str], Neighbour]:
+        """Neighbour entries by link and address; what could not be read counts as unknown."""
+        entries = self.stack.neighbours or ()
+        return {(entry.link, entry.address): entry for entry in entries}
+
+    @cached_property
+    def static_fdb(self) -> dict[tuple[str, str], FdbEntry]:
+        """FDB entries that somebody set by hand, by bridge and MAC address."""
+        entries = self.stack.fdb or ()
+        return {(e.bridge, e.mac): e for e in entries if e.static and not e.local}
+
+    def base_chains(self, family: Family, hook: HookName) -> tuple[BaseChain, ...]:
+        """The chains that see packets of a family at a hook, in the order of priority."""
+        found = self._base_chains.get((family, hook))
+        if found is None:
+            found = base_chains(self._read(self.stack.tables, "tables"), family, hook)
+            self._base_chains[family, hook] = found
+        return found
+
+    def conntrack_active(self, family: Family) -> bool:
+        """Whether connections of this family are tracked."""
+        found = self._conntrack_active.get(family)
+        if found is None:
+            found = conntrack.is_active(self._read(self.stack.tables, "tables"), family)
+            self._conntrack_active[family] = found
+        return found
+
+    def sysctl(self, name: str, default: int = 0) -> int:
+        """The number a sysctl is set to; ``default`` where the kernel does not have it."""
+        if self.stack.sysctls is None:
+            raise NotRead(self.name, "sysctls")
+        text = self.stack.sysctls.get(name, "")
+        return int(text) if text.lstrip("-").isdigit() else default
+
+    def conf(self, link: str, key: str, version: int = 4) -> int:
+        """``net.ipvN.conf.LINK.KEY``, with dots in the link's name as sysctl(8) writes them."""
+        return self.sysctl(conf_name(link, key, version))
+
+    def conf_any(self, link: str, key: str) -> bool:
+        """``conf.all`` or the link's own (``IN_DEV_ORCONF``)."""
+        return bool(self.conf("all", key) or self.conf(link, key))
+
+    def conf_max(self, link: str, key: str) -> int:
+        """The greater of ``conf.all`` and the link's own (``IN_DEV_MAXCONF``)."""
+        return max(self.conf("all", key), self.conf(link, key))
+
+    def _read(self, fact: T | None, name: str) -> T:
+        if fact is None:
+            raise NotRead(self.name, name)
+        return fact
+
+
+def conf_name(link: str, key: str, version: int = 4) -> str:
+    """The dotted name of a per-interface sysctl."""
+    return f"net.ipv{version}.conf.{link.replace('.', '/')}.{key}"
+
+
+class View:
+    """A snapshot, indexed. ``base`` is a view whose unchanged stacks are taken over."""
+
+    def __init__(self, snapshot: Snapshot, base: View | None = None) -> None:
+        self.snapshot = snapshot
+        old = base.stacks.values() if base is not None else ()
+        known = {id(view.stack): view for view in old}
+        self.stacks: dict[str, StackView] = {
+            stack.name: known.get(id(stack)) or StackView(stack) for stack in snapshot.stacks
+        }
+
+    def link(self, stack: str, link: str) -> Link:
+        """A link that is known to be there."""
+        return self.stacks[stack].links[link]

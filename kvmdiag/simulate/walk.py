@@ -1,0 +1,146 @@
+"""Walks a request and its reply through a snapshot, step by step, as the kernel would."""
+
+from __future__ import annotations
+
+from kvmdiag.model.packet import Packet
+from kvmdiag.model.question import Question
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
+from kvmdiag.simulate import outside
+from kvmdiag.simulate.journey import Connections, Journey
+from kvmdiag.simulate.layer2 import arrive, transmit
+from kvmdiag.simulate.layer3 import ascend, originate
+from kvmdiag.simulate.packets import reply_to, request_of
+from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Originate, Step, Transmit
+from kvmdiag.simulate.unread import NotRead, NotUnderstood
+from kvmdiag.simulate.view import View, parse_address
+
+# No packet passes this many links: each router takes one from the time to live, and a bridge
+# that sends in circles is caught when a frame comes by a second time.
+_STEPS = 1000
+
+
+def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) -> Walk:
+    """What becomes of the asked packet, and of the reply to it.
+
+    ``view`` may be given when the caller walks one snapshot many times.
+    """
+    view = view or View(snapshot)
+    connections = Connections()
+    start = _first_step(view, question)
+    request = _go(Journey(view, "request", connections), start)
+    if not request.arrived:
+        return Walk(question=question, request=request)
+    answer = reply_to(request.end.packet)
+    reply = Journey(view, "reply", connections)
+    if request.outcome is Outcome.DELIVERED:
+        answered = _answer_of(request, answer)
+        if answered is None:
+            return Walk(question=question, request=request)
+        return Walk(question=question, request=request, reply=_go(reply, answered))
+    return Walk(question=question, request=request, reply=_from_outside(reply, request, answer))
+
+
+def _first_step(view: View, question: Question) -> Step:
+    packet = request_of(question)
+    source = question.source
+    if source.stack is None:
+        return outside.enter(view, packet)
+    bound = parse_address(source.address) if source.address is not None else None
+    return Originate(source.stack, packet, source.link, bound)
+
+
+def _answer_of(request: Trace, answer: Packet) -> Originate | None:
+    """The reply of the stack that got the request; ``None`` when its inside is not seen."""
+    end = request.end
+    if end.stage is not Stage.DELIVER:
+        return None
+    return Originate(end.stack, answer, bound_address=answer.src)
+
+
+def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
+    """The reply to a packet that left: it comes back only if the outside knows the way."""
+    doubt = outside.doubt_of_return(journey.view, request)
+    if doubt is not None:
+        hop = Hop(
+            direction="reply",
+            stack=outside.NAME,
+            link=None,
+            stage=Stage.ROUTE,
+            packet=answer,
+            decision=f"nothing shows that the outside has a route back to {answer.dst}",
+            because=doubt,
+        )
+        return Trace(
+            direction="reply",
+            outcome=Outcome.UNKNOWN,
+            reason=Reason.NO_RETURN_ROUTE,
+            hops=(hop,),
+        )
+    journey.assume(f"{answer.src} answers")
+    step = outside.come_back(journey.view, request, answer)
+    return _go(journey, step)
+
+
+def _go(journey: Journey, step: Step) -> Trace:
+    """Take steps until the way ends."""
+    seen: set[object] = set()
+    try:
+        for _ in range(_STEPS):
+            if isinstance(step, Arrive):
+                key = (step.stack, step.link, step.frame)
+                if key in seen:
+                    raise _loop(journey, step)
+                seen.add(key)
+            step = _take(journey, step)
+        raise _loop(journey, step)
+    except Ended as ended:
+        return _trace(journey, ended.outcome, ended.reason)
+    except NotRead as gap:
+        _unknown(journey, gap.stack, str(gap), step)
+        return _trace(journey, Outcome.UNKNOWN, Reason.NOT_READ)
+    except NotUnderstood as gap:
+        _unknown(journey, gap.stack, gap.what, step)
+        return _trace(journey, Outcome.UNKNOWN, Reason.NOT_MODELLED)
+
+
+def _take(journey: Journey, step: Step) -> Step:
+    match step:
+        case Originate():
+            return originate(journey, step)
+        case Transmit():
+            return transmit(journey, step)
+        case Arrive():
+            return arrive(journey, step)
+        case Ascend():
+            return ascend(journey, step)
+
+
+def _loop(journey: Journey, step: Step) -> Ended:
+    packet = _packet(step)
+    link = None if isinstance(step, Originate) else step.link
+    return journey.end(
+        Outcome.LOOP, Reason.LOOP, step.stack, link, Stage.BRIDGE, packet, "went in a circle"
+    )
+
+
+def _unknown(journey: Journey, stack: str, why: str, step: Step) -> None:
+    """Record that the walk cannot go on, where it stands."""
+    packet = journey.hops[-1].packet if journey.hops else _packet(step)
+    link = None if isinstance(step, Originate) else step.link
+    stage = Stage.OUTPUT if isinstance(step, Originate) else Stage.ROUTE
+    journey.note(stack, link, stage, packet, "cannot be told", why)
+
+
+def _packet(step: Step) -> Packet:
+    return step.packet if isinstance(step, Originate) else step.frame.packet
+
+
+def _trace(journey: Journey, outcome: Outcome, reason: Reason) -> Trace:
+    return Trace(
+        direction=journey.direction,
+        outcome=outcome,
+        reason=reason,
+        hops=tuple(journey.hops),
+        assumptions=tuple(journey.assumptions),
+    )
