@@ -1,0 +1,156 @@
+"""The kernel's filter for a probe: classic BPF, made for its mark.
+
+Offsets are relative to the network header (``SKF_NET_OFF``), so that one program serves
+packet sockets and raw sockets, with and without a link layer. A load beyond the end of a
+packet ends the program with 0: shorter patterns must be tried first.
+Source: Documentation/networking/filter.rst, include/uapi/linux/filter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+
+from kvmdiag.probes.packet import Probe
+
+SO_ATTACH_FILTER = 26
+SNAP_LENGTH = 256
+
+_NET = -0x100000
+_ABSOLUTE, _INDIRECT, _RET, _LD_IMM, _LDX_IMM = 0x20, 0x40, 0x06, 0x00, 0x01
+_HALF, _BYTE = 0x08, 0x10
+_AND, _LSH, _RSH, _ADD, _ADD_X, _TAX, _MSH = 0x54, 0x64, 0x74, 0x04, 0x0C, 0x07, 0xB1
+_JEQ, _JSET, _JUMP = 0x15, 0x45, 0x05
+
+_Instruction = tuple[int, int, str, str]
+
+
+class _Program:
+    """Instructions with named jump targets; an empty name is the next instruction."""
+
+    def __init__(self) -> None:
+        self._code: list[_Instruction] = []
+        self._labels: dict[str, int] = {}
+
+    def label(self, name: str) -> None:
+        self._labels[name] = len(self._code)
+
+    def add(self, code: int, value: int = 0, yes: str = "", no: str = "") -> None:
+        self._code.append((code, value & 0xFFFFFFFF, yes, no))
+
+    def expect(self, value: int, otherwise: str) -> None:
+        """Go on when A is ``value``."""
+        self.add(_JEQ, value, "", otherwise)
+
+    def assembled(self) -> bytes:
+        """``struct sock_filter`` after ``struct sock_filter``."""
+        return b"".join(self._encode(at, *one) for at, one in enumerate(self._code))
+
+    def _encode(self, at: int, code: int, value: int, yes: str, no: str) -> bytes:
+        def distance(name: str) -> int:
+            return self._labels[name] - at - 1 if name else 0
+
+        if code == _JUMP:
+            return struct.pack("=HBBI", code, 0, 0, distance(yes))
+        return struct.pack("=HBBI", code, distance(yes), distance(no), value)
+
+
+def attach(sock: socket.socket, probe: Probe) -> None:
+    """Let the socket receive nothing but what belongs to the probe."""
+    code = program(probe)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)
+
+
+def program(probe: Probe) -> bytes:
+    """Accept the probe, its replies, and ICMP errors that quote it; drop all else."""
+    p = _Program()
+    p.add(_ABSOLUTE | _BYTE, _NET)
+    p.add(_RSH, 4)
+    p.expect(probe.version, "drop")
+    if probe.version == 4:
+        p.add(_ABSOLUTE | _HALF, _NET + 6)
+        p.add(_JSET, 0x1FFF, "drop", "")  # only first fragments have what we look for
+        p.add(_MSH, _NET)
+        p.add(_ABSOLUTE | _BYTE, _NET + 9)
+    else:
+        p.add(_LDX_IMM, 40)
+        p.add(_ABSOLUTE | _BYTE, _NET + 6)
+    icmp = 1 if probe.version == 4 else 58
+    number = {"icmp": 1, "icmpv6": 58, "tcp": 6, "udp": 17}[probe.proto]
+    p.add(_JEQ, icmp, "icmp", "")
+    p.expect(number, "drop")
+    if probe.proto == "tcp":
+        _match_tcp(p, probe)
+    elif probe.proto == "udp":
+        _match_udp(p, probe)
+    p.add(_JUMP, 0, "drop")
+    p.label("icmp")
+    _match_icmp(p, probe, number)
+    p.label("drop")
+    p.add(_RET, 0)
+    p.label("accept")
+    p.add(_RET, SNAP_LENGTH)
+    return p.assembled()
+
+
+def _word(p: _Program, offset: int, value: int, otherwise: str) -> None:
+    """Compare four bytes of the upper layer, whose start X holds."""
+    p.add(_INDIRECT, _NET + offset)
+    p.expect(value, otherwise)
+
+
+def _match_tcp(p: _Program, probe: Probe) -> None:
+    _word(p, 4, probe.number, "reply")
+    p.add(_JUMP, 0, "accept")
+    p.label("reply")
+    _word(p, 8, (probe.number + 1) & 0xFFFFFFFF, "drop")
+    p.add(_JUMP, 0, "accept")
+
+
+def _match_udp(p: _Program, probe: Probe) -> None:
+    """A reply need not carry the mark: it is known by its ports, as long as NAT keeps ours."""
+    port = probe.port or 0
+    _word(p, 0, port << 16 | probe.ident, "mark")
+    p.add(_JUMP, 0, "accept")
+    p.label("mark")
+    _match_mark(p, probe, "drop")
+
+
+def _match_mark(p: _Program, probe: Probe, otherwise: str) -> None:
+    _word(p, 8, int.from_bytes(probe.mark[:4], "big"), otherwise)
+    _word(p, 12, int.from_bytes(probe.mark[4:], "big"), otherwise)
+    p.add(_JUMP, 0, "accept")
+
+
+def _match_icmp(p: _Program, probe: Probe, number: int) -> None:
+    if probe.proto in ("icmp", "icmpv6"):
+        _match_mark(p, probe, "quoted")
+    p.label("quoted")
+    # X to the end of the quoted IP header, which begins 8 bytes into the ICMP message.
+    if probe.version == 4:
+        p.add(_INDIRECT | _BYTE, _NET + 8 + 9)
+        p.expect(number, "drop")
+        p.add(_INDIRECT | _BYTE, _NET + 8)
+        p.add(_AND, 0xF)
+        p.add(_LSH, 2)
+    else:
+        p.add(_INDIRECT | _BYTE, _NET + 8 + 6)
+        p.expect(number, "drop")
+        p.add(_LD_IMM, 40)
+    p.add(_ADD_X)
+    p.add(_ADD, 8)
+    p.add(_TAX)
+    match probe.proto:
+        case "tcp":
+            _word(p, 4, probe.number, "drop")
+        case "udp":
+            _word(p, 0, probe.ident << 16 | (probe.port or 0), "quoted-mark")
+        case _:
+            _word(p, 4, probe.ident << 16 | probe.number & 0xFFFF, "quoted-mark")
+    p.add(_JUMP, 0, "accept")
+    if probe.proto != "tcp":
+        p.label("quoted-mark")
+        _match_mark(p, probe, "drop")

@@ -1,0 +1,186 @@
+"""Watching every link of a namespace with one socket.
+
+Nothing outlives the socket: filter, time stamps and the promiscuous mode of bridges end with
+it, also when the process is killed. Source: packet(7), net/packet/af_packet.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from kvmdiag.errors import NotReadableError
+from kvmdiag.model.stack import Stack
+from kvmdiag.probes import bpf
+from kvmdiag.probes.observation import Passing, Sighting
+from kvmdiag.probes.packet import Probe, dissect
+from kvmdiag.system.namespaces import entered
+
+MOST_FRAMES = 1024
+"""How much is kept of one namespace; a guest may send the probe back without end."""
+
+_SO_TIMESTAMPNS = 35
+_SO_RCVBUFFORCE = 33
+_SOL_PACKET = 263
+_ADD_MEMBERSHIP, _PROMISCUOUS = 1, 1
+_ALL_PROTOCOLS = 3
+_OUTGOING, _OTHER_HOST = 4, 3
+_BUFFER = 4 << 20
+_ETHERNET, _LOOPBACK = 1, 772
+_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
+
+
+class Frame(NamedTuple):
+    """A frame as it was captured, not yet looked into."""
+
+    link: str
+    kind: int
+    hardware: int
+    time_ns: int
+    data: bytes
+
+    @property
+    def outgoing(self) -> bool:
+        """True when it leaves the stack by this link."""
+        return self.kind == _OUTGOING
+
+
+class Capture:
+    """The capture socket of one stack; a context manager.
+
+    ``bridges`` get promiscuous so that they show, as under tcpdump, also what they merely
+    bridge.
+
+    Raises:
+        NotReadableError: the namespace cannot be entered, or sockets of this kind are not
+            allowed.
+
+    """
+
+    def __init__(self, stack: Stack, probe: Probe, bridges: Iterable[int] = ()) -> None:
+        if stack.netns is None:
+            raise NotReadableError(f"{stack.name} cannot be entered, so nothing is seen inside")
+        self.stack = stack.name
+        self.truncated = False
+        self._probe = probe
+        self._frames: list[Frame] = []
+        with entered(stack.netns):
+            self._socket = _open(stack.name)
+        try:
+            self._prepare(bridges)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _prepare(self, bridges: Iterable[int]) -> None:
+        # Protocol 0 until the filter is in place: not one frame of others is received.
+        bpf.attach(self._socket, self._probe)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        for index in bridges:
+            request = struct.pack("=iHH8s", index, _PROMISCUOUS, 0, b"")
+            try:
+                self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
+            except OSError:
+                continue  # gone since it was listed; its port still shows the frame
+        _bind_to_all_links(self._socket)
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """For polling: readable when there are frames to drain."""
+        return self._socket.fileno()
+
+    def drain(self) -> Frame | None:
+        """Take in what has come; the newest frame, or ``None`` when there was nothing new."""
+        newest = None
+        for frame in self._receive():
+            newest = frame
+            if len(self._frames) >= MOST_FRAMES:
+                self.truncated = True
+                break
+            self._frames.append(frame)
+        return newest
+
+    def _receive(self) -> Iterator[Frame]:
+        for _ in range(MOST_FRAMES):
+            try:
+                data, control, _flags, address = self._socket.recvmsg(bpf.SNAP_LENGTH, 128)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # a link went down (ENETDOWN); the others go on
+            link, _protocol, kind, hardware, _source = address
+            yield Frame(link, kind, hardware, _time_stamp(control), data)
+
+    def sightings(self) -> Iterator[Sighting]:
+        """What was drained, in the order it was captured."""
+        for frame in self._frames:
+            packet = _without_link_layer(frame)
+            found = dissect(packet, self._probe) if packet else None
+            if found is None:
+                continue
+            yield Sighting(
+                stack=self.stack,
+                link=frame.link,
+                direction_on_link=_passing(frame),
+                direction=found.direction,
+                packet=found.packet,
+                time_ns=frame.time_ns,
+                quoted=found.quoted,
+            )
+
+
+def _open(stack: str) -> socket.socket:
+    try:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    except PermissionError:
+        raise NotReadableError(
+            f"not allowed to capture in {stack}: run as root (sudo), or --no-probe to predict only"
+        ) from None
+    except OSError as error:
+        raise NotReadableError(f"cannot capture in {stack}: {error.strerror}") from None
+
+
+def _bind_to_all_links(sock: socket.socket) -> None:
+    """Bind to ifindex 0, which Python's ``bind`` has no words for."""
+    address = struct.pack(
+        "=HHiHBB8s", socket.AF_PACKET, socket.htons(_ALL_PROTOCOLS), 0, 0, 0, 0, b""
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.bind(sock.fileno(), address, len(address)):
+        code = ctypes.get_errno()
+        raise NotReadableError(f"cannot capture on all links: {os.strerror(code)}")
+
+
+def _time_stamp(control: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, value in control:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(value) >= 16:
+            seconds, nanoseconds = struct.unpack_from("=qq", value)
+            return int(seconds * 1_000_000_000 + nanoseconds)
+    return time.time_ns()
+
+
+def _passing(frame: Frame) -> Passing:
+    if frame.outgoing:
+        return "out"
+    return "otherhost" if frame.kind == _OTHER_HOST else "in"
+
+
+def _without_link_layer(frame: Frame) -> bytes:
+    if frame.hardware not in (_ETHERNET, _LOOPBACK):
+        return frame.data
+    at = 12
+    while frame.data[at : at + 2] in _VLAN_TYPES and at < 20:
+        at += 4
+    return frame.data[at + 2 :]

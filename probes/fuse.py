@@ -1,0 +1,313 @@
+"""Prediction and observation in one walk.
+
+Each predicted hop that shows a link learns whether the probe was seen there and when; what was
+seen beyond the prediction is added; and how it ended is what happened, not what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from kvmdiag.model.packet import Packet
+from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
+from kvmdiag.probes.observation import Observation, Sighting
+
+_SHOWN = (Stage.INGRESS, Stage.EGRESS)
+"""Stages at which every packet passes a capture point."""
+
+
+def fuse(walk: Walk, observation: Observation) -> Walk:
+    """The walk as it was: hops marked, times set (microseconds since sending), ends corrected."""
+    request = _marked(walk.request, observation)
+    reply = None if walk.reply is None else _marked(walk.reply, observation)
+    if reply is None and (observation.travelling("reply") or observation.reached):
+        reply = _unpredicted_reply(walk, observation)
+    if observation.reached and reply is not None:
+        request, reply = _arrived(request), _arrived(reply)
+    elif observation.answer is not None and observation.answer.kind == "refused":
+        request = _refused(request, observation.answer.text)
+    elif reply is not None and observation.travelling("reply"):
+        request, reply = _arrived(request), _lost(reply, observation)
+    elif _seen_to_its_end(request, observation):
+        reply = _never_came(walk, request, reply, observation)
+    else:
+        request, reply = _lost(request, observation), None
+    return msgspec.structs.replace(walk, request=request, reply=reply)
+
+
+def disagreement(predicted: Walk, fused: Walk) -> str | None:
+    """One sentence when the model was wrong about the end; ``None`` when it was right.
+
+    A prediction of "unknown" is never wrong.
+    """
+    if predicted.works is None or fused.works is None:
+        return None
+    expected, found = predicted.decisive, fused.decisive
+    if predicted.works != fused.works:
+        wanted = "to get through" if predicted.works else _ending(expected)
+        return f"the model expected the packet {wanted}; it was {_ending(found)}"
+    if fused.works or (expected.direction, expected.end.stack) == (
+        found.direction,
+        found.end.stack,
+    ):
+        return None
+    return f"the model expected it {_ending(expected)}; it was {_ending(found)}"
+
+
+def _ending(trace: Trace) -> str:
+    what = "getting through" if trace.arrived else trace.outcome.value
+    return f"{what} ({trace.direction}, at {trace.end.place})"
+
+
+def _marked(trace: Trace, observation: Observation) -> Trace:
+    """The predicted hops with what was seen of each, and what was seen besides."""
+    sightings = observation.travelling(trace.direction)
+    explained: set[int] = set()
+    hops: list[Hop] = []
+    for hop in trace.hops:
+        found = _match(hop, sightings, explained)
+        if found is None:
+            hops.append(hop)
+            continue
+        explained.add(found)
+        time_us = _microseconds(sightings[found], observation)
+        # The real packet, ports and lengths included; the skb mark cannot be seen on a link.
+        packet = msgspec.structs.replace(sightings[found].packet, mark=hop.packet.mark)
+        hops.append(msgspec.structs.replace(hop, seen=True, time_us=time_us, packet=packet))
+    hops = _with_unseen(hops, trace, observation)
+    for index, sighting in enumerate(sightings):
+        if index not in explained and not _repeats(sighting, hops):
+            _insert(hops, _unexpected(sighting, observation))
+    return msgspec.structs.replace(trace, hops=tuple(hops))
+
+
+def _match(hop: Hop, sightings: Sequence[Sighting], taken: set[int]) -> int | None:
+    """Index of the sighting that shows this hop. A bridge hop may share its link's sighting."""
+    if hop.stage not in (*_SHOWN, Stage.BRIDGE):
+        return None
+    for index, sighting in enumerate(sightings):
+        if (sighting.stack, sighting.link) != (hop.stack, hop.link):
+            continue
+        if hop.stage is Stage.BRIDGE:
+            return index
+        if index not in taken and (sighting.direction_on_link == "out") == (
+            hop.stage is Stage.EGRESS
+        ):
+            return index
+    return None
+
+
+def _with_unseen(hops: Sequence[Hop], trace: Trace, observation: Observation) -> list[Hop]:
+    """Say "not seen" where somebody looked; the hop where it is stopped is not looked for."""
+    last = max((i for i, hop in enumerate(hops) if hop.seen), default=-1)
+    result = list(hops)
+    for index, hop in enumerate(hops):
+        if hop.seen or hop.stack not in observation.watched or hop.link is None:
+            continue
+        stopped_here = index == len(hops) - 1 and not trace.arrived
+        bridged = hop.stage is Stage.BRIDGE and index > last
+        if not stopped_here and (hop.stage in _SHOWN or bridged):
+            result[index] = msgspec.structs.replace(hop, seen=False)
+    return result
+
+
+def _repeats(sighting: Sighting, hops: Sequence[Hop]) -> bool:
+    """True for a bridge hop's other sighting: the hop stands for both sides of its link."""
+    place = sighting.place
+    return any(hop.stage is Stage.BRIDGE and hop.place == place for hop in hops)
+
+
+def _unexpected(sighting: Sighting, observation: Observation) -> Hop:
+    outward = sighting.direction_on_link == "out"
+    return Hop(
+        direction=sighting.direction,
+        stack=sighting.stack,
+        link=sighting.link,
+        stage=Stage.EGRESS if outward else Stage.INGRESS,
+        packet=sighting.packet,
+        decision="seen",
+        because="not predicted",
+        predicted=False,
+        seen=True,
+        time_us=_microseconds(sighting, observation),
+    )
+
+
+def _insert(hops: list[Hop], extra: Hop) -> None:
+    """Put it behind the last hop that was seen no later."""
+    at = 0
+    for index, hop in enumerate(hops):
+        if hop.time_us is not None and hop.time_us <= (extra.time_us or 0):
+            at = index + 1
+    hops.insert(at, extra)
+
+
+def _microseconds(sighting: Sighting, observation: Observation) -> float:
+    return max(0.0, (sighting.time_ns - observation.sent_ns) / 1000)
+
+
+def _arrived(trace: Trace) -> Trace:
+    """The trace of a packet that is known to have got there, whatever was predicted."""
+    if trace.arrived:
+        hops = tuple(
+            msgspec.structs.replace(hop, seen=True) if hop.stage is Stage.DELIVER else hop
+            for hop in trace.hops
+        )
+        return msgspec.structs.replace(trace, hops=hops)
+    expected = trace.end
+    seen = [hop for hop in trace.hops if hop.seen]
+    end = msgspec.structs.replace(
+        seen[-1] if seen else expected,
+        stage=Stage.DELIVER,
+        decision="arrived",
+        because=f"seen to arrive, where the model expected: {expected.decision}",
+        decider=None,
+        predicted=False,
+        seen=True,
+    )
+    return msgspec.structs.replace(
+        trace, outcome=Outcome.DELIVERED, reason=Reason.ARRIVED, hops=(*trace.hops, end)
+    )
+
+
+def _refused(request: Trace, text: str) -> Trace:
+    """The trace of a SYN that got a reset, which its destination or a rule on the way sent."""
+    end = msgspec.structs.replace(
+        request.end, decision="refused", because=text, decider=None, predicted=False
+    )
+    return msgspec.structs.replace(
+        request,
+        outcome=Outcome.REJECTED,
+        reason=Reason.NOT_MODELLED,
+        hops=(*request.hops, end),
+    )
+
+
+def _lost(trace: Trace, observation: Observation) -> Trace:
+    """The trace of a packet that did not arrive: the predicted end if it fits, else a new one."""
+    unseen = _first_unseen_after_last_seen(trace)
+    if trace.arrived is False and unseen is None:
+        return trace
+    if trace.arrived is None and unseen is None:  # known now; the place was in doubt anyway
+        return msgspec.structs.replace(trace, outcome=_outcome(observation))
+    end = _place_of_loss(trace, unseen, observation)
+    return msgspec.structs.replace(
+        trace,
+        outcome=_outcome(observation),
+        reason=Reason.NOT_MODELLED,
+        hops=(*trace.hops, end),
+    )
+
+
+def _outcome(observation: Observation) -> Outcome:
+    return Outcome.DROPPED if observation.answer is None else Outcome.REJECTED
+
+
+def _first_unseen_after_last_seen(trace: Trace) -> Hop | None:
+    last = max((i for i, hop in enumerate(trace.hops) if hop.seen), default=-1)
+    return next((hop for hop in trace.hops[last + 1 :] if hop.seen is False), None)
+
+
+def _place_of_loss(trace: Trace, unseen: Hop | None, observation: Observation) -> Hop:
+    seen = [hop for hop in trace.hops if hop.seen]
+    last = seen[-1] if seen else trace.hops[0]
+    told = f"; the sender was told: {observation.answer.text}" if observation.answer else ""
+    if unseen is not None:
+        because = f"the model expected it at {unseen.place} next, where it was not seen"
+    elif trace.arrived:
+        because = "seen at the last link of its way; what is behind took it and gave nothing back"
+    else:
+        because = f"the model expected it to end before: {trace.end.decision} at {trace.end.place}"
+    return msgspec.structs.replace(
+        last,
+        decision="last seen here" if seen else "not seen anywhere",
+        because=because + told,
+        decider=None,
+        predicted=False,
+        seen=bool(seen),
+    )
+
+
+def _seen_to_its_end(request: Trace, observation: Observation) -> bool:
+    """True when the request got as far as can be seen and was expected to arrive."""
+    if not request.arrived:
+        return False
+    if observation.answer is not None:
+        return False
+    return _first_unseen_after_last_seen(request) is None and any(h.seen for h in request.hops)
+
+
+def _never_came(
+    walk: Walk, request: Trace, reply: Trace | None, observation: Observation
+) -> Trace | None:
+    """What to say of a reply of which nothing was seen, though the request arrived."""
+    if reply is not None and reply.arrived is False and not _expected_somewhere(reply):
+        return reply
+    silent = walk.question.proto == "udp"
+    where = request.end
+    if request.outcome is Outcome.LEFT:
+        because = (
+            f"nothing came back within {observation.waited:.1f} s; "
+            "what happens beyond this link cannot be seen"
+        )
+    else:
+        because = f"nothing came back from {where.stack} within {observation.waited:.1f} s"
+    end = Hop(
+        direction="reply",
+        stack=where.stack,
+        link=where.link,
+        stage=Stage.INGRESS if request.outcome is Outcome.LEFT else Stage.OUTPUT,
+        packet=_reversed(where.packet),
+        decision="no answer",
+        because=because,
+        predicted=False,
+        seen=False,
+    )
+    # Many a UDP service says nothing to what it does not understand.
+    outcome = Outcome.UNKNOWN if silent else Outcome.DROPPED
+    hops = (*(reply.hops if reply is not None else ()), end)
+    return Trace(
+        direction="reply",
+        outcome=outcome,
+        reason=Reason.NOT_MODELLED,
+        hops=hops,
+        assumptions=reply.assumptions if reply is not None else (),
+    )
+
+
+def _expected_somewhere(trace: Trace) -> bool:
+    return any(hop.seen is False for hop in trace.hops)
+
+
+def _unpredicted_reply(walk: Walk, observation: Observation) -> Trace:
+    """A reply trace made of sightings alone."""
+    hops = [_unexpected(sighting, observation) for sighting in observation.travelling("reply")]
+    if not hops:
+        end = walk.request.end
+        hops = [
+            Hop(
+                direction="reply",
+                stack=walk.request.hops[0].stack,
+                link=None,
+                stage=Stage.DELIVER,
+                packet=_reversed(end.packet),
+                decision="arrived",
+                because="the source's socket got the reply",
+                predicted=False,
+                seen=True,
+            )
+        ]
+    return Trace(
+        direction="reply",
+        outcome=Outcome.UNKNOWN,
+        reason=Reason.NOT_MODELLED,
+        hops=tuple(hops),
+    )
+
+
+def _reversed(packet: Packet) -> Packet:
+    return msgspec.structs.replace(
+        packet, src=packet.dst, dst=packet.src, sport=packet.dport, dport=packet.sport
+    )

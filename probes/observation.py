@@ -1,0 +1,87 @@
+"""What was seen of a probe: pure data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from kvmdiag.model.link import LinkRef
+from kvmdiag.model.packet import Direction, Packet
+from kvmdiag.probes.packet import Probe
+
+Passing = Literal["in", "out", "otherhost"]
+AnswerKind = Literal["reply", "refused", "error"]
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """A packet of the probe, seen passing a link.
+
+    ``direction_on_link`` is ``in`` or ``out`` as seen from the stack; ``otherhost`` is a frame
+    that came in for another machine, as bridged frames do. ``direction`` is that of the
+    travel; an ICMP error that quotes the probe travels as a reply and has ``quoted`` set.
+    ``time_ns`` is the kernel's time stamp, in nanoseconds of CLOCK_REALTIME.
+    """
+
+    stack: str
+    link: str
+    direction_on_link: Passing
+    direction: Direction
+    packet: Packet
+    time_ns: int
+    quoted: bool = False
+
+    @property
+    def place(self) -> LinkRef:
+        """The stack and link."""
+        return LinkRef(self.stack, self.link)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the probe's own socket got: past every filter of the source's kernel.
+
+    ``refused`` is a TCP reset; ``error`` is an ICMP error or a refusal of the source's own
+    kernel to send, told in ``text``. ``local`` is true for the latter.
+    """
+
+    kind: AnswerKind
+    text: str
+    time_ns: int
+    local: bool = False
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything seen of one probe, in the order of time.
+
+    ``answer`` is ``None`` when the source's socket got nothing within ``waited`` seconds.
+    ``watched`` are the stacks in which a capture ran; ``blind`` tells of each other stack why
+    none did. ``truncated`` is true when more was seen than is kept.
+    """
+
+    probe: Probe
+    sent_ns: int
+    waited: float
+    sightings: tuple[Sighting, ...]
+    answer: Answer | None = None
+    watched: frozenset[str] = frozenset()
+    blind: tuple[tuple[str, str], ...] = ()
+    truncated: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """True when the source's own socket got the reply.
+
+        A reply captured on the source's NIC is not enough: rp_filter or INPUT may still drop
+        it there.
+        """
+        return self.answer is not None and self.answer.kind == "reply"
+
+    def travelling(self, direction: Direction) -> tuple[Sighting, ...]:
+        """The sightings of one direction of travel, without ICMP errors."""
+        return tuple(s for s in self.sightings if s.direction == direction and not s.quoted)
+
+    @property
+    def last_seen(self) -> LinkRef | None:
+        """Where the packet was last: of the reply if there was one, else of the request."""
+        seen = self.travelling("reply") or self.travelling("request")
+        return seen[-1].place if seen else None
