@@ -40,11 +40,11 @@ def report_object(report: Report) -> dict[str, Any]:
 
 
 def question_object(question: Question) -> dict[str, Any]:
-    """What was asked, in the user's words."""
+    """What was asked, in the user's words: ``--proto icmp`` asks for ICMPv6 too."""
     return {
         "from": question.source.text,
         "to": question.destination.text,
-        "proto": question.proto,
+        "proto": "icmp" if question.proto == "icmpv6" else question.proto,
         "port": question.port,
     }
 

@@ -17,7 +17,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
@@ -25,6 +25,7 @@ from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
     from kvmdiag.collect.scope import Scope
+    from kvmdiag.model.packet import Protocol
     from kvmdiag.model.question import Question
     from kvmdiag.model.snapshot import Snapshot
 
@@ -225,7 +226,7 @@ def question(snapshot: Snapshot, source: str, destination: str, options: Options
         snapshot,
         source,
         destination,
-        proto=options.proto,
+        proto=cast("Protocol", options.proto),  # the option lets nothing else pass
         port=options.port,
         version=options.version,
     )

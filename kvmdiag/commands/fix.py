@@ -1,0 +1,182 @@
+"""``kvmdiag fix``: carry out the repair plan; verify it; undo it when it does not help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvmdiag.commands.check import FAULTY, HEALTHY, INCONCLUSIVE, judge
+from kvmdiag.commands.options import QUESTION, SOURCE, Options, facts, question, takes
+from kvmdiag.errors import KvmdiagError, NotReadableError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from kvmdiag.commands.repair import Repair
+    from kvmdiag.model.report import Plan, Report
+    from kvmdiag.model.snapshot import Snapshot
+
+app = typer.Typer()
+
+_NETNS_DIRECTORY = "/run/netns/"
+
+
+@app.command()
+@takes((*SOURCE, *QUESTION, "verbose", "quiet", "no_color"))
+def fix(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="Where the path begins.", show_default=False)
+    ],
+    destination: Annotated[
+        str, typer.Argument(metavar="DST", help="Where it ends.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, do nothing.")] = False,
+    *,
+    options: Options,
+) -> int:
+    """Show the repair plan, ask, carry it out, verify it, and undo it if it does not help."""
+    from kvmdiag.reports import text
+
+    if options.snapshot is not None and not dry_run:
+        raise UsageError("a file cannot be repaired; fix --dry-run shows the plan for a snapshot")
+    snapshot = facts(options)
+    report = judge(snapshot, source, destination, options)
+    show = _printer(options)
+    show(text.render_verdict(report))
+    if report.verdict == "unknown":
+        return INCONCLUSIVE
+    if report.walk is not None and report.walk.works:
+        show("Nothing to repair on this path.")
+        return HEALTHY
+    plan = _usable_plan(report)
+    if plan is None:
+        show("No repair is known that is proved to help; kvmdiag check tells what was found.")
+        return FAULTY
+    show(text.render_plan(plan))
+    if dry_run:
+        return FAULTY
+    return _repair(snapshot, plan, (source, destination), yes, options)
+
+
+def _usable_plan(report: Report) -> Plan | None:
+    plan = report.plan
+    return plan if plan is not None and plan.steps and plan.works is not False else None
+
+
+def _repair(
+    snapshot: Snapshot, plan: Plan, ends: tuple[str, str], yes: bool, options: Options
+) -> int:
+    from kvmdiag.commands import repair
+
+    repair.refuse_unfit(plan, _namespaces(snapshot) if options.lab is not None else None)
+    if not yes and not _agreed(plan):
+        return FAULTY
+    show = _printer(options)
+    work = repair.Repair(runner=repair.run_program, tell=show)
+    try:
+        work.carry_out(plan)
+        failure = verify(ends, options)
+    except KvmdiagError as error:
+        failure = str(error)
+    except BaseException:  # interrupted: leave nothing half done
+        _undo(work, options)
+        raise
+    if failure is None:
+        _tell_cured(plan, ends, options)
+        return HEALTHY
+    show(f"Not cured: {failure}")
+    _undo(work, options)
+    return FAULTY
+
+
+def _namespaces(snapshot: Snapshot) -> set[str]:
+    """The names of the namespaces that belong to what was read."""
+    paths = [stack.netns for stack in snapshot.stacks if stack.netns is not None]
+    return {
+        path.removeprefix(_NETNS_DIRECTORY) for path in paths if path.startswith(_NETNS_DIRECTORY)
+    }
+
+
+def _agreed(plan: Plan) -> bool:
+    """Ask on the terminal; without one there is nobody to ask.
+
+    Raises:
+        UsageError: standard input is no terminal.
+
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here; --yes carries the plan out without asking")
+    disruptive = any(step.disruptive for step in plan.steps)
+    warning = " It affects the traffic of others." if disruptive else ""
+    return typer.confirm(f"Carry this out?{warning}", default=False)
+
+
+def verify(ends: tuple[str, str], options: Options) -> str | None:
+    """Read everything anew, walk again, and send a real packet; ``None`` when it gets through.
+
+    When no packet can be sent from the source (a guest whose inside is closed), the walk
+    alone decides, and must then say yes.
+    """
+    from kvmdiag.probes.ping import reaches
+    from kvmdiag.reports import words
+    from kvmdiag.simulate.walk import walk
+
+    snapshot = facts(options)
+    asked = question(snapshot, *ends, options)
+    again = walk(snapshot, asked)
+    if again.works is False:
+        return words.ending(again.decisive)
+    try:
+        return (
+            None
+            if reaches(snapshot, asked, timeout=options.timeout)
+            else (f"a real packet got no answer within {options.timeout:g} s")
+        )
+    except NotReadableError as error:
+        if again.works:
+            _printer(options)(f"Not probed, only simulated: {error}")
+            return None
+        return f"{words.ending(again.decisive)}; and not probed: {error}"
+
+
+def _tell_cured(plan: Plan, ends: tuple[str, str], options: Options) -> None:
+    show = _printer(options)
+    show(f"Cured: {ends[0]} reaches {ends[1]}; in a fresh walk and for real.")
+    for step in reversed(plan.steps):
+        show(f"  to undo: {step.undo}")
+    for step in plan.steps:
+        if step.persist:
+            show(f"  to keep: {step.persist}")
+
+
+def _undo(work: Repair, options: Options) -> None:
+    show = _printer(options)
+    if not work.done:
+        show("Nothing was changed.")
+        return
+    stuck = work.roll_back()
+    for step in stuck:
+        show(f"Still in place, undo it by hand: {step.undo}")
+    if not stuck:
+        show("Everything that was done is undone.")
+
+
+def _printer(options: Options) -> Callable[[RenderableType], None]:
+    """What prints a line or a report on standard output, in the user's colours."""
+    from kvmdiag.commands.terminal import console
+    from kvmdiag.reports.layout import Lines
+
+    terminal = console(options)
+
+    def show(content: RenderableType) -> None:
+        if isinstance(content, str):
+            lines = Lines()
+            lines.verbatim(content)
+            content = lines
+        terminal.print(content, crop=False)
+
+    return show

@@ -1,0 +1,106 @@
+"""Carrying out a plan: step by step, and back again.
+
+What is run is exactly what was shown, split as a shell would split it; no shell sees it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from kvmdiag.errors import KvmdiagError, UsageError
+from kvmdiag.model.report import Plan, Step
+from kvmdiag.reports.escape import one_line
+
+Runner = Callable[[list[str]], "Ran"]
+Tell = Callable[[str], None]
+
+
+class StepFailed(KvmdiagError):  # noqa: N818 - says what happened, as a sentence
+    """A step's command did not succeed; the exit code is that of a path that does not work."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended: its exit code and what it said on standard error."""
+
+    returncode: int
+    stderr: str
+
+
+def run_program(argv: list[str]) -> Ran:
+    """Run a command on this machine."""
+    from kvmdiag.system import programs
+
+    done = programs.run(argv, timeout=30)
+    return Ran(done.returncode, done.stderr)
+
+
+@dataclass
+class Repair:
+    """The steps of a plan that have been carried out, the last one last."""
+
+    runner: Runner
+    tell: Tell
+    done: list[Step] = field(default_factory=list)
+
+    def carry_out(self, plan: Plan) -> None:
+        """Run every step in order.
+
+        Raises:
+            StepFailed: a command failed; the steps before it remain done.
+
+        """
+        for number, step in enumerate(plan.steps, 1):
+            self._run(step.command)
+            self.done.append(step)
+            self.tell(f"done {number}/{len(plan.steps)}: {step.command}")
+
+    def roll_back(self) -> tuple[Step, ...]:
+        """Undo what was done, the last step first; gives the steps that could not be undone."""
+        stuck = []
+        while self.done:
+            step = self.done.pop()
+            try:
+                self._run(step.undo)
+                self.tell(f"undone: {step.undo}")
+            except KvmdiagError as error:
+                stuck.append(step)
+                self.tell(f"could not be undone: {error}")
+        return tuple(stuck)
+
+    def _run(self, command: str) -> None:
+        ran = self.runner(shlex.split(command))
+        if ran.returncode != 0:
+            said = one_line(ran.stderr) or "it said nothing"
+            raise StepFailed(f"{command} failed with exit code {ran.returncode}: {said}")
+
+
+def refuse_unfit(plan: Plan, allowed: Collection[str] | None) -> None:
+    """Refuse a plan that cannot be carried out from here, before anything is changed.
+
+    ``allowed`` are the names of the namespaces that may be touched; ``None`` is no limit.
+
+    Raises:
+        UsageError: a step is for the inside of a guest, or leaves the practice network.
+
+    """
+    inside = [step for step in plan.steps if step.where.startswith("inside ")]
+    if inside:
+        places = ", ".join(dict.fromkeys(step.where for step in inside))
+        raise UsageError(
+            f"{len(inside)} of {len(plan.steps)} steps must be typed {places}, where kvmdiag "
+            f"cannot go; carry them out there: {'; '.join(step.command for step in inside)}"
+        )
+    for step in plan.steps:
+        for command in (step.command, step.undo):
+            if allowed is not None and not _stays_in(command, allowed):
+                raise UsageError(f"refused, as it is not confined to the practice net: {command}")
+
+
+def _stays_in(command: str, allowed: Collection[str]) -> bool:
+    words = shlex.split(command)
+    return words[:3] == ["ip", "netns", "exec"] and len(words) > 4 and words[3] in allowed
