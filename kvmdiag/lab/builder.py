@@ -13,41 +13,18 @@ from pathlib import Path
 from typing import assert_never
 
 from kvmdiag.errors import LabError
+from kvmdiag.lab import settings
 from kvmdiag.lab.spec import Ip, Link, Machine, Network, Rules, Step, Sysctls, namespace
 from kvmdiag.model.stack import NAMED_NETNS
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import run
 
-_PROC_SYS = Path("/proc/sys")
-_BRIDGE_NF = "net.bridge."
-
-# A new namespace inherits some settings from the real host, so each is pinned. IPv6 is off:
-# no network here has it, and its router solicitations would be noise in captures.
-_ANY = ("all", "default", "lo")
-_SYSCTLS: Mapping[str, str] = {
-    "net.ipv4.ip_forward": "0",
-    "net.ipv4.icmp_echo_ignore_all": "0",
-    **{f"net.ipv4.conf.{key}.rp_filter": "0" for key in _ANY},
-    **{f"net.ipv4.conf.{key}.accept_local": "0" for key in _ANY},
-    **{f"net.ipv4.conf.{key}.src_valid_mark": "0" for key in _ANY},
-    **{f"net.ipv4.conf.{key}.arp_filter": "0" for key in _ANY},
-    **{f"net.ipv4.conf.{key}.arp_ignore": "0" for key in _ANY},
-    **{f"net.ipv4.conf.{key}.arp_announce": "0" for key in _ANY},
-    **{f"net.ipv4.conf.{key}.proxy_arp": "0" for key in _ANY},
-    **{f"net.ipv6.conf.{key}.disable_ipv6": "1" for key in _ANY},
-    "net.bridge.bridge-nf-call-iptables": "0",
-    "net.bridge.bridge-nf-call-ip6tables": "0",
-    "net.bridge.bridge-nf-call-arptables": "0",
-}
-
-# Routing as in a new namespace; lines fail where nothing was changed.
-_ROUTING = """\
-route flush table all
-rule flush
-rule add pref 0 lookup local
-rule add pref 32766 lookup main
-rule add pref 32767 lookup default
-"""
+# Routing as in a new namespace, once all rules are gone.
+_ROUTING = (
+    "rule add pref 0 lookup local",
+    "rule add pref 32766 lookup main",
+    "rule add pref 32767 lookup default",
+)
 
 
 def build(network: Network, label: str, made: Callable[[str], None]) -> None:
@@ -73,7 +50,7 @@ def fill(network: Network, label: str) -> None:
     """
     for machine in network.machines:
         with _inside(label, machine.name):
-            _write_sysctls(_pinned(machine), machine.name)
+            settings.write(settings.pinned(machine), machine.name)
     for machine in network.machines:
         with _inside(label, machine.name):
             _ip(_creation(machine, label), machine.name)
@@ -84,8 +61,17 @@ def fill(network: Network, label: str) -> None:
                 _restore(machine.rules, machine.name)
 
 
-def empty(network: Network, label: str) -> None:
-    """Take out of the namespaces whatever anybody put there.
+def all_settings(network: Network, label: str) -> dict[str, dict[str, str]]:
+    """Every setting of every machine, to be restored by ``empty``."""
+    found = {}
+    for machine in network.machines:
+        with _inside(label, machine.name):
+            found[machine.name] = settings.read_all()
+    return found
+
+
+def empty(network: Network, label: str, before: Mapping[str, Mapping[str, str]]) -> None:
+    """Take out of the namespaces whatever anybody put there, and restore their settings.
 
     Raises:
         LabError: a namespace is gone, or a program refused.
@@ -101,9 +87,13 @@ def empty(network: Network, label: str) -> None:
                     run(("ip", "link", "del", link))
             # The kernel gives lo its address again when it comes up.
             _ip(("address flush dev lo", "link set lo down"), machine.name)
-            run(("ip", "-force", "-batch", "-"), input=_ROUTING)
+            _ip(("route flush table all", "rule flush"), machine.name)
+            while run(("ip", "rule", "del", "pref", "0")).returncode == 0:
+                pass  # flush leaves those of priority 0, of which there may be several
+            _ip(_ROUTING, machine.name)
             _flush_rules(machine.name)
             _forget_flows()
+            settings.restore(before.get(machine.name, {}))
 
 
 def carry_out(steps: Iterable[Step], network: Network, label: str) -> None:
@@ -120,7 +110,7 @@ def carry_out(steps: Iterable[Step], network: Network, label: str) -> None:
                 case Ip(machine, lines):
                     _ip(lines.format_map(names).splitlines(), machine)
                 case Sysctls(machine, values):
-                    _write_sysctls(values, machine)
+                    settings.write(values, machine)
                 case Rules(machine, text):
                     _restore(text, machine)
                 case _:
@@ -141,13 +131,6 @@ def remove(names: Iterable[str]) -> None:
 
 def _inside(label: str, machine: str) -> AbstractContextManager[None]:
     return entered(NAMED_NETNS + namespace(label, machine))
-
-
-def _pinned(machine: Machine) -> Mapping[str, str]:
-    values = {**_SYSCTLS, **machine.sysctls}
-    # Writing ip_forward sets these too, but only when it changes ip_forward.
-    forward = values["net.ipv4.ip_forward"]
-    return values | {f"net.ipv4.conf.{key}.forwarding": forward for key in ("default", "lo")}
 
 
 def _creation(machine: Machine, label: str) -> Iterable[str]:
@@ -175,24 +158,6 @@ def _link_lines(link: Link) -> Iterable[str]:
     yield f"link set {link.name} address {link.mac}{master} up"
     for address in link.addresses:
         yield f"address add {address} dev {link.name} broadcast +"
-
-
-def _write_sysctls(values: Mapping[str, str], machine: str) -> None:
-    for key, value in values.items():
-        # A dot inside a link's name is written as a slash, as sysctl(8) does.
-        path = _PROC_SYS / key.translate(str.maketrans("./", "/."))
-        try:
-            path.write_text(value)
-        except FileNotFoundError:
-            # Without br_netfilter bridged frames never meet iptables, which is what 0 says.
-            if key.startswith(_BRIDGE_NF) and value == "0":
-                continue
-            if key.startswith("net.ipv6."):  # a kernel without IPv6
-                continue
-            hint = "; it comes with: modprobe br_netfilter" * key.startswith(_BRIDGE_NF)
-            raise LabError(f"{machine}: this kernel has no setting {key}{hint}") from None
-        except OSError as error:
-            raise LabError(f"{machine}: cannot set {key}: {error.strerror}") from None
 
 
 def _ip(lines: Iterable[str], machine: str) -> None:

@@ -64,7 +64,8 @@ def up(name: str, *, label: str | None = None) -> str:
             with raised():
                 state.write(State(label=label, network=name, ready=False))
                 builder.build(network, label, made.append)
-                state.write(State(label=label, network=name))
+                settings = builder.all_settings(network, label)
+                state.write(State(label=label, network=name, settings=settings))
         except BaseException:
             with deferred():
                 builder.remove(made)
@@ -156,7 +157,7 @@ def scope(label: str) -> Scope:
 
 def _renew(known: State, network: Network) -> None:
     """Build the insides of a standing network anew, with the faults that ``known`` lists."""
-    builder.empty(network, known.label)
+    builder.empty(network, known.label, known.settings)
     builder.fill(network, known.label)
     for name in known.faults:
         builder.carry_out(_fault(network, name).steps, network, known.label)

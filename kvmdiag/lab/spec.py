@@ -24,7 +24,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: Literal["bridge", "veth", "dummy"] = "veth"
+    kind: Literal["bridge", "veth"] = "veth"
     mac: str
     addresses: tuple[str, ...] = ()
     master: str | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,12 +22,16 @@ DIRECTORY = Path("/run/kvmdiag/lab")
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """A practice network that stands, and the faults in it in the order of their injection."""
+    """A practice network that stands, and the faults in it in the order of their injection.
+
+    ``settings`` holds each machine's sysctls as they were when it was built.
+    """
 
     label: str
     network: str
     ready: bool = True
     faults: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
 
 
 @contextmanager

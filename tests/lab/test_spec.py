@@ -1,0 +1,77 @@
+"""The data of every practice network fits together."""
+
+import re
+
+import pytest
+
+from kvmdiag.lab.networks import networks
+from kvmdiag.lab.spec import is_label
+
+NETWORKS = tuple(networks().values())
+FAULTS = [(network, fault) for network in NETWORKS for fault in network.faults]
+
+
+def test_the_cluster_is_found():
+    """Networks are found by their files, not by a list."""
+    assert "cluster" in networks()
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_links_fit_together(network):
+    """Each cable has two declared ends, each master is a bridge of the same machine."""
+    veths, ends = set(), []
+    for machine in network.machines:
+        assert "-" not in machine.name
+        bridges = {link.name for link in machine.links if link.kind == "bridge"}
+        for link in machine.links:
+            assert link.master is None or link.master in bridges
+            if link.kind == "veth":
+                veths.add(f"{machine.name}:{link.name}")
+            if link.peer:
+                ends += [f"{machine.name}:{link.name}", link.peer]
+    assert sorted(ends) == sorted(veths)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_macs_are_unique(network):
+    """Two links with one MAC address would be a fault of its own."""
+    macs = [link.mac for machine in network.machines for link in machine.links]
+    assert len(set(macs)) == len(macs)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_host_and_hidden_machines_exist(network):
+    """What a network says of its machines is about machines that it has."""
+    names = {machine.name for machine in network.machines}
+    assert {network.host, *network.hidden} <= names
+
+
+@pytest.mark.parametrize(
+    ("network", "fault"), FAULTS, ids=[f"{network.name}-{fault.name}" for network, fault in FAULTS]
+)
+def test_faults_are_well_formed(network, fault):
+    """A fault is named after its check and its machine, and excludes others both ways."""
+    kind, _, machine = fault.name.partition("@")
+    machines = {known.name for known in network.machines}
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind)
+    assert fault.machine in machines
+    assert machine in ("", fault.machine)
+    assert fault.check in (None, kind)
+    assert fault.steps
+    assert {step.machine for step in fault.steps} <= machines
+    for other in fault.apart_from:
+        assert fault.name in network.fault(other).apart_from
+
+
+def test_a_bare_name_means_the_first_of_its_kind():
+    """``ip-forward-off`` is ``ip-forward-off@master``, the first in the file."""
+    cluster = networks()["cluster"]
+    assert cluster.fault("ip-forward-off") is cluster.fault("ip-forward-off@master")
+    assert cluster.fault("ip-forward-off@host").machine == "host"
+    assert cluster.fault("ip-forward") is None
+
+
+@pytest.mark.parametrize("text", ["", "-a", "a b", "../x", "a/b", "a\n", "a*", "a" * 41])
+def test_bad_labels(text):
+    """A label becomes the name of files and namespaces, so only harmless ones are taken."""
+    assert not is_label(text)
