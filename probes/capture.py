@@ -1,16 +1,19 @@
 """Watching every link of a namespace with one socket.
 
-Nothing outlives the socket: filter, time stamps and the promiscuous mode of bridges end with
-it, also when the process is killed. Source: packet(7), net/packet/af_packet.c.
+Nothing outlives the socket: filter, ring and the promiscuous mode of bridges end with it, also
+when the process is killed. The kernel writes what passes the filter into a ring of memory, with
+the time it came. (The time stamps of an ordinary socket would have to be switched on for every
+packet of the machine, and that takes effect only some milliseconds later.)
+Source: packet(7), Documentation/networking/packet_mmap.rst, net/packet/af_packet.c.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import socket
 import struct
-import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -24,15 +27,19 @@ from kvmdiag.system.namespaces import entered
 MOST_FRAMES = 1024
 """How much is kept of one namespace; a guest may send the probe back without end."""
 
-_SO_TIMESTAMPNS = 35
-_SO_RCVBUFFORCE = 33
 _SOL_PACKET = 263
-_ADD_MEMBERSHIP, _PROMISCUOUS = 1, 1
+_ADD_MEMBERSHIP, _RX_RING, _VERSION = 1, 5, 10
+_PROMISCUOUS, _TPACKET_V2 = 1, 1
 _ALL_PROTOCOLS = 3
 _OUTGOING, _OTHER_HOST = 4, 3
-_BUFFER = 4 << 20
 _ETHERNET, _LOOPBACK = 1, 772
 _VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
+
+_FRAME, _BLOCK = 512, 1 << 16
+_OURS, _KERNELS = 1, 0
+_HEADER = struct.Struct("=IIIHHII")  # struct tpacket2_hdr as far as it is of use
+_ADDRESS_AT = 32
+_ADDRESS = struct.Struct("=HHiHB")  # struct sockaddr_ll up to the packet type
 
 
 class Frame(NamedTuple):
@@ -69,32 +76,38 @@ class Capture:
         self.truncated = False
         self._probe = probe
         self._frames: list[Frame] = []
+        self._next = 0
+        self._names = {link.index: link.name for link in stack.links or ()}
         with entered(stack.netns):
             self._socket = _open(stack.name)
         try:
-            self._prepare(bridges)
+            self._ring = self._prepare(bridges)
         except BaseException:
             self._socket.close()
             raise
 
-    def _prepare(self, bridges: Iterable[int]) -> None:
+    def _prepare(self, bridges: Iterable[int]) -> mmap.mmap:
         # Protocol 0 until the filter is in place: not one frame of others is received.
         bpf.attach(self._socket, self._probe)
-        self._socket.setblocking(False)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V2)
+        size = MOST_FRAMES * _FRAME
+        request = struct.pack("=IIII", _BLOCK, size // _BLOCK, _FRAME, MOST_FRAMES)
+        self._socket.setsockopt(_SOL_PACKET, _RX_RING, request)
+        ring = mmap.mmap(self._socket.fileno(), size)
         for index in bridges:
-            request = struct.pack("=iHH8s", index, _PROMISCUOUS, 0, b"")
+            membership = struct.pack("=iHH8s", index, _PROMISCUOUS, 0, b"")
             try:
-                self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
+                self._socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, membership)
             except OSError:
                 continue  # gone since it was listed; its port still shows the frame
         _bind_to_all_links(self._socket)
+        return ring
 
     def __enter__(self) -> Capture:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ring.close()
         self._socket.close()
 
     def fileno(self) -> int:
@@ -104,24 +117,29 @@ class Capture:
     def drain(self) -> Frame | None:
         """Take in what has come; the newest frame, or ``None`` when there was nothing new."""
         newest = None
-        for frame in self._receive():
-            newest = frame
+        while True:
+            at = self._next * _FRAME
+            status, _, length, start, _, seconds, nanoseconds = _HEADER.unpack_from(self._ring, at)
+            if not status & _OURS:
+                return newest
             if len(self._frames) >= MOST_FRAMES:
                 self.truncated = True
-                break
-            self._frames.append(frame)
-        return newest
+                return newest
+            _, _, index, hardware, kind = _ADDRESS.unpack_from(self._ring, at + _ADDRESS_AT)
+            newest = Frame(
+                link=self._name(index),
+                kind=kind,
+                hardware=hardware,
+                time_ns=seconds * 1_000_000_000 + nanoseconds,
+                data=self._ring[at + start : at + start + length],
+            )
+            self._frames.append(newest)
+            struct.pack_into("=I", self._ring, at, _KERNELS)
+            self._next = (self._next + 1) % MOST_FRAMES
 
-    def _receive(self) -> Iterator[Frame]:
-        for _ in range(MOST_FRAMES):
-            try:
-                data, control, _flags, address = self._socket.recvmsg(bpf.SNAP_LENGTH, 128)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # a link went down (ENETDOWN); the others go on
-            link, _protocol, kind, hardware, _source = address
-            yield Frame(link, kind, hardware, _time_stamp(control), data)
+    def _name(self, index: int) -> str:
+        """The link's name; one that appeared after the snapshot keeps its number."""
+        return self._names.get(index, f"#{index}")
 
     def sightings(self) -> Iterator[Sighting]:
         """What was drained, in the order it was captured."""
@@ -161,14 +179,6 @@ def _bind_to_all_links(sock: socket.socket) -> None:
     if libc.bind(sock.fileno(), address, len(address)):
         code = ctypes.get_errno()
         raise NotReadableError(f"cannot capture on all links: {os.strerror(code)}")
-
-
-def _time_stamp(control: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, value in control:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(value) >= 16:
-            seconds, nanoseconds = struct.unpack_from("=qq", value)
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
 
 
 def _passing(frame: Frame) -> Passing:

@@ -15,7 +15,7 @@ from kvmdiag.model.trace import Walk
 from kvmdiag.probes.capture import Capture, Frame
 from kvmdiag.probes.fuse import fuse
 from kvmdiag.probes.inject import Sender, source_stack
-from kvmdiag.probes.observation import Answer, Observation
+from kvmdiag.probes.observation import Answer, Observation, Sighting
 from kvmdiag.probes.packet import new_probe
 
 __all__ = ["MOST_STACKS", "fuse", "observe"]
@@ -56,8 +56,7 @@ def observe(snapshot: Snapshot, walk: Walk, *, timeout: float = 1.0) -> Observat
             probe=sender.probe,
             sent_ns=sender.sent_ns,
             waited=waited,
-            # Stable: at equal times the order in which one namespace's socket got them.
-            sightings=tuple(sorted(sightings, key=lambda s: s.time_ns)),
+            sightings=_in_path_order(sightings, snapshot),
             answer=answer,
             watched=frozenset(capture.stack for capture in captures),
             blind=blind,
@@ -91,6 +90,35 @@ def _open_captures(
             continue
         captures.append(opened.enter_context(capture))
     return captures, tuple(blind)
+
+
+def _in_path_order(sightings: Iterable[Sighting], snapshot: Snapshot) -> tuple[Sighting, ...]:
+    """By time; at equal times in the order in which one namespace's socket got them.
+
+    What a promiscuous bridge shows of bridged frames are copies that the kernel makes after it
+    has forwarded the frame (``br_handle_frame_finish``); they belong behind the port of entry.
+    """
+    bridges = {
+        (stack.name, link.name)
+        for stack in snapshot.stacks
+        for link in stack.links or ()
+        if link.bridge
+    }
+    ordered: list[Sighting] = []
+    for sighting in sorted(sightings, key=lambda s: s.time_ns):
+        at = len(ordered)
+        bridged = sighting.direction_on_link == "otherhost"
+        if bridged and (sighting.stack, sighting.link) in bridges:
+            entries = (
+                index
+                for index in range(at - 1, -1, -1)
+                if ordered[index].direction_on_link != "out"
+                and (ordered[index].stack, ordered[index].direction)
+                == (sighting.stack, sighting.direction)
+            )
+            at = next(entries, at - 1) + 1
+        ordered.insert(at, sighting)
+    return tuple(ordered)
 
 
 def _bridges(stack: Stack, walk: Walk) -> Iterable[int]:

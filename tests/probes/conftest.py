@@ -64,6 +64,8 @@ def routed(namespaces: Callable[..., Any], eventually: Callable[..., None]) -> N
     """
     net = Net({name: namespaces(name) for name in ("a", "r", "b", "c")})
     r = net["r"]
+    for namespace in net.members.values():  # addresses are of use at once
+        namespace.sysctl("net.ipv6.conf.default.accept_dad", 0)
     for guest, port in (("a", "r0"), ("c", "r1"), ("b", "rb")):
         net[guest].cable(f"{guest}0", r, port)
     _address(net["a"], "a0", "192.0.2.2/24", "2001:db8:1::2/64", "192.0.2.1", "2001:db8:1::1")
@@ -73,7 +75,7 @@ def routed(namespaces: Callable[..., Any], eventually: Callable[..., None]) -> N
         "link add br0 type bridge forward_delay 0",
         "link set r0 master br0 up",
         "link set r1 master br0 up",
-        "link set br0 up",
+        "link set br0 address 02:00:00:00:00:01 up",
         "link set rb up",
         "addr add 192.0.2.1/24 dev br0",
         "addr add 2001:db8:1::1/64 dev br0 nodad",
