@@ -62,6 +62,8 @@ def read(label: str) -> State | None:
         return msgspec.json.decode(path.read_bytes(), type=State)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise LabError("practice networks are for root: run as root (sudo)") from None
     except OSError as error:
         raise LabError(f"cannot read {path}: {error.strerror}") from None
     except msgspec.MsgspecError:

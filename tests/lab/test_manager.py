@@ -239,6 +239,17 @@ def test_a_damaged_file_can_be_got_rid_of(label):
     assert left_of(name) == []
 
 
+def test_the_scope_without_root(monkeypatch):
+    """One line that says what is missing, and not that nothing stands."""
+
+    def refuse(_path):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(LabError, match="run as root"):
+        manager.scope("cluster")
+
+
 def test_state_is_for_root_only(cluster):
     """Others cannot make the tool remove namespaces by writing there."""
     assert state.DIRECTORY.stat().st_mode & 0o777 == 0o700
