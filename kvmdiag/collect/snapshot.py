@@ -81,7 +81,7 @@ def _read(namespace: Namespace, name: str) -> Reading:
         with entered(namespace.path):
             return read_stack(name, "namespace", namespace.path)
     except NotReadableError as error:
-        return unread_stack(name, "namespace", namespace.path, str(error))
+        return unread_stack(name, "namespace", namespace.path, error)
 
 
 def _chosen_names(scope: Scope) -> dict[Identity, str]:

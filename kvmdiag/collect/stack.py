@@ -10,6 +10,7 @@ from kvmdiag.collect import addresses, links, routes
 from kvmdiag.collect.links import Attachment
 from kvmdiag.collect.netlink import Dumps, Message, read_dumps
 from kvmdiag.collect.sysctls import read_sysctls
+from kvmdiag.errors import NotReadableError
 from kvmdiag.model.netfilter import Table
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Stack, StackKind
@@ -70,9 +71,10 @@ def read_stack(name: str, kind: StackKind, netns: str) -> Reading:
     return Reading(stack, (*gaps, *table_gaps), cables)
 
 
-def unread_stack(name: str, kind: StackKind, netns: str, why: str) -> Reading:
+def unread_stack(name: str, kind: StackKind, netns: str, error: NotReadableError) -> Reading:
     """A stack that is known to be there and of which nothing could be read."""
-    gap = Gap(stack=name, fact="all", why=why, help=_HELP)
+    why, _, help_ = str(error).partition(": ")
+    gap = Gap(stack=name, fact="all", why=why, help=help_ or _HELP)
     return Reading(Stack(name=name, kind=kind, netns=netns), (gap,))
 
 

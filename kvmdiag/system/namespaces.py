@@ -73,11 +73,13 @@ def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise NotReadableError(f"no network namespace at {path}; list them: ip netns") from None
+        raise NotReadableError(f"no network namespace at {path}: list them with ip netns") from None
     except PermissionError:
         raise _not_allowed(path) from None
     except OSError as error:
-        raise NotReadableError(f"cannot open network namespace {path}: {error.strerror}") from None
+        raise NotReadableError(
+            f"cannot open network namespace {path} ({error.strerror}): list them with ip netns"
+        ) from None
 
 
 def _setns(descriptor: int, path: str) -> None:
@@ -88,8 +90,10 @@ def _setns(descriptor: int, path: str) -> None:
     if code in (errno.EPERM, errno.EACCES):
         raise _not_allowed(path)
     if code == errno.EINVAL:
-        raise NotReadableError(f"{path} is not a network namespace; list them: ip netns")
-    raise NotReadableError(f"cannot enter network namespace {path}: {os.strerror(code)}")
+        raise NotReadableError(f"{path} is not a network namespace: list them with ip netns")
+    raise NotReadableError(
+        f"cannot enter network namespace {path} ({os.strerror(code)}): list them with ip netns"
+    )
 
 
 def _not_allowed(path: str) -> NotReadableError:

@@ -1,0 +1,120 @@
+"""Reading changes nothing, tells what it could not read, and needs no rights for its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from kvmdiag.collect.scope import Scope
+from kvmdiag.collect.snapshot import collect
+from kvmdiag.model.codec import load, save
+from kvmdiag.system.namespaces import THREAD_NETNS, identity
+
+_STATE = (
+    "ip -d link",
+    "ip addr",
+    "ip route show table all",
+    "ip -6 route show table all",
+    "ip rule",
+    "ip neigh",
+    "bridge fdb",
+    "ip netns list-id",
+    "nft list ruleset",
+    "sysctl -a --pattern ^net",
+    "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names",
+)
+
+_TIMER = re.compile(r"\w+_timer +\S+")
+
+
+def _state(namespace):
+    # A bridge's timers run by themselves.
+    return {c: _TIMER.sub("", namespace.run(c, check=False).stdout) for c in _STATE}
+
+
+def test_nothing_is_different_afterwards(namespaces):
+    """Links, addresses, rules of every kind, sysctls, and which legacy tables exist."""
+    host, guest = namespaces("host"), namespaces("guest")
+    host.cable("vnet0", guest, "eth0")
+    host.ip("link add br0 up type bridge", "link set vnet0 master br0 up")
+    host.run("nft add table ip filter")
+    guest.ip("addr add 192.0.2.1/24 dev eth0")
+    # IPv6's own timers go on meanwhile.
+    for namespace in (host, guest):
+        namespace.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+    before = _state(host), _state(guest)
+    here = identity(THREAD_NETNS)
+    collect(Scope(host=host.path, libvirt=False))
+    assert (_state(host), _state(guest)) == before
+    assert identity(THREAD_NETNS) == here
+
+
+def test_reading_twice_gives_the_same(namespaces):
+    """Apart from the time."""
+    host, guest = namespaces("host"), namespaces("guest")
+    host.cable("vnet0", guest, "eth0")
+    scope = Scope(host=host.path, libvirt=False)
+    one, two = collect(scope), collect(scope)
+    assert one.stacks == two.stacks
+    assert load(save(one)) == one
+
+
+_READ_AS_NOBODY = """
+import os, sys
+from kvmdiag.collect.scope import Scope
+from kvmdiag.collect.snapshot import collect
+from kvmdiag.model.codec import save
+collect(Scope(libvirt=False))  # everything is imported while it may be
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.stdout.buffer.write(save(collect(Scope(libvirt=False, include=(sys.argv[1],)))))
+"""
+
+
+def _as_nobody(inside, asked):
+    """A snapshot taken in the namespace ``inside`` by a user without rights."""
+    done = subprocess.run(
+        ["ip", "netns", "exec", inside.name, sys.executable, "-c", _READ_AS_NOBODY, asked.name],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        timeout=60,
+    )
+    return load(done.stdout)
+
+
+def test_without_rights_the_own_namespace_is_read(namespaces):
+    """Links, addresses, routes and the like are open to everybody."""
+    host, guest = namespaces("host"), namespaces("guest")
+    host.cable("vnet0", guest, "eth0")
+    stack = _as_nobody(host, guest).stack("host")
+    assert {link.name for link in stack.links} == {"lo", "vnet0"}
+    for fact in ("addresses", "routes", "policy_rules", "neighbours", "fdb", "sysctls"):
+        assert getattr(stack, fact) is not None, fact
+
+
+def test_without_rights_another_namespace_is_a_gap(namespaces):
+    """It is known to be there, at the end of the cable, and what would help is said."""
+    host, guest = namespaces("host"), namespaces("guest")
+    host.cable("vnet0", guest, "eth0")
+    snapshot = _as_nobody(host, guest)
+    stack = snapshot.stack(guest.name)
+    assert (stack.links, stack.addresses, stack.sysctls, stack.tables) == (None,) * 4
+    (gap,) = (gap for gap in snapshot.gaps if gap.stack == guest.name)
+    assert gap.fact == "all"
+    assert "not allowed to enter" in gap.why
+    assert "root" in gap.help
+    (tap,) = (link for link in snapshot.stack("host").links if link.name == "vnet0")
+    assert (tap.guest, tap.is_uplink) == (guest.name, False)
+
+
+def test_every_missing_fact_has_its_gap(namespaces):
+    """Nothing is left out without a word."""
+    snapshot = _as_nobody(namespaces("host"), namespaces("guest"))
+    for stack in snapshot.stacks:
+        told = {gap.fact for gap in snapshot.gaps if gap.stack == stack.name}
+        missing = {f for f in stack.__struct_fields__ if getattr(stack, f) is None}
+        assert missing <= told or "all" in told
+    assert {"domains", "networks"} <= {gap.fact for gap in snapshot.gaps}

@@ -1,0 +1,253 @@
+"""Snapshot files: what is saved is loaded again, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmdiag.errors import InputError
+from kvmdiag.model import codec
+from kvmdiag.model.codec import load, save
+from kvmdiag.model.libvirt import Domain, GuestNic, Network
+from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef, Tap, Vlan
+from kvmdiag.model.netfilter import (
+    Accept,
+    AddressIs,
+    Chain,
+    Drop,
+    IcmpTypeIs,
+    InterfaceIs,
+    Jump,
+    PortIs,
+    Rule,
+    SourceNat,
+    Table,
+    UnknownMatch,
+)
+from kvmdiag.model.snapshot import Gap, Snapshot
+from kvmdiag.model.stack import Address, FdbEntry, Neighbour, NextHop, PolicyRule, Route, Stack
+
+_name = st.text(min_size=1, max_size=15)
+_maybe_name = st.none() | _name
+_address = st.ip_addresses().map(str)
+_network = st.ip_addresses(v=4).map(lambda a: f"{a}/32") | st.just("::/0")
+
+
+def _facts(strategy):
+    """``None`` for not read, else a tuple that may be empty."""
+    return st.none() | st.lists(strategy, max_size=3).map(tuple)
+
+
+_part = st.one_of(
+    st.builds(AddressIs, side=st.sampled_from(("src", "dst")), networks=st.just(("10.0.0.0/8",))),
+    st.builds(InterfaceIs, direction=st.just("in"), names=st.tuples(_name), negate=st.booleans()),
+    st.builds(PortIs, side=st.just("any"), ranges=st.just(((1, 2), (80, 80)))),
+    st.builds(IcmpTypeIs, types=st.just(((8, None), (3, 4)))),
+    st.builds(UnknownMatch, text=st.text()),
+    st.builds(SourceNat, first=_address, ports=st.none() | st.just((1024, 65535))),
+    st.builds(Jump, chain=_name),
+    st.builds(Accept),
+    st.builds(Drop),
+)
+_rule = st.builds(
+    Rule, body=st.lists(_part, max_size=4).map(tuple), text=st.text(), handle=st.none() | st.just(7)
+)
+_table = st.builds(
+    Table,
+    family=st.sampled_from(("ip", "ip6", "inet", "bridge")),
+    name=_name,
+    backend=st.sampled_from(("nft", "iptables-nft", "iptables-legacy")),
+    chains=st.lists(
+        st.builds(Chain, name=_name, rules=st.lists(_rule, max_size=3).map(tuple)), max_size=2
+    ).map(tuple),
+)
+_link = st.builds(
+    Link,
+    index=st.integers(1, 2**31 - 1),
+    name=_name,
+    kind=_maybe_name,
+    up=st.booleans(),
+    peer=st.none() | st.builds(LinkRef, _name, _name),
+    bridge=st.none() | st.builds(Bridge, stp=st.booleans()),
+    port=st.none() | st.builds(BridgePort, isolated=st.booleans()),
+    tap=st.none() | st.builds(Tap),
+    vlan=st.none() | st.builds(Vlan, vid=st.integers(1, 4094)),
+)
+_route = st.builds(
+    Route,
+    destination=_network,
+    table=st.integers(0, 2**32 - 1),
+    next_hops=st.lists(
+        st.builds(
+            NextHop,
+            link=_maybe_name,
+            gateway=st.none() | _address,
+            flags=st.frozensets(st.sampled_from(("onlink", "dead", "linkdown"))),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+
+
+def _stack(name: st.SearchStrategy[str]) -> st.SearchStrategy[Stack]:
+    return st.builds(
+        Stack,
+        name=name,
+        kind=st.sampled_from(("host", "namespace", "guest")),
+        netns=st.none() | st.text(),
+        links=_facts(_link),
+        addresses=_facts(
+            st.builds(Address, link=_name, address=_address, prefix_length=st.integers(0, 32))
+        ),
+        routes=_facts(_route),
+        policy_rules=_facts(
+            st.builds(PolicyRule, priority=st.integers(0, 2**32 - 1), source=st.none() | _network)
+        ),
+        neighbours=_facts(st.builds(Neighbour, link=_name, address=_address)),
+        fdb=_facts(st.builds(FdbEntry, bridge=_name, port=_name, mac=_name)),
+        sysctls=st.none() | st.dictionaries(_name, st.text(max_size=5), max_size=4),
+        tables=_facts(_table),
+    )
+
+
+_snapshots = st.builds(
+    Snapshot,
+    tool=_name,
+    taken_at=_name,
+    kernel=_name,
+    host=st.just("host"),
+    stacks=st.tuples(_stack(st.just("host")), _stack(st.just("node1"))),
+    domains=_facts(
+        st.builds(Domain, name=_name, state=_name, nics=st.tuples(st.builds(GuestNic, type=_name)))
+    ),
+    networks=_facts(st.builds(Network, name=_name, active=st.booleans())),
+    gaps=st.lists(
+        st.builds(Gap, stack=_maybe_name, fact=_name, why=st.text(), help=st.text()), max_size=2
+    ).map(tuple),
+)
+
+EXAMPLE = Snapshot(
+    tool="kvmdiag 0",
+    taken_at="2026-01-01T00:00:00+00:00",
+    kernel="6.1",
+    stacks=(
+        Stack(
+            name="host",
+            kind="host",
+            netns="/proc/self/ns/net",
+            addresses=(Address(link="eno1", address="10.0.0.10", prefix_length=24),),
+            routes=(Route(destination="0.0.0.0/0", next_hops=(NextHop(gateway="10.0.0.1"),)),),
+            sysctls={"net.ipv4.ip_forward": "1"},
+        ),
+    ),
+)
+
+
+def _changed(**changes: object) -> bytes:
+    """The example's file with its JSON changed."""
+    return gzip.compress(
+        json.dumps({**json.loads(gzip.decompress(save(EXAMPLE))), **changes}).encode()
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(_snapshots)
+def test_what_is_saved_is_loaded_again(snapshot):
+    """Every fact, and the difference between "not read" and "nothing there"."""
+    assert load(save(snapshot)) == snapshot
+
+
+def test_the_same_facts_are_the_same_bytes():
+    """Neither the time of saving nor the order of a mapping or a set shows."""
+
+    def stack(sysctls, flags):
+        hop = NextHop(gateway="10.0.0.1", flags=frozenset(flags))
+        route = Route(destination="0.0.0.0/0", next_hops=(hop,))
+        return Stack(name="host", kind="host", netns=None, sysctls=sysctls, routes=(route,))
+
+    one = stack({"a": "1", "b": "2"}, ("dead", "onlink", "linkdown"))
+    two = stack({"b": "2", "a": "1"}, ("linkdown", "onlink", "dead"))
+    assert save(EXAMPLE.with_stack(one)) == save(EXAMPLE.with_stack(two))
+
+
+@pytest.mark.parametrize("length", range(0, len(save(EXAMPLE)), 7))
+def test_a_file_that_is_cut_off_is_refused(length):
+    """Wherever it ends."""
+    with pytest.raises(InputError):
+        load(save(EXAMPLE)[:length])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(10, len(save(EXAMPLE)) - 1), st.integers(1, 255))
+def test_a_damaged_byte_is_never_a_traceback(position, difference):
+    """The checksum finds it."""
+    data = bytearray(save(EXAMPLE))
+    data[position] ^= difference
+    with pytest.raises(InputError) as refusal:
+        load(bytes(data))
+    assert "\n" not in str(refusal.value)
+
+
+@given(st.binary(max_size=200))
+def test_any_other_file_is_refused(data):
+    """Packed or not."""
+    for candidate in (data, gzip.compress(data)):
+        with pytest.raises(InputError):
+            load(candidate)
+
+
+def test_another_version_is_named():
+    """So that one knows which kvmdiag reads it."""
+    with pytest.raises(InputError, match=r"version kvmdiag\.snapshot/99"):
+        load(_changed(schema="kvmdiag.snapshot/99"))
+
+
+def test_a_wrong_type_is_named():
+    """With its place in the file."""
+    with pytest.raises(InputError, match=r"Expected `str`, got `int`.*\$\.kernel"):
+        load(_changed(kernel=5))
+
+
+def test_an_address_that_is_none_is_named():
+    """Nothing after loading has to expect it."""
+    stack = json.loads(gzip.decompress(save(EXAMPLE)))["stacks"][0]
+    stack["addresses"][0]["address"] = "10.0.0.\x1b[31m"
+    with pytest.raises(InputError, match="is no network") as refusal:
+        load(_changed(stacks=[stack]))
+    assert "\x1b" not in str(refusal.value)
+
+
+def test_a_host_that_is_not_there_is_named():
+    """Everything else starts from the host's stack."""
+    with pytest.raises(InputError, match="'elsewhere'"):
+        load(_changed(host="elsewhere"))
+
+
+def test_two_stacks_of_one_name_are_refused():
+    """Names are how stacks are told apart."""
+    stack = json.loads(gzip.decompress(save(EXAMPLE)))["stacks"][0]
+    with pytest.raises(InputError, match="same name"):
+        load(_changed(stacks=[stack, stack]))
+
+
+def test_data_behind_the_end_is_refused():
+    """It would be ignored, or be a second file."""
+    with pytest.raises(InputError, match="behind its end"):
+        load(save(EXAMPLE) + b"x")
+
+
+def test_what_unpacks_to_too_much_is_refused(monkeypatch):
+    """Before it fills the memory."""
+    monkeypatch.setattr(codec, "LIMIT", 1 << 20)
+    with pytest.raises(InputError, match="larger than 1 MiB"):
+        load(gzip.compress(bytes(2 << 20)))
+
+
+def test_deep_nesting_is_refused():
+    """A decoder's stack is not unlimited."""
+    with pytest.raises(InputError):
+        load(gzip.compress(b'{"schema":"kvmdiag.snapshot/1","x":' + b"[" * 1_000_000))
