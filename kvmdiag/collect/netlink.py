@@ -138,7 +138,13 @@ def _session(ask: Callable[[AsyncIPRoute], Awaitable[_Result]]) -> _Result:
         async with AsyncIPRoute() as ip:
             return await ask(ip)
 
-    return asyncio.run(main())
+    # Not asyncio.run(): that meddles with Ctrl-C's handler, and takes as long as a dump to do so.
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 async def _dump(ip: AsyncIPRoute, kind: str, family: int, flags: int) -> list[Message]:

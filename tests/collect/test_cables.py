@@ -24,7 +24,7 @@ def _names(snapshot):
 
 @pytest.fixture
 def network(namespaces):
-    """The outside === host host === guest === nested; beside them a stranger without any cable."""
+    """The outside === host === guest === nested; beside them a stranger without any cable."""
     made = {name: namespaces(name) for name in ("outside", "host", "guest", "nested", "stranger")}
     # Links made before shift the indexes, so that they are not the same at both ends.
     made["host"].ip("link add br0 type bridge", "link add br1 type bridge")
