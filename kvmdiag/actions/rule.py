@@ -1,0 +1,154 @@
+"""Adding iptables rules."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Literal
+
+import msgspec
+
+from kvmdiag.actions.keep import keep, keep_rule
+from kvmdiag.model.netfilter import Backend, Chain, HookName, Rule, Table
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Stack
+from kvmdiag.parse.iptables import parse_rule
+
+# What iptables makes when a table is not there yet: chain, hook and priority
+# (xtables-nft's builtin tables; include/uapi/linux/netfilter_ipv4.h).
+_BUILTIN: dict[str, tuple[tuple[str, HookName, int], ...]] = {
+    "filter": (("INPUT", "input", 0), ("FORWARD", "forward", 0), ("OUTPUT", "output", 0)),
+    "nat": (
+        ("PREROUTING", "prerouting", -100),
+        ("INPUT", "input", 100),
+        ("OUTPUT", "output", -100),
+        ("POSTROUTING", "postrouting", 100),
+    ),
+}
+
+
+class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
+    """What inserting and appending have in common.
+
+    ``rule`` is written as ``iptables-save`` prints it, without the chain. ``kept_by`` says
+    how the rule comes back after a reboot when that is not as for any other rule.
+    """
+
+    stack: str
+    chain: str
+    rule: str
+    table: Literal["filter", "nat"] = "filter"
+    family: Literal["ip", "ip6"] = "ip"
+    backend: Backend = "iptables-nft"
+    kept_by: str | None = None
+    disruptive: bool = False
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """The same rule deleted by its text."""
+        del snapshot  # deleting by text restores any state in which the rule was not there
+        return (*self._program, "-D", self.chain, *shlex.split(self.rule))
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """By whom the rule is put back."""
+        stack = snapshot.stack(self.stack)
+        return keep_rule(stack) if self.kept_by is None else keep(stack, self.kept_by)
+
+    def _applied(self, snapshot: Snapshot, position: int | None) -> Snapshot:
+        """The chain with the rule before ``position`` (from 0), or at its end."""
+        stack = snapshot.stack(self.stack)
+        if stack.tables is None:
+            return snapshot
+        tables = _with_table(stack.tables, self._fresh_table)
+        parsed = parse_rule(self.rule, family=self.family)
+        rule = msgspec.structs.replace(
+            parsed, text=f"-A {self.chain} {self.rule}", packets=0, bytes=0
+        )
+        changed = tuple(
+            _with_rule(table, self.chain, rule, position) if self._is_in(table) else table
+            for table in tables
+        )
+        return snapshot.with_stack(msgspec.structs.replace(stack, tables=changed))
+
+    @property
+    def _program(self) -> tuple[str, ...]:
+        name = "ip6tables" if self.family == "ip6" else "iptables"
+        if self.backend == "iptables-legacy":
+            name += "-legacy"
+        return (name,) if self.table == "filter" else (name, "-t", self.table)
+
+    def _is_in(self, table: Table) -> bool:
+        wanted = (self.family, self.table, self.backend)
+        return (table.family, table.name, table.backend) == wanted
+
+    @property
+    def _fresh_table(self) -> Table:
+        chains = tuple(
+            Chain(
+                name=name,
+                hook=hook,
+                type="nat" if self.table == "nat" else "filter",
+                priority=priority,
+                packets=0,
+                bytes=0,
+            )
+            for name, hook, priority in _BUILTIN[self.table]
+        )
+        return Table(family=self.family, name=self.table, backend=self.backend, chains=chains)
+
+
+class InsertRule(_AddRule, frozen=True, kw_only=True):
+    """Insert an iptables rule before ``position``, counted from 1 as iptables does."""
+
+    position: int = 1
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``iptables -I CHAIN POSITION RULE``."""
+        del snapshot  # the command does not depend on what was there
+        place = ("-I", self.chain, str(self.position))
+        return (*self._program, *place, *shlex.split(self.rule))
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The chain with the rule in front; tables that were not read stay unread."""
+        return self._applied(snapshot, self.position - 1)
+
+
+class AppendRule(_AddRule, frozen=True, kw_only=True):
+    """Append an iptables rule to a chain."""
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``iptables -A CHAIN RULE``."""
+        del snapshot  # the command does not depend on what was there
+        return (*self._program, "-A", self.chain, *shlex.split(self.rule))
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The chain with the rule at its end; tables that were not read stay unread."""
+        return self._applied(snapshot, None)
+
+
+def backend_in_use(stack: Stack) -> Backend:
+    """The iptables that already has rules in this stack; the nft-backed one when none has.
+
+    A rule put into a backend of its own would be seen by nobody who reads the other.
+    """
+    backends = [table.backend for table in stack.tables or ()]
+    if "iptables-nft" not in backends and "iptables-legacy" in backends:
+        return "iptables-legacy"
+    return "iptables-nft"
+
+
+def _with_table(tables: tuple[Table, ...], fresh: Table) -> tuple[Table, ...]:
+    for table in tables:
+        if (table.family, table.name, table.backend) == (fresh.family, fresh.name, fresh.backend):
+            return tables
+    return (*tables, fresh)
+
+
+def _with_rule(table: Table, chain_name: str, rule: Rule, position: int | None) -> Table:
+    chains = []
+    for chain in table.chains:
+        if chain.name == chain_name:
+            at = len(chain.rules) if position is None else position
+            rules = (*chain.rules[:at], rule, *chain.rules[at:])
+            chains.append(msgspec.structs.replace(chain, rules=rules))
+        else:
+            chains.append(chain)
+    return msgspec.structs.replace(table, chains=tuple(chains))

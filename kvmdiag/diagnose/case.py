@@ -1,0 +1,215 @@
+"""What a check gets: a path that fails, and short ways to the facts about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+
+from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.model.netfilter import Chain
+from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.report import Evidence
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Stack
+from kvmdiag.model.trace import (
+    Decider,
+    Hop,
+    Reason,
+    RouteRef,
+    RuleRef,
+    Stage,
+    Trace,
+    Walk,
+)
+
+Interface = IPv4Interface | IPv6Interface
+
+
+class Case:
+    """One walk that does not get through, in the snapshot it was made in.
+
+    ``hidden`` names stacks of which the check that asks lacks facts: they are not among
+    :attr:`stacks`, and :attr:`here` is ``None`` when the walk ended in one of them.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, walk: Walk, hidden: frozenset[str] = frozenset()
+    ) -> None:
+        self.snapshot = snapshot
+        self.walk = walk
+        self.hidden = hidden
+
+    @property
+    def trace(self) -> Trace:
+        """The direction in which the packet was lost."""
+        return self.walk.decisive
+
+    @property
+    def end(self) -> Hop:
+        """Where it was lost."""
+        return self.trace.end
+
+    @property
+    def reason(self) -> Reason:
+        """Why it was lost, as the walk names it."""
+        return self.trace.reason
+
+    @property
+    def decider(self) -> Decider | None:
+        """What decided it."""
+        return self.end.decider
+
+    @property
+    def rule(self) -> RuleRef | None:
+        """The netfilter rule or policy that decided it, when one did."""
+        return self.decider if isinstance(self.decider, RuleRef) else None
+
+    @property
+    def here(self) -> Stack | None:
+        """The stack in which it was lost."""
+        return next((stack for stack in self.stacks if stack.name == self.end.stack), None)
+
+    @property
+    def ingress(self) -> str | None:
+        """The device by which the packet came into the stack in which it was lost."""
+        return self.end.in_link or self.end.link
+
+    @cached_property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The stacks that have all the facts the check needs."""
+        return tuple(stack for stack in self.snapshot.stacks if stack.name not in self.hidden)
+
+    def stack(self, name: str) -> Stack | None:
+        """A stack by name, when it can be seen."""
+        return next((stack for stack in self.stacks if stack.name == name), None)
+
+    def routers(self) -> Iterator[tuple[Stack, Hop]]:
+        """The stacks that routed the request onwards, each with the hop of that decision."""
+        for hop in self.walk.request.hops:
+            routed = hop.stage is Stage.ROUTE and isinstance(hop.decider, RouteRef)
+            if routed and hop.out_link is not None and hop is not self.walk.request.end:
+                stack = self.stack(hop.stack)
+                if stack is not None:
+                    yield stack, hop
+
+    def guest_cables(self) -> Iterator[tuple[Stack, Link]]:
+        """Taps and veth ends that lead to a guest: no address, a machine at the other end."""
+        for stack in self.stacks:
+            for link in stack.links or ():
+                leads = link.guest is not None or link.peer is not None
+                ours = stack.name == self.snapshot.host or link.master is not None
+                plain = link.kind in ("tun", "veth") and link.vlan is None
+                if leads and ours and plain and not addresses_of(stack, link.name):
+                    yield stack, link
+
+    def behind(self, link: Link) -> tuple[Interface, ...]:
+        """The addresses of the guest's NIC at the other end of a cable."""
+        if link.peer is None:
+            return ()
+        stack = self.stack(link.peer.stack)
+        return () if stack is None else addresses_of(stack, link.peer.link)
+
+    def segment(self, link: Link) -> tuple[Stack, Link] | None:
+        """The bridge that a guest's NIC is plugged into, with the stack it is in."""
+        if link.peer is None:
+            return None
+        far = self.stack(link.peer.stack)
+        port = None if far is None else link_of(far, link.peer.link)
+        if far is None or port is None or port.master is None:
+            return None
+        bridge = link_of(far, port.master)
+        return None if bridge is None else (far, bridge)
+
+    def neighbours_on(self, stack: Stack, bridge: Link) -> Iterator[tuple[Stack, Interface]]:
+        """Everybody with an address on a bridge: its own stack, and the guests at its ports."""
+        for own in addresses_of(stack, bridge.name):
+            yield stack, own
+        for port in stack.links or ():
+            if port.master != bridge.name or port.peer is None:
+                continue
+            guest = self.stack(port.peer.stack)
+            if guest is not None:
+                for address in addresses_of(guest, port.peer.link):
+                    yield guest, address
+
+
+def link_of(stack: Stack, name: str | None) -> Link | None:
+    """A link of a stack by name."""
+    return next((link for link in stack.links or () if link.name == name), None)
+
+
+def addresses_of(stack: Stack, link: str) -> tuple[Interface, ...]:
+    """The addresses on one link that others can use (not link-local)."""
+    return tuple(
+        ip_interface(address.network)
+        for address in stack.addresses or ()
+        if address.link == link and address.scope != "link"
+    )
+
+
+def owns(stack: Stack, address: IPAddress) -> bool:
+    """Whether an address is one of the stack's own."""
+    return any(entry.address == str(address) for entry in stack.addresses or ())
+
+
+def number(stack: Stack, sysctl: str) -> int | None:
+    """A sysctl's number; ``None`` when it was not read or the kernel does not have it."""
+    text = (stack.sysctls or {}).get(sysctl, "")
+    return int(text) if text.lstrip("-").isdigit() else None
+
+
+def conf(link: str, key: str, version: int = 4) -> str:
+    """``net.ipvN.conf.LINK.KEY``, with dots in the link's name as sysctl(8) writes them."""
+    return f"net.ipv{version}.conf.{link.replace('.', '/')}.{key}"
+
+
+def forwards(stack: Stack, link: str, version: int = 4) -> bool:
+    """Whether packets that come in by ``link`` may be routed onwards."""
+    return bool(number(stack, conf(link, "forwarding", version)))
+
+
+def chain_of(stack: Stack, rule: RuleRef) -> Chain | None:
+    """The chain that a rule is in."""
+    for table in stack.tables or ():
+        if (table.family, table.name, table.backend) == (rule.family, rule.table, rule.backend):
+            return table.chain(rule.chain)
+    return None
+
+
+def sysctl_fact(stack: Stack, name: str) -> Evidence:
+    """A sysctl as evidence."""
+    path = name.translate(str.maketrans("./", "/."))
+    value = (stack.sysctls or {}).get(name, "not there")
+    return Evidence(f"{name} = {value}", f"/proc/sys/{path} in {stack.name}")
+
+
+def rule_fact(stack: Stack, rule: RuleRef) -> Evidence:
+    """A rule or policy as evidence, with its packet counter where there is one."""
+    fact = rule.text
+    chain = chain_of(stack, rule)
+    if chain is not None:
+        counted = chain if rule.index is None else chain.rules[rule.index]
+        if counted.packets is not None:
+            fact += f" ({counted.packets} packets so far)"
+    return Evidence(fact, f"{rule} in {stack.name}")
+
+
+def link_fact(stack: Stack, link: Link) -> Evidence:
+    """State and master of a link as evidence."""
+    state = "up" if link.up else "down"
+    master = f"port of {link.master}" if link.master else "no master"
+    return Evidence(
+        f"{link.name} is {state}, {master}", f"ip -d link show {link.name} in {stack.name}"
+    )
+
+
+def address_fact(stack: Stack, link: str) -> Evidence:
+    """The addresses of a link as evidence."""
+    listed = ", ".join(str(address) for address in addresses_of(stack, link)) or "no address"
+    return Evidence(f"{link} has {listed}", f"ip addr show {link} in {stack.name}")
+
+
+def place(stack: Stack, link: str) -> str:
+    """A link of a stack as findings name it: ``host/mybr0``."""
+    return str(LinkRef(stack.name, link))

@@ -1,0 +1,118 @@
+"""What a check is, what it says, and how the checks are found.
+
+A check is one file in ``checks/`` with one function of the file's name. The function gets a
+:class:`~kvmdiag.diagnose.case.Case`, a path that fails, and yields a :class:`Suspicion` for
+each fault that could be why. It need not be right: the engine applies the remedy to a copy of
+the snapshot and walks again, and only a remedy that changes the packet's fate makes a cause.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kvmdiag.diagnose.explanation import Explanation, parse_explanation
+from kvmdiag.model.action import Action
+from kvmdiag.model.report import Evidence, Severity
+from kvmdiag.model.trace import Hop
+
+if TYPE_CHECKING:
+    from kvmdiag.diagnose.case import Case
+
+Remedy = tuple[Action, ...]
+
+
+class Facts(StrEnum):
+    """What a check can need: fields of a stack, then fields of the snapshot."""
+
+    LINKS = "links"
+    ADDRESSES = "addresses"
+    ROUTES = "routes"
+    POLICY_RULES = "policy_rules"
+    NEIGHBOURS = "neighbours"
+    FDB = "fdb"
+    SYSCTLS = "sysctls"
+    TABLES = "tables"
+    DOMAINS = "domains"
+    NETWORKS = "networks"
+
+
+SNAPSHOT_FACTS = frozenset({Facts.DOMAINS, Facts.NETWORKS})
+
+
+class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
+    """A fault that could be why a path fails.
+
+    ``remedies`` are alternatives, the least harmful first; each is a tuple of actions.
+    ``at`` is the hop where the fault does its harm, when that is not where the walk ended.
+    """
+
+    subject: str
+    summary: str
+    evidence: tuple[Evidence, ...]
+    remedies: tuple[Remedy, ...]
+    at: Hop | None = None
+
+
+CheckFunction = Callable[["Case"], Iterator[Suspicion]]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A check, ready to be asked. ``id`` is its function's name in kebab case."""
+
+    id: str
+    severity: Severity
+    needs: frozenset[Facts]
+    explanation: Explanation
+    run: CheckFunction
+
+
+def check(*, severity: Severity, needs: set[Facts]) -> Callable[[CheckFunction], Check]:
+    """Make a function a check. Its module's docstring is the explanation.
+
+    ``needs`` names the facts of the stacks on the path without which the check cannot tell;
+    a stack that lacks one is not shown to it, and it is reported as skipped.
+
+    Raises:
+        ValueError: the module's docstring lacks a heading.
+
+    """
+
+    def decorate(function: CheckFunction) -> Check:
+        name = function.__name__
+        try:
+            explanation = parse_explanation(str(function.__globals__.get("__doc__") or ""))
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"the docstring of check {name} {error}") from error
+        return Check(
+            id=name.replace("_", "-"),
+            severity=severity,
+            needs=frozenset(needs),
+            explanation=explanation,
+            run=function,
+        )
+
+    return decorate
+
+
+def load_checks(package: str = "kvmdiag.checks") -> tuple[Check, ...]:
+    """All checks of ``package``, by name of file: there is no list to keep.
+
+    Raises:
+        TypeError: a file has no check of its own name.
+
+    """
+    paths = importlib.import_module(package).__path__
+    checks = []
+    for module in sorted(pkgutil.iter_modules(paths), key=lambda module: module.name):
+        loaded = importlib.import_module(f"{package}.{module.name}")
+        found = getattr(loaded, module.name, None)
+        if not isinstance(found, Check):
+            raise TypeError(f"{package}.{module.name} has no check named {module.name}")
+        checks.append(found)
+    return tuple(checks)

@@ -1,0 +1,230 @@
+"""Judges paths: causes, what lies dormant beside them, and a repair plan that is proved.
+
+A fault is a cause only when curing it, on a copy of the snapshot, changes what becomes of the
+packet. What is reported is decided so:
+
+- ``cause``: it stops the asked path, or without a question any path that is meant to work;
+- ``latent``: it stops another path that is meant to work, and not the asked one.
+
+The verdict is faulty when any judged path fails or any error was found, be it latent; unknown
+when a path cannot be told and no cause was found; healthy otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kvmdiag.actions.step import step
+from kvmdiag.diagnose.check import Check
+from kvmdiag.diagnose.intent import intended_paths
+from kvmdiag.diagnose.search import Cure, Cures, lacking, search
+from kvmdiag.diagnose.state import State
+from kvmdiag.model.question import Question
+from kvmdiag.model.report import (
+    Finding,
+    PathResult,
+    Plan,
+    Report,
+    Role,
+    Severity,
+    Skipped,
+    Step,
+    Verdict,
+)
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.trace import Outcome, Walk
+
+
+def diagnose(
+    snapshot: Snapshot, checks: Sequence[Check], question: Question | None = None
+) -> Report:
+    """The report on one path, or without a question on all that are meant to work."""
+    base = State(snapshot)
+    intended = intended_paths(snapshot)
+    asked = intended if question is None else (question,)
+    others = tuple(path for path in intended if path not in asked)
+    causes = _cures(base, checks, asked, intended)
+    latent = _cures(_after(base, causes), checks, others, intended)
+    judged = _Judged(base, causes, latent, asked, (*asked, *others))
+    findings = (*judged.findings(causes, "cause"), *judged.findings(latent, "latent"))
+    return Report(
+        verdict=_verdict(base, judged, findings),
+        question=question,
+        findings=findings,
+        walk=None if question is None else base.walk(question),
+        plan=judged.plan(),
+        skipped=_skipped(base, checks, judged),
+        paths=judged.paths(),
+        gaps=snapshot.gaps,
+    )
+
+
+def _cures(
+    base: State, checks: Sequence[Check], paths: Iterable[Question], intended: Sequence[Question]
+) -> Cures:
+    """What cures all these paths: each is searched in the state that cures those before it."""
+    cures: Cures = ()
+    state = base
+    for path in paths:
+        if state.works(path):
+            continue
+        before = state
+
+        def harm(after: State, before: State = before) -> int:
+            return sum(
+                1 for other in intended if before.works(other) and after.works(other) is False
+            )
+
+        cures = (*cures, *search(state, checks, path, harm))
+        state = _after(base, cures)
+    return cures
+
+
+def _after(state: State, cures: Iterable[Cure]) -> State:
+    return state.after(action for cure in cures for action in cure.actions)
+
+
+@dataclass
+class _Judged:
+    """All cures, and how each path fares without one of them and with all."""
+
+    base: State
+    causes: Cures
+    latent: Cures
+    asked: tuple[Question, ...]
+    judged: tuple[Question, ...]
+
+    def __post_init__(self) -> None:
+        every = (*self.causes, *self.latent)
+        self.cured = _after(self.base, every)
+        self.planned = _after(self.base, self.causes)
+        self.without = {
+            id(cure): _after(self.base, (other for other in every if other is not cure))
+            for cure in every
+        }
+        self.steps = dict(self._steps(every))
+
+    def _steps(self, cures: Cures) -> Iterable[tuple[int, tuple[Step, ...]]]:
+        """The steps of each cure; each is undone to the state that the one before it left."""
+        snapshot = self.base.snapshot
+        for cure in cures:
+            steps = []
+            for action in cure.actions:
+                steps.append(step(action, cure.check.id, snapshot))
+                snapshot = action.apply(snapshot)
+            yield id(cure), tuple(steps)
+
+    def needs(self, path: Question, cure: Cure) -> bool:
+        """Whether a path works with all cures and not without this one."""
+        return self.cured.works(path) is True and self.without[id(cure)].works(path) is not True
+
+    def findings(self, cures: Cures, role: Role) -> tuple[Finding, ...]:
+        """One finding for each check and subject, in path order."""
+        groups: dict[tuple[str, str], list[Cure]] = {}
+        for cure in cures:
+            groups.setdefault(cure.key, []).append(cure)
+        return tuple(self._finding(group, role) for group in groups.values())
+
+    def _finding(self, cures: list[Cure], role: Role) -> Finding:
+        first = cures[0]
+        return Finding(
+            check=first.check.id,
+            severity=first.check.severity,
+            role=role,
+            subject=first.suspicion.subject,
+            summary=first.suspicion.summary,
+            evidence=tuple(
+                dict.fromkeys(fact for cure in cures for fact in cure.suspicion.evidence)
+            ),
+            fix=tuple(line for cure in cures for line in self.steps[id(cure)]),
+            verified=self._is_verified(cures),
+        )
+
+    def _is_verified(self, cures: list[Cure]) -> bool | None:
+        """True when a path needs each of them; false when the plan leaves a path broken."""
+        if all(any(self.needs(path, cure) for path in self.judged) for cure in cures):
+            return True
+        return False if any(self.cured.works(path) is False for path in self.asked) else None
+
+    def plan(self) -> Plan | None:
+        """The steps against the causes, and the walk that shows what they achieve."""
+        failing = [path for path in self.asked if not self.base.works(path)]
+        if not self.causes or not failing:
+            return None
+        fates = [self.planned.works(path) for path in failing]
+        works = False if False in fates else None if None in fates else True
+        walk = self.planned.walk(failing[fates.index(works)])
+        return Plan(
+            steps=tuple(line for cure in self.causes for line in self.steps[id(cure)]),
+            outcome_after=_outcome(walk),
+            works=works,
+            walk=walk,
+        )
+
+    def paths(self) -> tuple[PathResult, ...]:
+        """Each judged path as it is now, with the checks that explain it."""
+        return tuple(
+            PathResult(walk=self.base.walk(path), causes=self._causes_of(path))
+            for path in self.judged
+        )
+
+    def _causes_of(self, path: Question) -> tuple[str, ...]:
+        if self.base.works(path):
+            return ()
+        needed = (c for c in (*self.causes, *self.latent) if self.needs(path, c))
+        return tuple(dict.fromkeys(cure.check.id for cure in needed))
+
+
+def _outcome(walk: Walk) -> Outcome:
+    """How the way ends: that of the reply when everything gets through."""
+    return walk.traces[-1].outcome if walk.works else walk.decisive.outcome
+
+
+def _verdict(base: State, judged: _Judged, findings: Sequence[Finding]) -> Verdict:
+    fates = [base.works(path) for path in judged.judged]
+    if False in fates or any(finding.severity is Severity.ERROR for finding in findings):
+        return "faulty"
+    if None in fates or (not fates and _is_blind(base.snapshot)):
+        return "unknown"
+    return "healthy"
+
+
+def _is_blind(snapshot: Snapshot) -> bool:
+    """Whether there are no paths to judge because too little was read to name any."""
+    return any(None in (s.links, s.addresses, s.routes) for s in snapshot.stacks)
+
+
+def _skipped(base: State, checks: Sequence[Check], judged: _Judged) -> tuple[Skipped, ...]:
+    """The checks that could not be asked about a path that is not known to work."""
+    spoke = {cure.check.id for cure in (*judged.causes, *judged.latent)}
+    passed: dict[str, None] = {}
+    for path in judged.judged:
+        if not base.works(path):
+            passed |= dict.fromkeys(_stacks_of(path, base.walk(path)))
+    found = []
+    for check in checks:
+        missing = lacking(base.snapshot, check)
+        blind = [name for name in passed if name in missing]
+        if check.id in spoke or not blind:
+            continue
+        needs = "; ".join(f"{', '.join(missing[name])} of {name}" for name in blind)
+        why = dict.fromkeys(_why(base.snapshot, name, missing[name]) for name in blind)
+        found.append(Skipped(check=check.id, needs=needs, why="; ".join(why)))
+    return tuple(found)
+
+
+def _stacks_of(path: Question, walk: Walk) -> Iterable[str]:
+    """The stacks that a path is known to concern."""
+    ends = (path.source.stack, path.destination.stack)
+    return (*(hop.stack for hop in walk.hops), *(name for name in ends if name is not None))
+
+
+def _why(snapshot: Snapshot, stack: str, facts: Sequence[str]) -> str:
+    """What the snapshot says of a stack's unread facts."""
+    said = [
+        f"{gap.why} ({gap.help})" if gap.help else gap.why
+        for gap in snapshot.gaps
+        if gap.stack == stack and gap.fact in facts
+    ]
+    return "; ".join(dict.fromkeys(said)) or f"the snapshot does not have it of {stack}"

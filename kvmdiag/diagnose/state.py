@@ -1,0 +1,72 @@
+"""A snapshot with what has been simulated on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kvmdiag.model.action import Action
+from kvmdiag.model.question import Question
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.trace import Decider, Reason, RuleRef, Walk
+from kvmdiag.simulate.view import View
+from kvmdiag.simulate.walk import walk
+
+
+class State:
+    """One snapshot, indexed once, and the walks made in it so far."""
+
+    def __init__(self, snapshot: Snapshot, base: State | None = None) -> None:
+        self.snapshot = snapshot
+        self._view: View = View(snapshot, None if base is None else base._view)
+        self._walks: dict[Question, Walk] = {}
+
+    def after(self, actions: Iterable[Action]) -> State:
+        """The state in which these actions have been carried out, in this order."""
+        snapshot = self.snapshot
+        for action in actions:
+            snapshot = action.apply(snapshot)
+        return State(snapshot, self)
+
+    def walk(self, question: Question) -> Walk:
+        """The walk of a question; made once."""
+        known = self._walks.get(question)
+        if known is None:
+            known = self._walks[question] = walk(self.snapshot, question, view=self._view)
+        return known
+
+    def works(self, question: Question) -> bool | None:
+        """Whether request and reply get through."""
+        return self.walk(question).works
+
+
+def progress(walk: Walk) -> tuple[bool, bool, int]:
+    """How far a walk gets, to be compared: all the way, to the turn, or so many hops."""
+    return (walk.works is True, walk.request.arrived is True, len(walk.decisive.hops))
+
+
+def is_better(new: Walk, old: Walk) -> bool:
+    """Whether a packet fares better: it gets further, or what stopped it no longer does.
+
+    The latter is how one of two obstacles at the same place shows: with the first gone, the
+    walk ends there still, and names the second.
+    """
+    if progress(new) != progress(old):
+        return progress(new) > progress(old)
+    return not new.works and _obstacle(new) != _obstacle(old)
+
+
+def _obstacle(walk: Walk) -> tuple[Reason, Decider | None]:
+    """What stopped a packet, the same however many rules were put before it."""
+    decider = walk.decisive.end.decider
+    if isinstance(decider, RuleRef):
+        policy = None if decider.index is None else 0
+        decider = RuleRef(
+            stack=decider.stack,
+            family=decider.family,
+            backend=decider.backend,
+            table=decider.table,
+            chain=decider.chain,
+            index=policy,
+            text=decider.text,
+        )
+    return walk.decisive.reason, decider
