@@ -33,6 +33,8 @@ def far_namespaces(
     """
     wanted = {a.nsid for a in reading.attachments if a.nsid is not None}
     found: dict[int, Identity] = {}
+    if not wanted:
+        return found
     # Most cables lead to the host: ask for it first, and stop when all are found.
     candidates = sorted(known.namespaces, key=lambda which: which != host)
     with suppress(NotReadableError), entered(path):

@@ -63,7 +63,10 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
             paths[here] = namespace.path
             taken = {reading.stack.name for reading in readings.values()}
             name = unique(names.get(here, namespace.name), taken)
-            readings[here] = _read(namespace, name)
+            reading = _read(namespace, name)
+            if reading is None:
+                continue
+            readings[here] = reading
         ends[here] = far_namespaces(paths[here], readings[here], known, host)
         for there in ends[here].values():
             namespace_there = known.namespaces.get(there)
@@ -76,11 +79,18 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
     return plugged(readings, ends), tuple(gaps)
 
 
-def _read(namespace: Namespace, name: str) -> Reading:
+def _read(namespace: Namespace, name: str) -> Reading | None:
+    """The namespace's facts; ``None`` when it has gone, or become another, since it was found."""
     try:
+        if identity(namespace.path) != namespace.identity:
+            return None
         with entered(namespace.path):
             return read_stack(name, "namespace", namespace.path)
+    except FileNotFoundError:
+        return None
     except NotReadableError as error:
+        if not os.path.exists(namespace.path):
+            return None
         return unread_stack(name, "namespace", namespace.path, error)
 
 

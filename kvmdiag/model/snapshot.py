@@ -15,8 +15,9 @@ SCHEMA: Literal["kvmdiag.snapshot/1"] = "kvmdiag.snapshot/1"
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """Something that could not be read: what, of which stack, why, and what would help.
 
-    ``fact`` is the name of the field left ``None`` (``tables``, ``domains`` ...), or ``all``
-    for a stack of which nothing could be read.
+    ``fact`` is the name of the field left ``None`` (``tables``, ``domains`` ...), ``all``
+    for a stack of which nothing could be read, or ``peers`` when it is not known where some of
+    its cables lead.
     """
 
     stack: str | None

@@ -110,6 +110,19 @@ def test_without_rights_another_namespace_is_a_gap(namespaces):
     assert (tap.guest, tap.is_uplink) == (guest.name, False)
 
 
+def test_without_rights_a_cable_to_an_unseen_process_is_a_gap(namespaces, eventually):
+    """A container's namespace cannot be told from others; the cable to it can be seen."""
+    host = namespaces("host")
+    program = host.start("unshare --net sleep 60")
+    comm = Path(f"/proc/{program.pid}/comm")
+    eventually(lambda: comm.read_text() == "sleep\n", "sleep did not start")
+    host.ip(f"link add vnet0 type veth peer name eth0 netns {program.pid}")
+    snapshot = _as_nobody(host, host)
+    assert [stack.name for stack in snapshot.stacks] == ["host"]
+    (gap,) = (gap for gap in snapshot.gaps if gap.fact == "peers")
+    assert (gap.stack, "vnet0" in gap.why, "root" in gap.help) == ("host", True, True)
+
+
 def test_every_missing_fact_has_its_gap(namespaces):
     """Nothing is left out without a word."""
     snapshot = _as_nobody(namespaces("host"), namespaces("guest"))
