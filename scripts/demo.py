@@ -100,6 +100,12 @@ def seen(hops: Iterable[Any], direction: str) -> dict[tuple[str, str], set[str]]
     return sources
 
 
+def as_predicted(trace: Any) -> None:
+    """The real packet went where the walk said it would."""
+    news = trace["probe"]["disagreement"]
+    claim(news is None, f"the probe went another way than predicted: {news}")
+
+
 def healthy() -> None:
     """A network on which all is well."""
     act("A healthy cluster: node1 reaches the outside through master and the host")
@@ -127,7 +133,10 @@ def traced() -> None:
     """A live probe passes all nine interfaces, and its source is rewritten twice."""
     act("Traced: a real packet on all nine interfaces, its source rewritten twice")
     show(*kvmdiag("trace", "node1", TARGET))
-    sources = seen(ask("trace", "node1", TARGET)["hops"], "request")
+    trace = ask("trace", "node1", TARGET)
+    claim(trace["probe"]["answer"], "the probe got no answer")
+    as_predicted(trace)
+    sources = seen(trace["hops"], "request")
     for place in NINE_INTERFACES:
         claim(place in sources, f"the probe was not seen on {place[0]} {place[1]}")
     for place, source in (
@@ -146,6 +155,8 @@ def cold_case() -> None:
     ping("-I", "ens3", answers=False)
     show(*kvmdiag("trace", "node1:ens3", TARGET), expect=1)
     trace = ask("trace", "node1:ens3", TARGET, expect=1)
+    claim(trace["probe"]["answer"] is None, "the probe was answered")
+    as_predicted(trace)
     claim(("node1", "ens3") in seen(trace["hops"], "reply"), "the reply never came to node1 ens3")
     end = trace["dropped_at"] or {}
     claim(
