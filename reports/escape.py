@@ -6,15 +6,6 @@ others; a control character among them could redraw the terminal or break a file
 
 from __future__ import annotations
 
-import unicodedata
-
-# Cc: controls; Cf: format characters, among them those that turn the reading direction;
-# Cs: lone surrogates; Zl, Zp: line and paragraph separators.
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-# Excluded from XML though Unicode calls them merely unassigned.
-_NONCHARACTERS = {0xFFFE: "\\ufffe", 0xFFFF: "\\uffff"}
-
 
 def _escaped(character: str) -> str:
     code = ord(character)
@@ -24,13 +15,14 @@ def _escaped(character: str) -> str:
 
 
 def safe(text: str) -> str:
-    r"""The text with control characters written out (``\x1b``); line breaks too."""
-    if text.isascii() and text.isprintable():
+    r"""The text with everything written out (``\x1b``) that Unicode does not call printable.
+
+    That is controls, line breaks too; marks that turn the reading direction; lone surrogates;
+    spaces other than the plain one; and what no version of Unicode known here has assigned.
+    """
+    if text.isprintable():
         return text
-    return "".join(
-        _escaped(character) if unicodedata.category(character) in _UNSAFE else character
-        for character in text
-    )
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def one_line(text: str) -> str:
@@ -39,9 +31,8 @@ def one_line(text: str) -> str:
 
 
 def xml_safe(text: str) -> str:
-    """The text with everything escaped that XML 1.0 cannot hold (its section 2.2, ``Char``).
+    """Safe text whose line breaks are kept; XML 1.0 can hold it (its section 2.2, ``Char``).
 
-    ``<``, ``&`` and quotes are the XML writer's business. Line breaks are kept.
+    ``<``, ``&`` and quotes are the XML writer's business.
     """
-    lines = (safe(line).translate(_NONCHARACTERS) for line in text.split("\n"))
-    return "\n".join(lines)
+    return "\n".join(map(safe, text.split("\n")))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmdiag.reports.escape import safe
 from kvmdiag.reports.graph_names import drawn_edges, members, names, node_label
-from kvmdiag.topology.build import Graph, node_of
+from kvmdiag.topology.build import node_of
 from kvmdiag.topology.parts import EdgeKind, LinkNode, NatNode, StackNode
+
+if TYPE_CHECKING:
+    from kvmdiag.topology.build import Graph
 
 _SHAPE = {"bridge": "hexagon", "uplink": "house", "tap": "cds", "veth": "cds"}
 _EDGE = {

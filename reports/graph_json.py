@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kvmdiag.reports.graph_names import names
-from kvmdiag.topology.build import Graph, node_of
+from kvmdiag.topology.build import node_of
 from kvmdiag.topology.parts import Edge, LinkNode, NatNode, StackNode
+
+if TYPE_CHECKING:
+    from kvmdiag.topology.build import Graph
 
 SCHEMA = "kvmdiag.graph/1"
 _KIND = {StackNode: "stack", LinkNode: "link", NatNode: "nat"}

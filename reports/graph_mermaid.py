@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmdiag.reports.escape import safe
 from kvmdiag.reports.graph_names import drawn_edges, members, names, node_label
-from kvmdiag.topology.build import Graph, node_of
+from kvmdiag.topology.build import edges_of, node_of
 from kvmdiag.topology.parts import EdgeKind, LinkNode, NatNode, Node, StackNode
+
+if TYPE_CHECKING:
+    from kvmdiag.topology.build import Graph
 
 _ARROW = {
     EdgeKind.PORT: "---",
     EdgeKind.LOWER: "-.-",
     EdgeKind.CABLE: "===",
-    EdgeKind.DEFAULT: "-->",
     EdgeKind.NAT: "-.->",
 }
 # Mermaid reads Markdown, HTML and its own entities within quotes; all of their signs are
@@ -23,17 +27,25 @@ def render(graph: Graph, *, verbose: int = 0) -> str:
     """A ``flowchart`` with a subgraph per stack; loopback devices only with ``verbose``."""
     ids = names(graph, verbose)
     lines = ["flowchart LR"]
+    ways_out = {end: edge.label for _, end, edge in edges_of(graph, EdgeKind.DEFAULT)}
     for key, name in ids.items():
         stack = node_of(graph, key)
         if not isinstance(stack, StackNode):
             continue
+        inside = members(graph, key, ids)
+        if not inside:
+            lines.append(f"  {name}[{quoted(stack.name)}]")
+            continue
         lines.append(f"  subgraph {name}[{quoted(stack.name)}]")
-        for member in members(graph, key, ids):
+        for member in inside:
             node = node_of(graph, member)
             opening, closing = _shape(node)
-            lines.append(f"    {ids[member]}{opening}{quoted(*node_label(node))}{closing}")
+            text = node_label(node) + ([ways_out[member]] if member in ways_out else [])
+            lines.append(f"    {ids[member]}{opening}{quoted(*text)}{closing}")
         lines.append("  end")
     for start, end, edge in drawn_edges(graph, ids):
+        if edge.kind is EdgeKind.DEFAULT:
+            continue  # a line from a subgraph to a node within it is a cycle to Mermaid
         label = f"|{quoted(edge.label)}|" if edge.label else ""
         lines.append(f"  {ids[start]} {_ARROW[edge.kind]}{label} {ids[end]}")
     broken = [

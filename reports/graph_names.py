@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from kvmdiag.topology.build import Graph, Key, node_of, targets
+from kvmdiag.topology.build import node_of, targets
 from kvmdiag.topology.parts import Edge, EdgeKind, LinkNode, NatNode, Node, StackNode
+
+if TYPE_CHECKING:
+    from kvmdiag.topology.build import Graph, Key
 
 
 def names(graph: Graph, verbose: int) -> dict[Key, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
 from kvmdiag.reports.layout import styled
 from kvmdiag.topology.build import (
-    Graph,
-    Key,
     edges_of,
     node_of,
     sources,
@@ -17,6 +17,9 @@ from kvmdiag.topology.build import (
     targets,
 )
 from kvmdiag.topology.parts import EdgeKind, LinkNode, NatNode, StackNode
+
+if TYPE_CHECKING:
+    from kvmdiag.topology.build import Graph, Key
 
 _STYLE = {"bridge": "bold magenta", "tap": "cyan", "uplink": "bold green", "veth": "cyan"}
 _ORDER = ("uplink", "link", "vlan", "bridge", "veth", "tap", "loopback")
@@ -83,7 +86,7 @@ def _label(graph: Graph, key: Key) -> Text:
     if not isinstance(node, LinkNode):
         return styled(node.name)
     label = styled((node.link.name, _STYLE.get(node.role, "bold")))
-    kind = node.role if node.role != "link" else node.link.kind or "link"
+    kind = node.role if node.role != "link" else node.link.kind or "NIC"
     label += styled((f"  {kind}", "dim"))
     if node.network is not None:
         label += styled((f" of libvirt network {node.network}", "dim"))

@@ -56,7 +56,8 @@ def render_plan(repair: Plan) -> RenderableType:
 
 
 def _verdict(lines: Lines, report: Report) -> None:
-    mark = _MARK[report.verdict]
+    works = report.walk is not None and report.walk.works
+    mark = _MARK["healthy" if works else report.verdict]
     lines.prose((words.verdict(report), "bold"), lead=mark)
 
 

@@ -49,7 +49,9 @@ def _verdict_on_path(report: Report, question: Question) -> str:
         why = "" if walk is None else f": {ending(walk.decisive)}"
         return f"whether {source} reaches {target} cannot be told{why}"
     if walk is not None and walk.works:
-        return f"{source} reaches {target}: {success(walk)}"
+        elsewhere = sum(f.role == "latent" for f in report.findings)
+        but = f"; but there is {count(elsewhere, 'fault')} elsewhere" if elsewhere else ""
+        return f"{source} reaches {target}: {success(walk)}{but}"
     causes = [finding for finding in report.findings if finding.role == "cause"]
     return f"{source} cannot reach {target}: {_reason(walk, causes)}"
 
@@ -83,19 +85,19 @@ def ending(trace: Trace) -> str:
     """Where and why a packet's way ended."""
     end = trace.end
     what = "the reply" if trace.direction == "reply" else "the packet"
-    fate = {
-        Outcome.DELIVERED: "is delivered",
-        Outcome.LEFT: "leaves the host",
-        Outcome.DROPPED: "is dropped",
-        Outcome.REJECTED: "is rejected",
-        Outcome.NO_ROUTE: "finds no route",
-        Outcome.UNRESOLVED: "finds nobody who answers for its next hop",
-        Outcome.LOOP: "goes round in a loop",
-        Outcome.UNKNOWN: "cannot be followed further than this",
-    }[trace.outcome]
     place = end.stack if end.link is None else f"{end.stack}/{end.link}"
+    fate = {
+        Outcome.DELIVERED: f"{what} is delivered at {place}",
+        Outcome.LEFT: f"{what} leaves at {place}",
+        Outcome.DROPPED: f"{what} is dropped at {place}",
+        Outcome.REJECTED: f"{what} is rejected at {place}",
+        Outcome.NO_ROUTE: f"{what} finds no route at {place}",
+        Outcome.UNRESOLVED: f"nobody answers for the next hop of {what} at {place}",
+        Outcome.LOOP: f"{what} goes round in a loop at {place}",
+        Outcome.UNKNOWN: f"what becomes of {what} at {place} is unknown",
+    }[trace.outcome]
     why = end.because or (str(end.decider) if end.decider is not None else "")
-    return f"{what} {fate} at {place}" + (f": {why}" if why else "")
+    return f"{fate}: {why}" if why else fate
 
 
 def count(number: int, noun: str) -> str:

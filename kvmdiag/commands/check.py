@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvmdiag.commands.options import PATH, Options, facts, question, takes
+from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,14 +26,14 @@ def check(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SRC",
+            metavar="SRC",
             help="A guest, a guest's NIC (node1:ens6), host, a namespace, an address or a name.",
             show_default=False,
         ),
     ] = None,
     destination: Annotated[
         str | None,
-        typer.Argument(metavar="[DST]]", help="The same, or anything outside.", show_default=False),
+        typer.Argument(metavar="DST", help="The same, or anything outside.", show_default=False),
     ] = None,
     *,
     options: Options,
@@ -51,14 +52,28 @@ def check(
 def judge(
     snapshot: Snapshot, source: str | None, destination: str | None, options: Options
 ) -> Report:
-    """Run all checks over the snapshot."""
+    """Run all checks over the snapshot.
+
+    Raises:
+        UsageError: an end of the path is unknown.
+
+    """
     from kvmdiag.diagnose.check import load_checks
     from kvmdiag.diagnose.engine import diagnose
 
-    checks = load_checks()
     if source is None:
-        return diagnose(snapshot, checks, None)
-    return diagnose(snapshot, checks, question(snapshot, source, destination, options))
+        return diagnose(snapshot, load_checks())
+    if destination is None:
+        return diagnose(snapshot, load_checks(), source=_machine(snapshot, source))
+    return diagnose(snapshot, load_checks(), question(snapshot, source, destination, options))
+
+
+def _machine(snapshot: Snapshot, name: str) -> str:
+    """The machine that a source without a destination names."""
+    known = [stack.name for stack in snapshot.stacks]
+    if name not in known:
+        raise UsageError(f"no guest or namespace {name!r} (known: {', '.join(known)})")
+    return name
 
 
 def rendered(report: Report, options: Options) -> RenderableType:

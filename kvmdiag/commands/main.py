@@ -48,6 +48,7 @@ class LazyGroup(TyperGroup):
             return None
         command = typer.main.get_command(import_module(f"kvmdiag.commands.{cmd_name}").app)
         command.name = cmd_name
+        _make_plain(command)
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
@@ -71,6 +72,15 @@ class LazyGroup(TyperGroup):
                 ctx.fail(f"{name} does not take {parameter.opts[0]}")
         ctx.default_map = {name: given}
         return name, command, rest
+
+
+def _make_plain(command: Any) -> None:
+    """Give a command, and those below it, help without boxes (which takes no time to load)."""
+    command.rich_markup_mode = None
+    command.params = [p for p in command.params if not str(p.name).endswith("_completion")]
+    command.context_settings["help_option_names"] = ["-h", "--help"]
+    for child in getattr(command, "commands", {}).values():
+        _make_plain(child)
 
 
 def _show_version(wanted: bool) -> None:

@@ -37,12 +37,21 @@ from kvmdiag.model.trace import Outcome, Walk
 
 
 def diagnose(
-    snapshot: Snapshot, checks: Sequence[Check], question: Question | None = None
+    snapshot: Snapshot,
+    checks: Sequence[Check],
+    question: Question | None = None,
+    *,
+    source: str | None = None,
 ) -> Report:
-    """The report on one path, or without a question on all that are meant to work."""
+    """The report on one path, or without a question on all that are meant to work.
+
+    ``source`` names the stack whose paths alone are asked about when there is no question.
+    """
     base = State(snapshot)
     intended = intended_paths(snapshot)
-    asked = intended if question is None else (question,)
+    asked = tuple(path for path in intended if source in (None, path.source.stack))
+    if question is not None:
+        asked = (question,)
     others = tuple(path for path in intended if path not in asked)
     causes = _cures(base, checks, asked, intended)
     latent = _cures(_after(base, causes), checks, others, intended)

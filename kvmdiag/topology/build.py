@@ -8,12 +8,12 @@ nodes one: ``("stack", NAME)``, ``("link", STACK, NAME)``, ``("nat", STACK, NUMB
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import networkx as nx
 
-from kvmdiag.model.link import Link
+from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import (
     Chain,
     DestinationNat,
@@ -50,9 +50,10 @@ def build(snapshot: Snapshot) -> Graph:
     for stack in snapshot.stacks:
         node = StackNode(name=stack.name, kind=stack.kind, state=states.get(stack.name))
         graph.add_node(stack_key(stack.name), node=node)
+    wired = {link.peer for stack in snapshot.stacks for link in stack.links or () if link.peer}
     for stack in snapshot.stacks:
         names = networks if stack.name == snapshot.host else {}
-        _add_links(graph, stack, names)
+        _add_links(graph, stack, names, wired)
         _add_default_routes(graph, stack)
         _add_nat(graph, stack)
     _add_cables(graph, snapshot)
@@ -94,7 +95,9 @@ def sources(graph: Graph, end: Key, kind: EdgeKind) -> list[Key]:
     return [s for s, _, data in graph.in_edges(end, data=True) if data["edge"].kind is kind]
 
 
-def _add_links(graph: Graph, stack: Stack, networks: dict[str, str]) -> None:
+def _add_links(
+    graph: Graph, stack: Stack, networks: dict[str, str], wired: Collection[LinkRef]
+) -> None:
     links = {link.name: link for link in stack.links or ()}
     for link in links.values():
         addresses = None
@@ -103,7 +106,7 @@ def _add_links(graph: Graph, stack: Stack, networks: dict[str, str]) -> None:
         node = LinkNode(
             stack=stack.name,
             link=link,
-            role=_role(link),
+            role=_role(link, wired=LinkRef(stack.name, link.name) in wired),
             addresses=addresses,
             network=networks.get(link.name),
         )
@@ -118,14 +121,15 @@ def _add_links(graph: Graph, stack: Stack, networks: dict[str, str]) -> None:
             _join(graph, here, link_key(stack.name, link.lower), EdgeKind.LOWER, label)
 
 
-def _role(link: Link) -> LinkRole:
+def _role(link: Link, *, wired: bool) -> LinkRole:
+    """``wired`` tells that another link is known to lead here, which is no way out then."""
     if link.is_loopback:
         return "loopback"
     if link.kind in _KINDS:
         return _KINDS[link.kind]
     if link.guest is not None:
         return "tap"
-    if link.is_uplink:
+    if link.is_uplink and not wired:
         return "uplink"
     return "veth" if link.kind == "veth" else "link"
 

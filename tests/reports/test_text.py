@@ -1,0 +1,112 @@
+"""What a person reads."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from rich.console import Console, RenderableType
+
+from kvmdiag.model.report import Plan, Report
+from kvmdiag.model.trace import Outcome
+from kvmdiag.reports import text
+from kvmdiag.reports.escape import one_line, safe, xml_safe
+
+
+def shown(content: RenderableType, width: int = 100) -> str:
+    """What appears on a terminal of that width."""
+    console = Console(file=io.StringIO(), width=width, emoji=False, markup=False, highlight=False)
+    console.print(content, crop=False)
+    printed = console.file
+    assert isinstance(printed, io.StringIO)
+    return printed.getvalue()
+
+
+EXPECTED = """\
+✗ node1 cannot reach 10.0.0.9: frames bridged on mybr0 are dropped by iptables FORWARD's policy DROP
+
+  the packet  node1 ens6 → host vnet3 mybr0 ✗
+
+Cause: bridge-nf-forward-drop  error on host/mybr0, proved in simulation
+  frames bridged on mybr0 are dropped by iptables FORWARD's policy DROP
+  · net.bridge.bridge-nf-call-iptables = 1  /proc/sys/net/bridge/bridge-nf-call-iptables in host
+  · policy DROP  iptables-nft table ip filter chain FORWARD policy
+
+Repair: proved in simulation, with these steps the packet gets through: the packet leaves by eno1 as
+10.0.0.10 and the reply reaches node1
+  1. iptables -I FORWARD -i mybr0 -o mybr0 -j ACCEPT
+     changes host; for bridge-nf-forward-drop
+     undo  iptables -D FORWARD 1
+     keep  write it to /etc/sysctl.d/90-kvmdiag.conf
+
+1 fact could not be read, 1 check skipped; -v lists what was missing
+"""
+
+
+def test_answer_comes_first_then_cause_then_plan(faulty: Report) -> None:
+    """The whole page, as it stands on a terminal of 100 columns."""
+    assert shown(text.render(faulty)) == EXPECTED
+
+
+def test_healthy_path_says_how_the_packet_goes(healthy: Report) -> None:
+    """A path that works is told in one sentence, with the rewritten source."""
+    first = shown(text.render(healthy)).splitlines()[0]
+    assert first == (
+        "✓ node1 reaches 10.0.0.9: the packet leaves by eno1 as 10.0.0.10 and the reply reaches "
+        "node1"
+    )
+
+
+def test_commands_are_never_broken(faulty: Report) -> None:
+    """On a narrow terminal prose wraps; a command stays in one piece, to be copied."""
+    lines = shown(text.render(faulty), width=40).splitlines()
+    assert "  1. iptables -I FORWARD -i mybr0 -o mybr0 -j ACCEPT" in lines
+    prose = [line for line in lines if "iptables -" not in line]
+    assert max(map(len, prose)) <= 40
+
+
+def test_unknown_lists_what_was_missing_and_how_to_provide_it(faulty: Report) -> None:
+    """Without -v too: the reader needs it to get an answer at all."""
+    page = shown(text.render(replace(faulty, verdict="unknown", walk=None, plan=None)))
+    assert "networks: libvirt is not running; start libvirtd" in page
+    assert "masquerade-missing needs networks: libvirt is not running" in page
+
+
+def test_plan_that_is_not_enough_says_so(faulty: Report) -> None:
+    """A plan the simulation does not believe in is no promise."""
+    assert faulty.plan is not None
+    plan = Plan(steps=faulty.plan.steps, outcome_after=Outcome.DROPPED, works=False)
+    page = shown(text.render(replace(faulty, plan=plan)))
+    assert "these steps are not enough; after them the packet ends as dropped" in page
+    assert "proved in simulation, with" not in page
+
+
+def test_quiet_is_one_line(faulty: Report) -> None:
+    """Only the verdict."""
+    assert shown(text.render_verdict(faulty), width=200).count("\n") == 1
+
+
+def test_names_cannot_redraw_the_terminal(hostile: Report) -> None:
+    """Control characters and direction marks are written out wherever they come from."""
+    page = shown(text.render(hostile, verbose=1))
+    assert "\\x1b[2J" in page
+    assert not any(sign in page for sign in "\x1b\x00\u202e")
+
+
+@given(st.text())
+def test_safe_text_is_printable(text: str) -> None:
+    """Whatever goes in, no control, format or surrogate character comes out."""
+    assert not {unicodedata.category(c) for c in safe(text)} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert "\n" not in one_line(text)
+
+
+@given(st.text())
+def test_xml_text_can_be_held_by_xml(text: str) -> None:
+    """Every character is one of XML 1.0's ``Char``."""
+    for character in xml_safe(text):
+        code = ord(character)
+        assert code in (0x9, 0xA, 0xD) or 0x20 <= code <= 0xD7FF or code >= 0xE000
+        assert code not in (0xFFFE, 0xFFFF)
