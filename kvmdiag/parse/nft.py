@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from kvmdiag.model.netfilter import (
     Chain,
@@ -26,7 +26,12 @@ from kvmdiag.parse.nft_text import render, render_one
 Key = tuple[Family, str]
 _Object = Mapping[str, object]
 
-_HOOKS = frozenset(get_args(HookName))
+_HOOKS: Mapping[str, HookName] = {name: name for name in get_args(HookName)}
+_TYPES: Mapping[str, Literal["filter", "nat", "route"]] = {
+    "filter": "filter",
+    "nat": "nat",
+    "route": "route",
+}
 
 
 def parse_ruleset(text: str) -> tuple[Table, ...]:
@@ -71,11 +76,8 @@ def _tables(listed: Sequence[_Object]) -> tuple[Table, ...]:
 
 
 def _family(inner: _Object) -> Family:
-    family = inner["family"]
-    for known in get_args(Family):
-        if family == known:
-            return known
-    raise ValueError(family)
+    known: tuple[Family, ...] = get_args(Family)
+    return known[known.index(inner["family"])]
 
 
 def _table(
@@ -116,18 +118,15 @@ def _named_set(item: _Object) -> NamedSet:
 
 
 def _chain(item: _Object, rules: Sequence[Rule]) -> Chain:
-    hook = item.get("hook")
-    if hook is None:
+    if item.get("hook") is None:
         return Chain(name=str(item["name"]), rules=tuple(rules))
-    kind = item["type"]
-    if hook not in _HOOKS or kind not in ("filter", "nat", "route"):
-        raise ValueError(hook)
+    hook, kind = _HOOKS[str(item["hook"])], _TYPES[str(item["type"])]
     devices = item.get("dev", ())
     return Chain(
         name=str(item["name"]),
         rules=tuple(rules),
-        hook=hook,  # type: ignore[arg-type]
-        type=kind,  # type: ignore[arg-type]
+        hook=hook,
+        type=kind,
         priority=int(str(item["prio"])),
         policy="drop" if item.get("policy") == "drop" else "accept",
         devices=tuple(map(str, devices)) if isinstance(devices, list | tuple) else (str(devices),),

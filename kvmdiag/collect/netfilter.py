@@ -1,0 +1,147 @@
+"""All netfilter tables of a network namespace, of every family and backend.
+
+Reading changes nothing: a legacy table is made by merely opening it, so only those that the
+kernel names in ``/proc/net/ip_tables_names`` are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kvmdiag.collect import nf_tables
+from kvmdiag.errors import KvmdiagError
+from kvmdiag.model.netfilter import Family, Table, UnknownMatch, UnknownStatement
+from kvmdiag.model.snapshot import Gap
+from kvmdiag.parse.errors import ParseError
+from kvmdiag.parse.iptables import incompatible_tables, parse_save
+from kvmdiag.parse.join import Key, MismatchError, join
+from kvmdiag.parse.nft import parse_ruleset
+from kvmdiag.system.programs import ProgramMissing, run
+
+_ATTEMPTS = 3
+_OWN_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
+_SAVE: dict[Family, str] = {"ip": "iptables-nft-save", "ip6": "ip6tables-nft-save"}
+_LEGACY: tuple[tuple[Family, str, str], ...] = (
+    ("ip", "ip_tables_names", "iptables-legacy-save"),
+    ("ip6", "ip6_tables_names", "ip6tables-legacy-save"),
+)
+_NET = Path("/proc/thread-self/net")
+
+
+class _UnreadError(KvmdiagError):
+    """Tables that are there could not be read."""
+
+    def __init__(self, why: str, help_: str) -> None:
+        super().__init__(why)
+        self.help = help_
+
+
+def read_tables(stack: str) -> tuple[tuple[Table, ...] | None, tuple[Gap, ...]]:
+    """Tables of the calling thread's namespace, and what could not be read.
+
+    Tables are ``None`` as soon as one backend that may hold rules could not be read. Without
+    iptables' own programs the tables are there, but what only they can explain is unknown
+    in them; a gap says so.
+    """
+    gaps: list[Gap] = []
+    try:
+        tables = (*_of_nf_tables(stack, gaps), *_of_legacy())
+    except _UnreadError as error:
+        return None, (Gap(stack=stack, fact="tables", why=str(error), help=error.help),)
+    except PermissionError:
+        help_ = "run with sudo"
+        return None, (Gap(stack=stack, fact="tables", why="needs root", help=help_),)
+    except (KvmdiagError, OSError) as error:
+        help_ = "run kvmdiag again; see whether nft list ruleset works"
+        return None, (Gap(stack=stack, fact="tables", why=str(error), help=help_),)
+    return tables, tuple(gaps)
+
+
+def _of_nf_tables(stack: str, gaps: list[Gap]) -> tuple[Table, ...]:
+    """Read until nothing changed meanwhile."""
+    for _attempt in range(_ATTEMPTS):
+        before = nf_tables.generation()
+        names = nf_tables.table_names()
+        if not names:
+            return ()
+        unread: list[Gap] = []
+        try:
+            tables = _read_once(stack, names, unread)
+        except MismatchError:
+            continue
+        if before == nf_tables.generation():
+            gaps += unread
+            return tables
+    raise _UnreadError(
+        f"the ruleset changed during each of {_ATTEMPTS} readings",
+        "run kvmdiag again when nothing rewrites the rules",
+    )
+
+
+def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Table, ...]:
+    wanted = [family for family in _SAVE if any(f == family and n in _OWN_TABLES for f, n in names)]
+    # Threads start in the network namespace of the one that starts them.
+    with ThreadPoolExecutor(max_workers=1 + len(wanted)) as pool:
+        listing = pool.submit(_printed, ("nft", "-j", "list", "ruleset"), "nftables")
+        savings = [(f, pool.submit(_printed, (_SAVE[f], "-c"), "iptables")) for f in wanted]
+        listed = parse_ruleset(listing.result())
+        saved: list[Table] = []
+        incompatible: set[Key] = set()
+        for family, saving in savings:
+            try:
+                text = saving.result()
+            except _UnreadError as error:
+                gaps += _meaning_gaps(stack, family, listed, error)
+                continue
+            saved += parse_save(text, family=family, backend="iptables-nft")
+            incompatible |= {(family, name) for name in incompatible_tables(text)}
+    return join(listed, saved, frozenset(incompatible))
+
+
+def _meaning_gaps(
+    stack: str, family: Family, listed: Iterable[Table], error: _UnreadError
+) -> Sequence[Gap]:
+    """A gap if nft alone leaves rules of that family unexplained."""
+    unexplained = any(
+        isinstance(part, UnknownMatch | UnknownStatement) and part.text.startswith("xt ")
+        for table in listed
+        if table.family == family
+        for chain in table.chains
+        for rule in chain.rules
+        for part in rule.body
+    )
+    if not unexplained:
+        return ()
+    return (Gap(stack=stack, fact=f"meaning of {family} rules", why=str(error), help=error.help),)
+
+
+def _of_legacy() -> tuple[Table, ...]:
+    tables: list[Table] = []
+    for family, listing, program in _LEGACY:
+        try:
+            names = (_NET / listing).read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            continue  # a kernel without legacy tables, or none was ever opened
+        if not names:
+            continue
+        text = _printed((program, "-c"), "iptables")
+        read = parse_save(text, family=family, backend="iptables-legacy")
+        missing = set(names) - {table.name for table in read}
+        if missing:
+            msg = f"{program} does not print table {min(missing)}"
+            raise ParseError(msg)
+        tables += read
+    return tuple(tables)
+
+
+def _printed(argv: Sequence[str], package: str) -> str:
+    try:
+        done = run(argv)
+    except ProgramMissing as error:
+        raise _UnreadError(f"{argv[0]} is not installed", f"install {package}") from error
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
+        raise _UnreadError(f"{argv[0]} failed: {why}", f"see what {' '.join(argv)} says")
+    return done.stdout
