@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from kvmdiag.collect import addresses, links, routes
 from kvmdiag.collect.links import Attachment
+from kvmdiag.collect.netfilter import read_tables
 from kvmdiag.collect.netlink import Dumps, Message, read_dumps
 from kvmdiag.collect.sysctls import read_sysctls
 from kvmdiag.errors import NotReadableError
-from kvmdiag.model.netfilter import Table
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Stack, StackKind
 
@@ -47,7 +47,7 @@ def read_stack(name: str, kind: StackKind, netns: str) -> Reading:
         return dumps.messages[dump]
 
     names = links.names_of(dumps.messages.get("link", ()))
-    tables, table_gaps = _tables(name)
+    tables, table_gaps = read_tables(name)
     stack = Stack(
         name=name,
         kind=kind,
@@ -89,11 +89,3 @@ def _line(error: Exception) -> str:
     if isinstance(error, LookupError):
         return f"the kernel's answer lacks {error}"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _tables(name: str) -> tuple[tuple[Table, ...] | None, tuple[Gap, ...]]:
-    try:
-        from kvmdiag.collect.netfilter import read_tables
-    except ImportError:
-        return None, (Gap(stack=name, fact="tables", why="not built yet", help="wait"),)
-    return read_tables(name)
