@@ -42,6 +42,23 @@ def disagreement(predicted: Walk, fused: Walk) -> str | None:
 
     A prediction of "unknown" is never wrong.
     """
+    return _wrong_end(predicted, fused) or _wrong_address(predicted, fused)
+
+
+def _wrong_address(predicted: Walk, fused: Walk) -> str | None:
+    """The first place where the packet bore other addresses than expected."""
+    found = {(hop.direction, hop.place, hop.stage): hop for hop in fused.hops if hop.seen}
+    for hop in predicted.hops:
+        seen = found.get((hop.direction, hop.place, hop.stage))
+        if seen and (seen.packet.src, seen.packet.dst) != (hop.packet.src, hop.packet.dst):
+            return (
+                f"the model expected {hop.packet.describe()} at {hop.place}; "
+                f"it was {seen.packet.describe()}"
+            )
+    return None
+
+
+def _wrong_end(predicted: Walk, fused: Walk) -> str | None:
     if predicted.works is None or fused.works is None:
         return None
     expected, found = predicted.decisive, fused.decisive
@@ -65,6 +82,7 @@ def _marked(trace: Trace, observation: Observation) -> Trace:
     """The predicted hops with what was seen of each, and what was seen besides."""
     sightings = observation.travelling(trace.direction)
     explained: set[int] = set()
+    shown: dict[int, Hop] = {}
     hops: list[Hop] = []
     for hop in trace.hops:
         found = _match(hop, sightings, explained)
@@ -76,10 +94,12 @@ def _marked(trace: Trace, observation: Observation) -> Trace:
         # The real packet, ports and lengths included; the skb mark cannot be seen on a link.
         packet = msgspec.structs.replace(sightings[found].packet, mark=hop.packet.mark)
         hops.append(msgspec.structs.replace(hop, seen=True, time_us=time_us, packet=packet))
+        shown[found] = hops[-1]
     hops = _with_unseen(hops, trace, observation)
     for index, sighting in enumerate(sightings):
         if index not in explained and not _repeats(sighting, hops):
-            _insert(hops, _unexpected(sighting, observation))
+            shown[index] = _unexpected(sighting, observation)
+            _insert(hops, shown[index], after=shown.get(index - 1))
     return msgspec.structs.replace(trace, hops=tuple(hops))
 
 
@@ -135,13 +155,44 @@ def _unexpected(sighting: Sighting, observation: Observation) -> Hop:
     )
 
 
-def _insert(hops: list[Hop], extra: Hop) -> None:
-    """Put it behind the last hop that was seen no later."""
-    at = 0
-    for index, hop in enumerate(hops):
-        if hop.time_us is not None and hop.time_us <= (extra.time_us or 0):
-            at = index + 1
+def _insert(hops: list[Hop], extra: Hop, *, after: Hop | None) -> None:
+    """Put it behind the sighting before it; without one, before the first that was later."""
+    if after is not None:
+        at = next(index for index, hop in enumerate(hops) if hop is after) + 1
+    else:
+        later = (
+            index
+            for index, hop in enumerate(hops)
+            if hop.time_us is not None and hop.time_us > (extra.time_us or 0)
+        )
+        at = next(later, len(hops))
     hops.insert(at, extra)
+
+
+def _predicted_end(trace: Trace) -> Hop:
+    return next((hop for hop in reversed(trace.hops) if hop.predicted), trace.end)
+
+
+def _went_further(trace: Trace, observation: Observation) -> bool:
+    """True when it was seen beyond the place where it was expected to end.
+
+    A bridge floods what it does not know to ports that are not on the way; so only a frame
+    that a machine took for itself counts, and one that left by the link it was not to leave by.
+    """
+    end = _predicted_end(trace)
+    expected = {(hop.stack, hop.link) for hop in trace.hops if hop.predicted and hop is not end}
+    barred = {(end.stack, end.link), (end.stack, end.out_link)}
+    return any(
+        (
+            sighting.direction_on_link == "in"
+            and (sighting.stack, sighting.link) not in expected | barred
+        )
+        or (
+            sighting.direction_on_link == "out"
+            and (sighting.stack, sighting.link) in barred - expected
+        )
+        for sighting in observation.travelling(trace.direction)
+    )
 
 
 def _microseconds(sighting: Sighting, observation: Observation) -> float:
@@ -156,7 +207,7 @@ def _arrived(trace: Trace) -> Trace:
             for hop in trace.hops
         )
         return msgspec.structs.replace(trace, hops=hops)
-    expected = trace.end
+    expected = _predicted_end(trace)
     seen = [hop for hop in trace.hops if hop.seen]
     end = msgspec.structs.replace(
         seen[-1] if seen else expected,
@@ -188,9 +239,12 @@ def _refused(request: Trace, text: str) -> Trace:
 def _lost(trace: Trace, observation: Observation) -> Trace:
     """The trace of a packet that did not arrive: the predicted end if it fits, else a new one."""
     unseen = _first_unseen_after_last_seen(trace)
-    if trace.arrived is False and unseen is None:
+    further = not trace.arrived and _went_further(trace, observation)
+    if trace.arrived is False and unseen is None and not further:
         return trace
-    if trace.arrived is None and unseen is None:  # known now; the place was in doubt anyway
+    if (
+        trace.arrived is None and unseen is None and not further
+    ):  # known now; the place was in doubt anyway
         return msgspec.structs.replace(trace, outcome=_outcome(observation))
     end = _place_of_loss(trace, unseen, observation)
     return msgspec.structs.replace(
@@ -219,7 +273,8 @@ def _place_of_loss(trace: Trace, unseen: Hop | None, observation: Observation) -
     elif trace.arrived:
         because = "seen at the last link of its way; what is behind took it and gave nothing back"
     else:
-        because = f"the model expected it to end before: {trace.end.decision} at {trace.end.place}"
+        end = _predicted_end(trace)
+        because = f"the model expected it to end before: {end.decision} at {end.place}"
     return msgspec.structs.replace(
         last,
         decision="last seen here" if seen else "not seen anywhere",

@@ -8,6 +8,7 @@ home directory. None of that is of use to build and to dissect packets.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,8 +60,12 @@ def _quiet_import() -> Iterator[None]:
 
 
 def _keep_from_files(undo: ExitStack) -> None:
-    """No caches in the home directory, hence nothing large to parse either."""
-    import scapy.main
+    """No folders or caches in the home directory, hence nothing large to parse either."""
+    with ExitStack() as environment:
+        for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+            environment.callback(_set, name, os.environ.get(name))
+            os.environ[name] = os.sep  # exists, so scapy does not make it
+        import scapy.main
 
     undo.callback(setattr, scapy.main, "SCAPY_CACHE_FOLDER", scapy.main.SCAPY_CACHE_FOLDER)
     scapy.main.SCAPY_CACHE_FOLDER = None
@@ -69,6 +74,13 @@ def _keep_from_files(undo: ExitStack) -> None:
         module.DATA = nothing  # type: ignore[attr-defined]
         sys.modules[module.__name__] = module
         undo.callback(sys.modules.pop, module.__name__, None)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _keep_from_network(undo: ExitStack) -> None:

@@ -124,12 +124,11 @@ def _in_path_order(sightings: Iterable[Sighting], snapshot: Snapshot) -> tuple[S
 def _bridges(stack: Stack, walk: Walk) -> Iterable[int]:
     """Indexes of the bridges to be made promiscuous: of the path, or all when that is in doubt."""
     links: dict[str, Link] = {link.name: link for link in stack.links or ()}
-    named = {hop.link for hop in walk.hops if hop.stack == stack.name and hop.link in links}
-    if not named:
-        return ()
-    wanted = named | {links[name].master for name in named if name}
-    if not walk.works:
-        wanted |= links.keys()
+    wanted: set[str | None] = set(links)
+    if walk.works:
+        on_path = {hop.link or "" for hop in walk.hops if hop.stack == stack.name}
+        wanted.intersection_update(on_path)
+        wanted.update(links[name].master for name in on_path & links.keys())
     found = [link.index for link in links.values() if link.bridge and link.name in wanted]
     return found[:_MOST_BRIDGES]
 

@@ -1,0 +1,21 @@
+"""What a report tells of a live probe besides the hops: plain data, made by the command."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
+    """How the probe ended.
+
+    ``answer`` is what the source's own socket got, ``None`` when it got nothing within
+    ``waited`` seconds. ``disagreement`` says where the model was wrong. ``unwatched`` are
+    stacks in which nobody looked, each with the reason.
+    """
+
+    reached: bool
+    answer: str | None
+    waited: float
+    disagreement: str | None = None
+    unwatched: tuple[tuple[str, str], ...] = ()
+    truncated: bool = False
