@@ -1,0 +1,145 @@
+"""``fix``: what it does around the plan. Snapshot, walk and probe are put in by the tests."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kvmdiag.commands import fix, repair
+from kvmdiag.commands import main as entry
+from kvmdiag.commands.repair import Ran
+from kvmdiag.model.question import Endpoint, Question
+from kvmdiag.model.report import Plan, Report, Step
+from kvmdiag.model.trace import Outcome
+
+QUESTION = Question(
+    source=Endpoint(text="a", stack="a"), destination=Endpoint(text="b", address="10.0.0.9")
+)
+STEPS = tuple(
+    Step(check="c", where="host", command=name, undo=f"un{name}", persist=f"keep {name}")
+    for name in ("one", "two")
+)
+
+
+def faulty(*, works: bool | None = True) -> Report:
+    """A path that fails and a plan for it."""
+    plan = Plan(steps=STEPS, outcome_after=Outcome.LEFT, works=works)
+    return Report(verdict="faulty", question=QUESTION, plan=plan)
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The world around the command: what was found, what is run, how the verification ends."""
+    world = SimpleNamespace(report=faulty(), ran=[], failure=None, breaks="")
+
+    def run_program(argv: list[str]) -> Ran:
+        world.ran.append(argv[0])
+        return Ran(int(argv[0] == world.breaks), "said why")
+
+    def verify(*_: Any) -> str | None:
+        if isinstance(world.failure, BaseException):
+            raise world.failure
+        return None if world.failure is None else str(world.failure)
+
+    monkeypatch.setattr(fix, "facts", lambda _options: SimpleNamespace(stacks=()))
+    monkeypatch.setattr(fix, "judge", lambda *_: world.report)
+    monkeypatch.setattr(fix, "verify", verify)
+    monkeypatch.setattr(repair, "run_program", run_program)
+    return world
+
+
+def test_cured(stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0; it says what was done, and how to undo and to keep each step."""
+    assert entry.main(["fix", "a", "b", "--yes"]) == 0
+    assert stage.ran == ["one", "two"]
+    out = capsys.readouterr().out
+    assert "Cured: a reaches b" in out
+    assert out.index("to undo: untwo") < out.index("to undo: unone")
+    assert "to keep: keep one" in out
+
+
+@pytest.mark.parametrize("works", [None, False])
+def test_only_a_plan_that_may_work_is_carried_out(
+    stage: SimpleNamespace, works: bool | None
+) -> None:
+    """One that the simulation refutes is not; one it could not judge is tried and verified."""
+    stage.report = faulty(works=works)
+    assert entry.main(["fix", "a", "b", "--yes"]) == (1 if works is False else 0)
+    assert stage.ran == ([] if works is False else ["one", "two"])
+
+
+def test_rolled_back_when_it_does_not_help(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1, and the machine is as it was."""
+    stage.failure = "a real packet got no answer"
+    assert entry.main(["fix", "a", "b", "--yes"]) == 1
+    assert stage.ran == ["one", "two", "untwo", "unone"]
+    out = capsys.readouterr().out
+    assert "Not cured: a real packet got no answer" in out
+    assert "Everything that was done is undone." in out
+
+
+def test_rolled_back_when_a_step_fails(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1; the error of the program is told."""
+    stage.breaks = "two"
+    assert entry.main(["fix", "a", "b", "--yes"]) == 1
+    assert stage.ran == ["one", "two", "unone"]
+    assert "two failed with exit code 1: said why" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError(), 2)])
+def test_rolled_back_when_interrupted(
+    stage: SimpleNamespace, error: BaseException, code: int
+) -> None:
+    """Nothing is left half done, whatever happens."""
+    stage.failure = error
+    assert entry.main(["fix", "a", "b", "--yes"]) == code
+    assert stage.ran == ["one", "two", "untwo", "unone"]
+
+
+def test_dry_run_only_shows(stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """The path still fails, so the exit code is 1."""
+    assert entry.main(["fix", "a", "b", "--dry-run"]) == 1
+    assert stage.ran == []
+    assert "  2. two" in capsys.readouterr().out
+
+
+def test_without_a_terminal_somebody_must_have_said_yes(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, and nothing is done."""
+    assert entry.main(["fix", "a", "b"]) == 2
+    assert stage.ran == []
+    assert "--yes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("answer", "code", "ran"), [("n", 1, []), ("y", 0, ["one", "two"])])
+def test_asks_on_a_terminal(
+    stage: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, ran: list[str]
+) -> None:
+    """And does as it is told."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda *_args, **_named: answer == "y")
+    assert entry.main(["fix", "a", "b"]) == code
+    assert stage.ran == ran
+
+
+def test_practice_repairs_do_not_leave_it(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under --lab a command for the machine itself is refused."""
+    assert entry.main(["--lab", "cluster", "fix", "a", "b", "--yes"]) == 2
+    assert stage.ran == []
+    assert "practice net" in capsys.readouterr().err
+
+
+def test_unknown_is_no_reason_to_change_anything(stage: SimpleNamespace) -> None:
+    """Exit 3."""
+    stage.report = Report(verdict="unknown", question=QUESTION, plan=faulty().plan)
+    assert entry.main(["fix", "a", "b", "--yes"]) == 3
+    assert stage.ran == []
