@@ -57,7 +57,7 @@ def _hop(hop: Hop) -> dict[str, Any]:
 
 
 def _packet(packet: Packet) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(packet)
+    fields: dict[str, Any] = msgspec.to_builtins(packet, enc_hook=str)
     return fields | {"tcp_flags": sorted(packet.tcp_flags)}
 
 

@@ -30,7 +30,7 @@ trace.observe(snapshot, walk, timeout=60)
 
 def state(namespace: Any) -> str:
     """All that a trace could leave: links and their promiscuity, rules, qdiscs, sockets."""
-    commands = ("ip -d -o link", "nft list ruleset", "tc qdisc", "ip rule", "ip route")
+    commands = ("ip -o link", "nft -s list ruleset", "tc qdisc", "ip rule", "ip route")
     text = "".join(namespace.run(command).stdout for command in commands)
     return text + namespace.run("cat /proc/net/packet").stdout.split("\n", 1)[1]
 
@@ -40,7 +40,7 @@ def test_kill_9_leaves_nothing(
 ) -> None:
     """Promiscuity, sockets and rings die with the process."""
     before = {name: state(routed[name]) for name in routed.members}
-    assert "promiscuity 0" in before["r"]
+    assert "promiscuity 0" in _bridge(routed["r"])
     predicted = walking(asking("192.0.2.77"), "a/a0> >r/r0 =r/br0")
     files = tmp_path / "snapshot", tmp_path / "walk"
     for file, content in zip(files, (routed.snapshot(), predicted), strict=True):
