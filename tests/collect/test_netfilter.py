@@ -1,0 +1,209 @@
+"""Reading tables from a real namespace: all of them, in full, and leaving no trace."""
+
+import os
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from kvmdiag.collect import netfilter
+from kvmdiag.model.netfilter import (
+    Accept,
+    AddressIs,
+    ConntrackStateIs,
+    InterfaceIs,
+    Masquerade,
+    PortIs,
+    ProtocolIs,
+    Reject,
+    UnknownMatch,
+)
+from kvmdiag.system.namespaces import entered
+from kvmdiag.system.programs import ProgramMissing, run
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+
+NET = "192.168.122.0/24"
+LIBVIRT = f"""\
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:LIBVIRT_PRT - [0:0]
+-A POSTROUTING -j LIBVIRT_PRT
+-A LIBVIRT_PRT -s {NET} -d 224.0.0.0/24 -j RETURN
+-A LIBVIRT_PRT -s {NET} ! -d {NET} -p tcp -j MASQUERADE --to-ports 1024-65535
+-A LIBVIRT_PRT -s {NET} ! -d {NET} -j MASQUERADE
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:LIBVIRT_FWI - [0:0]
+:DOCKER - [0:0]
+-A FORWARD -j LIBVIRT_FWI
+-A FORWARD -j DOCKER
+-A LIBVIRT_FWI -d {NET} -o virbr0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A LIBVIRT_FWI -o virbr0 -j REJECT --reject-with icmp-port-unreachable
+-A DOCKER -p tcp -m multiport --dports 80,443 -j ACCEPT
+COMMIT
+"""
+NATIVE = """
+table ip libvirt_network {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "virbr0" counter reject
+  }
+}
+"""
+
+
+@pytest.fixture
+def namespace():
+    """The path of an empty namespace of one's own."""
+    name = f"kvmdiag-nf-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    yield f"/run/netns/{name}"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def load(namespace, *argv, text=None):
+    """Run a program in the namespace; it must succeed."""
+    with entered(namespace):
+        done = run(argv, input=text)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read(namespace):
+    """The tables by family and name, and the gaps."""
+    with entered(namespace):
+        tables, gaps = netfilter.read_tables("host")
+    assert tables is not None, gaps
+    by_name = {(t.backend, t.family, t.name): t for t in tables}
+    assert len(by_name) == len(tables)
+    return by_name, gaps
+
+
+def test_empty_namespace_has_no_tables(namespace):
+    """Nothing there is an answer: no tables, no gap, and none spring up."""
+    assert read(namespace) == ({}, ())
+    assert load(namespace, "nft", "list", "ruleset") == ""
+    with entered(namespace):
+        assert Path("/proc/thread-self/net/ip_tables_names").read_text() == ""
+
+
+def test_rules_of_iptables_in_full_with_handles(namespace):
+    """The meaning is iptables' and the handle is the one that nft deletes the rule by."""
+    load(namespace, "iptables-nft-restore", text=LIBVIRT)
+    tables, gaps = read(namespace)
+    assert gaps == ()
+    assert set(tables) == {("iptables-nft", "ip", "nat"), ("iptables-nft", "ip", "filter")}
+    table = tables["iptables-nft", "ip", "filter"]
+    assert table.chain("FORWARD").policy == "drop"
+    related, refused = table.chain("LIBVIRT_FWI").rules
+    assert related.body == (
+        AddressIs(side="dst", networks=(NET,)),
+        InterfaceIs(direction="out", names=("virbr0",)),
+        ConntrackStateIs(states=("related", "established")),
+        Accept(),
+    )
+    assert table.chain("DOCKER").rules[0].body == (
+        ProtocolIs(protocols=("tcp",)),
+        PortIs(side="dst", ranges=((80, 80), (443, 443))),
+        Accept(),
+    )
+    nat = tables["iptables-nft", "ip", "nat"].chain("LIBVIRT_PRT")
+    assert nat.rules[1].body[-1] == Masquerade(ports=(1024, 65535))
+    where = ("ip", "filter", "LIBVIRT_FWI", "handle", str(refused.handle))
+    load(namespace, "nft", "delete", "rule", *where)
+    after, _ = read(namespace)
+    assert after["iptables-nft", "ip", "filter"].chain("LIBVIRT_FWI").rules == (related,)
+
+
+def test_reading_changes_nothing(namespace):
+    """Rules and counters are the same after a reading; no chain or table was added."""
+    load(namespace, "iptables-nft-restore", text=LIBVIRT)
+    load(namespace, "nft", "-f", "-", text=NATIVE)
+    before = load(namespace, "nft", "-a", "list", "ruleset")
+    read(namespace)
+    assert load(namespace, "nft", "-a", "list", "ruleset") == before
+    with entered(namespace):
+        assert Path("/proc/thread-self/net/ip_tables_names").read_text() == ""
+
+
+def test_native_and_legacy_tables_side_by_side(namespace):
+    """Every backend's tables are read, of both families."""
+    load(namespace, "nft", "-f", "-", text=NATIVE)
+    load(namespace, "iptables-legacy", "-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
+    load(namespace, "ip6tables-nft", "-A", "FORWARD", "-i", "br0", "-j", "REJECT")
+    tables, gaps = read(namespace)
+    assert gaps == ()
+    native = tables["nft", "ip", "libvirt_network"].chain("forward")
+    assert (native.hook, native.type, native.priority) == ("forward", "filter", 0)
+    assert native.rules[0].body == (
+        InterfaceIs(direction="in", names=("virbr0",)),
+        Reject(reply="icmp-port-unreachable"),
+    )
+    legacy = tables["iptables-legacy", "ip", "filter"].chain("INPUT")
+    assert legacy.rules[0].text == "-A INPUT -i lo -j ACCEPT"
+    assert legacy.rules[0].body == (InterfaceIs(direction="in", names=("lo",)), Accept())
+    v6 = tables["iptables-nft", "ip6", "filter"].chain("FORWARD")
+    assert v6.rules[0].body[-1] == Reject(reply="icmp6-port-unreachable")
+
+
+@pytest.mark.parametrize("native", ["ct state new accept", "ip length 5 accept"])
+def test_table_iptables_cannot_print(namespace, native):
+    """A native rule among iptables' own: nft's reading stands in, nothing is lost."""
+    load(namespace, "iptables-nft-restore", text=LIBVIRT)
+    load(namespace, "nft", f"add rule ip filter DOCKER {native}")
+    tables, _gaps = read(namespace)
+    table = tables["nft", "ip", "filter"]
+    assert [len(chain.rules) for chain in table.chains if chain.name == "DOCKER"] == [2]
+    assert table.chain("DOCKER").rules[0].body == (
+        ProtocolIs(protocols=("tcp",)),
+        UnknownMatch(text="xt match multiport"),
+        Accept(),
+    )
+
+
+def without(monkeypatch, *missing):
+    """Make these programs missing."""
+
+    def runner(argv, **options):
+        if argv[0] in missing:
+            raise ProgramMissing(argv[0])
+        return run(argv, **options)
+
+    monkeypatch.setattr(netfilter, "run", runner)
+
+
+def test_missing_nft_is_not_an_empty_ruleset(namespace, monkeypatch):
+    """Rules are there and cannot be read: not known, and what to install."""
+    load(namespace, "iptables-nft-restore", text=LIBVIRT)
+    without(monkeypatch, "nft")
+    with entered(namespace):
+        tables, (gap,) = netfilter.read_tables("host")
+    assert tables is None
+    assert (gap.stack, gap.fact, gap.help) == ("host", "tables", "install nftables")
+
+
+def test_missing_nft_does_not_matter_without_rules(namespace, monkeypatch):
+    """The kernel itself says that there are no tables."""
+    without(monkeypatch, "nft", "iptables-nft-save")
+    assert read(namespace) == ({}, ())
+
+
+def test_missing_iptables_leaves_unknown_matches(namespace, monkeypatch):
+    """Without iptables nft reads the rules; what it cannot explain is unknown, and a gap says why."""
+    load(namespace, "iptables-nft-restore", text=LIBVIRT)
+    without(monkeypatch, "iptables-nft-save")
+    tables, (gap,) = read(namespace)
+    assert gap.help == "install iptables"
+    rule = tables["nft", "ip", "filter"].chain("LIBVIRT_FWI").rules[0]
+    assert UnknownMatch(text="xt match conntrack") in rule.body
