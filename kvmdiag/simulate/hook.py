@@ -57,23 +57,36 @@ class HookResult:
     accepted_by: RuleRef | None = None
     why: str = ""
     visited: bool = False
+    tracked: Tracked | None = None
 
 
-def run_hook(at: Context, conntrack: Conntrack, next_hop: IPAddress | None = None) -> HookResult:
+def run_hook(
+    at: Context,
+    conntrack: Conntrack,
+    tracked: Tracked | None = None,
+    next_hop: IPAddress | None = None,
+) -> HookResult:
     """Run all chains that see the packet at ``at.hook``.
 
+    ``tracked`` is what an earlier hook of this stack found out about its connection.
     ``next_hop`` is where the packet is going on its outgoing link; MASQUERADE chooses the
     address by it.
     """
-    return _Hook(at, conntrack, next_hop).run()
+    return _Hook(at, conntrack, tracked, next_hop).run()
 
 
 class _Hook:
-    def __init__(self, at: Context, conntrack: Conntrack, next_hop: IPAddress | None) -> None:
+    def __init__(
+        self,
+        at: Context,
+        conntrack: Conntrack,
+        tracked: Tracked | None,
+        next_hop: IPAddress | None,
+    ) -> None:
         self._at = at
         self._conntrack = conntrack
         self._next_hop = next_hop
-        self._tracked: Tracked | None = None
+        self._tracked = tracked
         self._skip_tracking = False
         self._result = HookResult("accept", at.packet)
 
@@ -103,7 +116,7 @@ class _Hook:
             self._track()
         if translation is not None:
             self._translate(nats, translation[1])
-        return replace(self._result, visited=bool(chains))
+        return replace(self._result, visited=bool(chains), tracked=self._tracked)
 
     def _track(self) -> None:
         if self._tracked is None:

@@ -5,7 +5,10 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c; drivers/net/
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NoReturn
+
+from msgspec.structs import replace as with_fields
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
@@ -40,6 +43,9 @@ def transmit(journey: Journey, step: Transmit) -> Step:
     if link.peer is not None:
         to = str(link.peer)
         journey.note(step.stack, link.name, Stage.EGRESS, packet, f"sent to {to}")
+        if link.peer.stack != step.stack:
+            packet = with_fields(packet, mark=0)
+        # A cable takes away everything but the frame itself (skb_scrub_packet).
         frame = Frame(packet, step.frame.src_mac, step.frame.dst_mac)
         return Arrive(link.peer.stack, link.peer.link, frame)
     if link.guest is not None:
@@ -118,11 +124,11 @@ def _enter_bridge(journey: Journey, step: Arrive, port: Link, bridge: Link) -> S
         _stop(journey, obstacle, Stage.BRIDGE, packet)
     frame = _bridge_hook(journey, stack, "prerouting", step.frame, port.name, None)
     if calls_netfilter(journey, stack, bridge, packet):
-        before = frame.packet
+        asked = frame.packet.dst
         at = _context(journey, stack, "prerouting", frame, bridge.name, None, port.name)
-        after = pass_hook(journey, at, Stage.PREROUTING, bridge.name)
-        frame = Frame(after, frame.src_mac, frame.dst_mac, port.name, prerouted=True)
-        if after.dst != before.dst:
+        frame = pass_hook(journey, frame, at, Stage.PREROUTING, bridge.name)
+        frame = replace(frame, in_port=port.name, prerouted=True)
+        if frame.packet.dst != asked:
             frame = _redirected(journey, stack, bridge, frame)
     if _is_local(journey, stack, bridge, frame.dst_mac):
         _bridge_hook(journey, stack, "input", frame, port.name, None)
@@ -141,11 +147,9 @@ def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Fr
     if calls_netfilter(journey, stack, bridge, frame.packet):
         names = (bridge.name, bridge.name, port.name, to.name)
         at = _context(journey, stack, "forward", frame, *names, bridged=True)
-        packet = pass_hook(journey, at, Stage.FORWARD, bridge.name)
-        frame = Frame(packet, frame.src_mac, frame.dst_mac)
+        frame = pass_hook(journey, frame, at, Stage.FORWARD, bridge.name)
         at = _context(journey, stack, "postrouting", frame, None, *names[1:], bridged=True)
-        packet = pass_hook(journey, at, Stage.POSTROUTING, bridge.name)
-        frame = Frame(packet, frame.src_mac, frame.dst_mac)
+        frame = pass_hook(journey, frame, at, Stage.POSTROUTING, bridge.name)
     if frame.packet.length > to.mtu:
         text = f"{frame.packet.length} bytes do not fit the MTU {to.mtu} of {to.name}"
         _stop(journey, Obstacle(Reason.MTU, _ref(stack, to), text), Stage.BRIDGE, frame.packet)
@@ -153,8 +157,8 @@ def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Fr
 
 
 def _leave_bridge(journey: Journey, stack: str, port: Link, frame: Frame) -> Step:
-    _bridge_hook(journey, stack, "postrouting", frame, None, port.name)
-    return Transmit(stack, port.name, Frame(frame.packet, frame.src_mac, frame.dst_mac))
+    frame = _bridge_hook(journey, stack, "postrouting", frame, None, port.name)
+    return Transmit(stack, port.name, frame)
 
 
 def calls_netfilter(journey: Journey, stack: str, bridge: Link, packet: Packet) -> bool:
@@ -239,7 +243,7 @@ def _redirected(journey: Journey, stack: str, bridge: Link, frame: Frame) -> Fra
     mac = bridge.mac
     if found is not None and found.link == bridge.name:
         mac = _mac_of(journey, stack, bridge.name, frame.packet.dst) or mac
-    return Frame(frame.packet, frame.src_mac, mac, frame.in_port, prerouted=True)
+    return replace(frame, dst_mac=mac)
 
 
 def _mac_of(journey: Journey, stack: str, link: str, address: IPAddress) -> str | None:
@@ -260,10 +264,7 @@ def _bridge_hook(
 ) -> Frame:
     """The bridge family's own chains (ebtables, nft bridge); they see the ports as devices."""
     at = _context(journey, stack, hook, frame, in_link, out_link, family="bridge")
-    packet = pass_hook(journey, at, Stage.BRIDGE, in_link or out_link)
-    if packet is frame.packet:
-        return frame
-    return Frame(packet, frame.src_mac, frame.dst_mac, frame.in_port, frame.prerouted)
+    return pass_hook(journey, frame, at, Stage.BRIDGE, in_link or out_link)
 
 
 def _context(

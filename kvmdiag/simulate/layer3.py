@@ -6,6 +6,8 @@ ip_input.c, ip_forward.c, ip_output.c; net/ipv6/ip6_output.c (ip6_forward).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from msgspec.structs import replace as with_fields
 
 from kvmdiag.model.netfilter import HookName
@@ -49,12 +51,13 @@ def originate(journey: Journey, step: Originate) -> Step:
     )
     frame = Frame(packet)
     at = _context(view, "output", frame, None, link)
-    after = pass_hook(journey, at, Stage.OUTPUT, link)
+    frame = pass_hook(journey, frame, at, Stage.OUTPUT, link)
+    after = frame.packet
     if after.dst != packet.dst or after.mark != packet.mark:
         rerouted = Originate(step.stack, after, step.bound_link, after.src)
         found = _route_own(journey, view, rerouted)
         link = found.link or "lo"
-    return _send(journey, view, Frame(after), link, found)
+    return _send(journey, view, frame, link, found)
 
 
 def ascend(journey: Journey, step: Ascend) -> Step:
@@ -64,8 +67,7 @@ def ascend(journey: Journey, step: Ascend) -> Step:
     _accept_frame(journey, step)
     if not frame.prerouted:
         at = _context(view, "prerouting", frame, step.link, None)
-        packet = pass_hook(journey, at, Stage.PREROUTING, step.link)
-        frame = Frame(packet, frame.src_mac, frame.dst_mac, frame.in_port)
+        frame = pass_hook(journey, frame, at, Stage.PREROUTING, step.link)
     packet = frame.packet
     _refuse_martians(journey, step, packet)
     flow = Flow(
@@ -279,10 +281,10 @@ def _forward(journey: Journey, view: StackView, frame: Frame, link: str, found: 
     )
     _check_size_and_life(journey, view, out, packet, found)
     packet = with_fields(packet, ttl=packet.ttl - 1)
-    frame = Frame(packet, frame.src_mac, frame.dst_mac, frame.in_port)
+    frame = replace(frame, packet=packet)
     at = _context(view, "forward", frame, link, out)
-    packet = pass_hook(journey, at, Stage.FORWARD, out)
-    return _send(journey, view, Frame(packet, in_port=frame.in_port), out, found)
+    frame = pass_hook(journey, frame, at, Stage.FORWARD, out)
+    return _send(journey, view, frame, out, found)
 
 
 def _check_size_and_life(
@@ -326,12 +328,13 @@ def _send(
     packet = frame.packet
     next_hop = parse_address(found.gateway) if found.gateway else packet.dst
     at = _context(view, "postrouting", frame, None, link)
-    packet = pass_hook(journey, at, Stage.POSTROUTING, link, next_hop)
+    frame = pass_hook(journey, frame, at, Stage.POSTROUTING, link, next_hop)
     device = view.links[link]
-    if device.is_loopback:
-        return Transmit(view.name, link, Frame(packet))
-    mac = _resolve(journey, view, link, next_hop, packet)
-    return Transmit(view.name, link, Frame(packet, device.mac, mac))
+    frame = Frame(frame.packet, device.mac, tracked=frame.tracked)
+    if not device.is_loopback:
+        mac = _resolve(journey, view, link, next_hop, frame.packet)
+        frame = replace(frame, dst_mac=mac)
+    return Transmit(view.name, link, frame)
 
 
 def _resolve(
@@ -380,7 +383,7 @@ def _resolve(
 def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step:
     """INPUT, and the packet is there."""
     at = _context(view, "input", frame, link, None)
-    packet = pass_hook(journey, at, Stage.INPUT, link)
+    packet = pass_hook(journey, frame, at, Stage.INPUT, link).packet
     if packet.proto in ("tcp", "udp"):
         journey.assume(f"something on {view.name} listens on {packet.proto} {packet.dport}")
     if packet.icmp_type == 8 and view.sysctl("net.ipv4.icmp_echo_ignore_all"):

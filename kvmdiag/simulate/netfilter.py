@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.hook import HookResult, run_hook
 from kvmdiag.simulate.journey import Journey
-from kvmdiag.simulate.steps import Ended
+from kvmdiag.simulate.steps import Ended, Frame
 
 
 def pass_hook(
     journey: Journey,
+    frame: Frame,
     at: Context,
     stage: Stage,
     link: str | None,
     next_hop: IPAddress | None = None,
-) -> Packet:
-    """The packet as the hook leaves it.
+) -> Frame:
+    """The frame as the hook leaves it; ``at`` shows its packet to the rules.
 
     Raises:
         Ended: the packet is dropped or rejected there, or that cannot be told.
     """
-    result = run_hook(at, journey.connections.of(at.view.name), next_hop)
+    result = run_hook(at, journey.connections.of(at.view.name), frame.tracked, next_hop)
     if result.kind != "accept":
         _end(journey, at, stage, link, result)
     rule = result.translated_by or result.accepted_by
@@ -39,7 +42,7 @@ def pass_hook(
             in_link=at.in_link,
             out_link=at.out_link,
         )
-    return result.packet
+    return replace(frame, packet=result.packet, tracked=result.tracked)
 
 
 def _silent_reason(result: HookResult, rewritten: bool) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Outcome, Reason
+from kvmdiag.simulate.conntrack import Tracked
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,8 @@ class Frame:
 
     ``in_port`` is the bridge port it came by, kept while br_netfilter attends to it;
     ``prerouted`` is true when br_netfilter has run PREROUTING already (ip_sabotage_in).
+    ``tracked`` is the connection that conntrack has found for it; it stays with the packet,
+    translated or not, until it leaves the stack.
     """
 
     packet: Packet
@@ -21,6 +24,7 @@ class Frame:
     dst_mac: str | None = None
     in_port: str | None = None
     prerouted: bool = False
+    tracked: Tracked | None = None
 
 
 @dataclass(frozen=True, slots=True)

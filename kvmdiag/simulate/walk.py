@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
@@ -37,8 +39,11 @@ def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) ->
         answered = _answer_of(request, answer)
         if answered is None:
             return Walk(question=question, request=request)
-        return Walk(question=question, request=request, reply=_go(reply, answered))
-    return Walk(question=question, request=request, reply=_from_outside(reply, request, answer))
+        answer_trace = _go(reply, answered)
+    else:
+        answer_trace = _from_outside(reply, request, answer)
+    answer_trace = _as_received(question, request, answer_trace)
+    return Walk(question=question, request=request, reply=answer_trace)
 
 
 def _first_step(view: View, question: Question) -> Step:
@@ -80,6 +85,30 @@ def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
     journey.assume(f"{answer.src} answers")
     step = outside.come_back(journey.view, request, answer)
     return _go(journey, step)
+
+
+def _as_received(question: Question, request: Trace, reply: Trace) -> Trace:
+    """The reply, unless the sender does not take it for an answer to what it sent.
+
+    A socket wants the answer from where it sent to, and one bound to a link by that link.
+    """
+    if not reply.arrived:
+        return reply
+    sent, got = request.hops[0].packet, reply.end.packet
+    bound = question.source.link
+    if (got.src, got.sport) != (sent.dst, sent.dport):
+        because = f"the answer comes from {got.src}, but {sent.dst} was asked"
+    elif bound is not None and reply.end.link != bound:
+        because = f"the answer came in by {reply.end.link}, but only {bound} is listened to"
+    else:
+        return reply
+    last = replace(reply.end, decision="not taken for an answer", because=because)
+    return replace(
+        reply,
+        outcome=Outcome.DROPPED,
+        reason=Reason.NO_LISTENER,
+        hops=(*reply.hops[:-1], last),
+    )
 
 
 def _go(journey: Journey, step: Step) -> Trace:
