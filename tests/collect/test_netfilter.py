@@ -200,7 +200,7 @@ def test_missing_nft_does_not_matter_without_rules(namespace, monkeypatch):
 
 
 def test_missing_iptables_leaves_unknown_matches(namespace, monkeypatch):
-    """Without iptables nft reads the rules; what it cannot explain is unknown, and a gap says why."""
+    """What nft alone cannot explain is unknown in the rules, and a gap says why."""
     load(namespace, "iptables-nft-restore", text=LIBVIRT)
     without(monkeypatch, "iptables-nft-save")
     tables, (gap,) = read(namespace)
