@@ -146,13 +146,16 @@ def promise(repair: Plan) -> str:
 
 
 def _paths(lines: Lines, report: Report, verbose: int) -> None:
-    """The paths that were judged, when more than one was; those that work on demand only."""
-    results = report.paths if report.walk is None else ()
-    shown = [result for result in results if verbose or result.walk.works is not True]
+    """The other paths that were judged; those that work on demand only."""
+    shown = [
+        result
+        for result in report.paths
+        if result.walk.question != report.question and (verbose or result.walk.works is not True)
+    ]
     if not shown:
         return
     lines.blank()
-    lines.prose(("Paths", "bold"))
+    lines.prose(("Paths" if report.question is None else "Other paths", "bold"))
     for result in shown:
         state = {True: "healthy", False: "faulty", None: "unknown"}[result.walk.works]
         walk = result.walk

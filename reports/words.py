@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import Finding, Report, Severity
-from kvmdiag.model.trace import Outcome, Trace, Walk
+from kvmdiag.model.trace import Outcome, RuleRef, Trace, Walk
 
 
 def path(question: Question) -> str:
@@ -34,12 +34,10 @@ def verdict(report: Report) -> str:
     if report.verdict == "unknown":
         which = f" on {unclear} of {total}" if unclear else ""
         return f"too little could be read to say whether all is well{which}"
-    found = count(len(faults), "fault") + " found"
-    return (
-        f"{found}; {broken} of {total} does not work"
-        if broken == 1
-        else (f"{found}; {broken} of {total} do not work" if broken else found)
-    )
+    found = f"{count(len(faults), 'fault')} found" if faults else "no check found the cause"
+    if not broken:
+        return found
+    return f"{found}; {broken} of {total} {'does' if broken == 1 else 'do'} not work"
 
 
 def _verdict_on_path(report: Report, question: Question) -> str:
@@ -49,11 +47,21 @@ def _verdict_on_path(report: Report, question: Question) -> str:
         why = "" if walk is None else f": {ending(walk.decisive)}"
         return f"whether {source} reaches {target} cannot be told{why}"
     if walk is not None and walk.works:
-        elsewhere = sum(f.role == "latent" for f in report.findings)
-        but = f"; but there is {count(elsewhere, 'fault')} elsewhere" if elsewhere else ""
+        but = _elsewhere(report)
         return f"{source} reaches {target}: {success(walk)}{but}"
     causes = [finding for finding in report.findings if finding.role == "cause"]
     return f"{source} cannot reach {target}: {_reason(walk, causes)}"
+
+
+def _elsewhere(report: Report) -> str:
+    """What is wrong off the asked path, as a clause."""
+    faults = sum(finding.role == "latent" for finding in report.findings)
+    broken = sum(result.walk.works is False for result in report.paths)
+    told = [count(faults, "fault")] if faults else []
+    told += [f"{count(broken, 'path')} that {'does' if broken == 1 else 'do'} not work"] * (
+        broken > 0
+    )
+    return f"; elsewhere: {', '.join(told)}" if told else ""
 
 
 def _reason(walk: Walk | None, causes: list[Finding]) -> str:
@@ -96,6 +104,9 @@ def ending(trace: Trace) -> str:
         Outcome.LOOP: f"{what} goes round in a loop at {place}",
         Outcome.UNKNOWN: f"what becomes of {what} at {place} is unknown",
     }[trace.outcome]
+    if isinstance(end.decider, RuleRef):
+        kind = "policy" if end.decider.index is None else "rule"
+        return f"{fate} by the {kind} {end.decider.text} ({end.decider})"
     why = end.because or (str(end.decider) if end.decider is not None else "")
     return f"{fate}: {why}" if why else fate
 

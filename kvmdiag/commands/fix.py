@@ -56,7 +56,9 @@ def fix(
     if plan is None:
         show("No repair is known that is proved to help; kvmdiag check tells what was found.")
         return FAULTY
+    show("")
     show(text.render_plan(plan))
+    show("")
     if dry_run:
         return FAULTY
     return _repair(snapshot, plan, (source, destination), yes, options)
@@ -88,6 +90,7 @@ def _repair(
     if failure is None:
         _tell_cured(plan, ends, options)
         return HEALTHY
+    show("")
     show(f"Not cured: {failure}")
     _undo(work, options)
     return FAULTY
@@ -145,6 +148,7 @@ def verify(ends: tuple[str, str], options: Options) -> str | None:
 
 def _tell_cured(plan: Plan, ends: tuple[str, str], options: Options) -> None:
     show = _printer(options)
+    show("")
     show(f"Cured: {ends[0]} reaches {ends[1]}; in a fresh walk and for real.")
     for step in reversed(plan.steps):
         show(f"  to undo: {step.undo}")

@@ -8,6 +8,7 @@ A command's module is imported when that command is asked for, so that ``kvmdiag
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import sys
 import traceback
@@ -169,4 +170,8 @@ def _complain(error: Exception) -> int:
 
 def run() -> None:
     """The console entry."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no arrows or ticks gets them written out, not a traceback.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # A wait shorter than this (seconds) needs no explanation.
 PATIENCE = 0.3
 
+# Columns of what is not shown on a terminal: a pipe or a file.
+FILE_WIDTH = 120
+
 
 def wants_color(options: Options) -> bool:
     """False with ``--no-color`` and with a non-empty ``NO_COLOR`` (https://no-color.org)."""
@@ -30,8 +33,11 @@ def console(options: Options, *, stderr: bool = False) -> Console:
     """
     from rich.console import Console
 
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else FILE_WIDTH
     return Console(
         stderr=stderr,
+        width=width,
         no_color=not wants_color(options),
         force_terminal=None if wants_color(options) else False,
         emoji=False,
@@ -59,7 +65,7 @@ def emit(content: RenderableType, options: Options) -> None:
 
 
 def _plain(content: RenderableType) -> str:
-    """The content laid out for a file: 100 columns, no colours."""
+    """The content laid out for a file, without colours."""
     import io
 
     from rich.console import Console

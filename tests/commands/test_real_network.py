@@ -1,0 +1,102 @@
+"""The whole program on a practice network of its own: the kernel judges."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvmdiag.commands.main import main
+from kvmdiag.lab import manager
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="builds network namespaces"),
+]
+
+PATH = ("node1", "192.168.48.10")
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[str]:
+    """A cluster of this test run alone."""
+    label = manager.up("cluster", label=f"cli{os.getpid()}")
+    try:
+        yield label
+    finally:
+        manager.down(label)
+
+
+@pytest.fixture
+def broken(net: str) -> Iterator[str]:
+    """The cluster with bridged frames dropped by FORWARD; sound again afterwards."""
+    manager.break_(net, "bridge-nf-forward-drop")
+    try:
+        yield net
+    finally:
+        manager.mend(net)
+
+
+def report(net: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
+    """Exit code and JSON report of the path."""
+    code = main(["--lab", net, "check", *PATH, "--format", "json"])
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return code, found
+
+
+def test_sound_network_is_healthy(net: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No finding on a path that works, and exit code 0."""
+    code, found = report(net, capsys)
+    assert (code, found["verdict"], found["findings"], found["plan"]) == (0, "healthy", [], None)
+
+
+def test_fault_is_named_cured_and_gone(broken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check names it, fix cures it with a real ping as witness, check agrees."""
+    code, found = report(broken, capsys)
+    assert code == 1
+    causes = [f["check"] for f in found["findings"] if f["role"] == "cause"]  # type: ignore[attr-defined]
+    assert causes == ["bridge-nf-forward-drop"]
+    assert main(["--lab", broken, "fix", *PATH, "--yes"]) == 0
+    assert "Cured: node1 reaches 192.168.48.10" in capsys.readouterr().out
+    code, found = report(broken, capsys)
+    assert (code, found["verdict"]) == (0, "healthy")
+
+
+def test_snapshot_tells_the_same_as_the_live_host(
+    broken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is saved today can be diagnosed anywhere tomorrow."""
+    _, live = report(broken, capsys)
+    file = tmp_path / "host.snapshot"
+    assert main(["--lab", broken, "snapshot", "-q", "-o", str(file)]) == 0
+    assert main(["--snapshot", str(file), "check", *PATH, "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"] == live["findings"]
+
+
+def test_graph_shows_what_hangs_on_what(net: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bridge, port, and the guest's NIC at the far end of the cable."""
+    assert main(["--lab", net, "graph"]) == 0
+    out = capsys.readouterr().out
+    bridge = out.index("mybr0  bridge  192.168.48.1/24")
+    assert bridge < out.index("vnet3  veth ── node1 ens6")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["check", "nosuch", "10.0.0.9"], "known: host, master, node1"),
+        (["check", "-6", "node1", "master"], "IPv6"),
+        (["trace", "nosuch", "10.0.0.9"], "known: host, master, node1"),
+    ],
+)
+def test_questions_that_cannot_be_asked(
+    net: str, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    """Unknown guest, address family that is not there: one line, exit code 2."""
+    assert main(["--lab", net, *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert told in err
