@@ -24,7 +24,7 @@ _ROLE = {"cause": "Cause", "latent": "Elsewhere", "context": "Worth knowing"}
 def render(report: Report, *, verbose: int = 0) -> RenderableType:
     """The whole report; ``verbose`` adds the walk hop by hop and everything left out."""
     lines = Lines()
-    _verdict(lines, report)
+    lines.prose((words.verdict(report), "bold"), lead=_mark(report))
     if report.walk is not None:
         _path(lines, report.walk)
     for finding in sorted(report.findings, key=lambda f: list(_ROLE).index(f.role)):
@@ -42,9 +42,9 @@ def render(report: Report, *, verbose: int = 0) -> RenderableType:
 
 
 def render_verdict(report: Report) -> RenderableType:
-    """The verdict line alone."""
+    """The verdict alone, in one line whatever the width."""
     lines = Lines()
-    _verdict(lines, report)
+    lines.verbatim(words.verdict(report), "bold", lead=_mark(report))
     return lines
 
 
@@ -55,10 +55,10 @@ def render_plan(repair: Plan) -> RenderableType:
     return lines
 
 
-def _verdict(lines: Lines, report: Report) -> None:
+def _mark(report: Report) -> tuple[str, str]:
+    """The sign of the asked path, else of the whole; a fault elsewhere is told in words."""
     works = report.walk is not None and report.walk.works
-    mark = _MARK["healthy" if works else report.verdict]
-    lines.prose((words.verdict(report), "bold"), lead=mark)
+    return _MARK["healthy" if works else report.verdict]
 
 
 def _path(lines: Lines, walk: Walk) -> None:

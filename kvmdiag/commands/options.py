@@ -217,11 +217,15 @@ def question(snapshot: Snapshot, source: str, destination: str, options: Options
     """The path the user asks about.
 
     Raises:
-        UsageError: an end is unknown, or the ends do not fit together.
+        UsageError: an end is unknown, or what was asked does not fit together.
 
     """
     from kvmdiag.simulate.endpoints import resolve
 
+    if options.port is not None and options.proto == "icmp":
+        raise UsageError("icmp has no ports; with --port goes --proto tcp or --proto udp")
+    if options.port is None and options.proto != "icmp":
+        raise UsageError(f"which {options.proto} service is meant? say --port N")
     return resolve(
         snapshot,
         source,

@@ -138,6 +138,18 @@ def test_unknown_names_list_the_known(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--port", "80"], "icmp has no ports"), (["--proto", "tcp"], "say --port N")],
+)
+def test_protocol_and_port_must_fit(
+    dark_file: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    """A port without a protocol that has ports, or the reverse, is half a question."""
+    assert entry.main(["--snapshot", str(dark_file), "check", "host", "10.0.0.9", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_unwritable_output_is_one_line(dark_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2."""
     words = ["check", "--snapshot", str(dark_file), "-o", str(dark_file / "x")]
