@@ -64,14 +64,10 @@ def _shown_routes(stack: Stack, version: int) -> Iterator[str]:
 def _gateways(case: Case, stack: Stack, version: int) -> Iterator[tuple[int, str, str]]:
     """Rank, link and address of every machine that could route for this one."""
     for link in stack.links or ():
-        segment = case.segment(link)
-        if segment is None:
-            continue
-        for own in addresses_of(stack, link.name):
-            if own.version != version:
-                continue
+        own = [a for a in addresses_of(stack, link.name) if a.version == version]
+        for segment in case.segments(link):
             for machine, address in case.neighbours_on(*segment):
-                if machine.name == stack.name or address.ip not in own.network:
+                if machine.name == stack.name or not any(address.ip in a.network for a in own):
                     continue
                 rank = _rank(case, machine, address)
                 if rank is not None:

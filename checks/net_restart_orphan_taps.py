@@ -17,7 +17,7 @@ Sources: net/bridge/br_if.c (br_dev_delete), libvirt src/network/bridge_driver.c
 from collections.abc import Iterator
 
 from kvmdiag.actions.link import SetMaster
-from kvmdiag.diagnose.case import Case, address_fact, addresses_of, link_fact, place
+from kvmdiag.diagnose.case import Case, address_fact, link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence, Severity
@@ -81,20 +81,11 @@ def _is_routed_to(stack: Stack, link: Link) -> bool:
 def _bridges(case: Case, stack: Stack, link: Link) -> Iterator[str]:
     """The bridges of this stack that the cable could belong to, the plainest first."""
     named = _named_by_libvirt(case, link)
-    bridges = [other for other in stack.links or () if other.kind == "bridge"]
-    yield from (bridge.name for bridge in bridges if bridge.name in named)
-    inside = {address.network for address in case.behind(link)}
-    for bridge in bridges:
-        if bridge.name in named:
-            continue
-        own = {address.network for address in addresses_of(stack, bridge.name)}
-        others = {
-            address.network
-            for port in stack.links or ()
-            if port.master == bridge.name
-            for address in case.behind(port)
-        }
-        if inside & (own | others):
+    for bridge in stack.links or ():
+        if bridge.kind == "bridge" and bridge.name in named:
+            yield bridge.name
+    for bridge in case.homes(stack, link):
+        if bridge.name not in named:
             yield bridge.name
 
 

@@ -57,7 +57,7 @@ class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
         stack = snapshot.stack(self.stack)
         if stack.tables is None:
             return snapshot
-        tables = _with_table(stack.tables, self._fresh_table)
+        tables = _with_chain(stack.tables, self._fresh_table, self.chain)
         parsed = parse_rule(self.rule, family=self.family)
         rule = msgspec.structs.replace(
             parsed, text=f"-A {self.chain} {self.rule}", packets=0, bytes=0
@@ -135,10 +135,21 @@ def backend_in_use(stack: Stack) -> Backend:
     return "iptables-nft"
 
 
-def _with_table(tables: tuple[Table, ...], fresh: Table) -> tuple[Table, ...]:
+def _with_chain(tables: tuple[Table, ...], fresh: Table, wanted: str) -> tuple[Table, ...]:
+    """The tables with the built-in chain in which the rule is to stand.
+
+    The nft-backed iptables makes that chain alone and appends it to its table; a legacy table
+    always has all of its chains.
+    """
+    alone = tuple(chain for chain in fresh.chains if chain.name == wanted)
     for table in tables:
         if (table.family, table.name, table.backend) == (fresh.family, fresh.name, fresh.backend):
-            return tables
+            if table.chain(wanted) is not None:
+                return tables
+            changed = msgspec.structs.replace(table, chains=(*table.chains, *alone))
+            return tuple(changed if other is table else other for other in tables)
+    if fresh.backend == "iptables-nft":
+        fresh = msgspec.structs.replace(fresh, chains=alone)
     return (*tables, fresh)
 
 

@@ -110,16 +110,35 @@ class Case:
         stack = self.stack(link.peer.stack)
         return () if stack is None else addresses_of(stack, link.peer.link)
 
-    def segment(self, link: Link) -> tuple[Stack, Link] | None:
-        """The bridge that a guest's NIC is plugged into, with the stack it is in."""
-        if link.peer is None:
-            return None
-        far = self.stack(link.peer.stack)
-        port = None if far is None else link_of(far, link.peer.link)
-        if far is None or port is None or port.master is None:
-            return None
-        bridge = link_of(far, port.master)
-        return None if bridge is None else (far, bridge)
+    def segments(self, link: Link) -> Iterator[tuple[Stack, Link]]:
+        """The bridge that a guest's NIC is plugged into, with the stack it is in.
+
+        Of a cable that is plugged in nowhere, every bridge that it could belong to.
+        """
+        far = None if link.peer is None else self.stack(link.peer.stack)
+        port = None if far is None or link.peer is None else link_of(far, link.peer.link)
+        if far is None or port is None:
+            return
+        if port.master is None:
+            for bridge in self.homes(far, port):
+                yield far, bridge
+        else:
+            plugged = link_of(far, port.master)
+            if plugged is not None:
+                yield far, plugged
+
+    def homes(self, stack: Stack, cable: Link) -> Iterator[Link]:
+        """The bridges of a stack on which the network of the guest behind a cable is."""
+        inside = {address.network for address in self.behind(cable)}
+        for bridge in stack.links or ():
+            if bridge.kind != "bridge":
+                continue
+            around = {address.network for address in addresses_of(stack, bridge.name)}
+            for port in stack.links or ():
+                if port.master == bridge.name:
+                    around |= {address.network for address in self.behind(port)}
+            if inside & around:
+                yield bridge
 
     def neighbours_on(self, stack: Stack, bridge: Link) -> Iterator[tuple[Stack, Interface]]:
         """Everybody with an address on a bridge: its own stack, and the guests at its ports."""

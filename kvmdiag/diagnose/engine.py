@@ -108,11 +108,16 @@ class _Judged:
         every = (*self.causes, *self.latent)
         self.cured = _after(self.base, every)
         self.planned = _after(self.base, self.causes)
-        self.without = {
-            id(cure): _after(self.base, (other for other in every if other is not cure))
-            for cure in every
-        }
+        self.without = self._without(every)
+        self.plan_without = self._without(self.causes)
         self.steps = dict(self._steps(every))
+
+    def _without(self, cures: Cures) -> dict[int, State]:
+        """For each cure, the state that all the others make."""
+        return {
+            id(cure): _after(self.base, (other for other in cures if other is not cure))
+            for cure in cures
+        }
 
     def _steps(self, cures: Cures) -> Iterable[tuple[int, tuple[Step, ...]]]:
         """The steps of each cure; each is undone to the state that the one before it left."""
@@ -127,6 +132,11 @@ class _Judged:
     def needs(self, path: Question, cure: Cure) -> bool:
         """Whether a path works with all cures and not without this one."""
         return self.cured.works(path) is True and self.without[id(cure)].works(path) is not True
+
+    def plan_needs(self, path: Question, cure: Cure) -> bool:
+        """The same of the plan alone: what lies off the asked path may not help it along."""
+        without = self.plan_without[id(cure)]
+        return self.planned.works(path) is True and without.works(path) is not True
 
     def findings(self, cures: Cures, role: Role) -> tuple[Finding, ...]:
         """One finding for each check and subject, in path order."""
@@ -147,14 +157,17 @@ class _Judged:
                 dict.fromkeys(fact for cure in cures for fact in cure.suspicion.evidence)
             ),
             fix=tuple(line for cure in cures for line in self.steps[id(cure)]),
-            verified=self._is_verified(cures),
+            verified=self._is_verified(cures, role),
         )
 
-    def _is_verified(self, cures: list[Cure]) -> bool | None:
-        """True when a path needs each of them; false when the plan leaves a path broken."""
-        if all(any(self.needs(path, cure) for path in self.judged) for cure in cures):
+    def _is_verified(self, cures: list[Cure], role: Role) -> bool | None:
+        """True when a path needs each of them; false when a path stays broken with them."""
+        state, paths, needs = self.cured, self.judged, self.needs
+        if role == "cause":
+            state, paths, needs = self.planned, self.asked, self.plan_needs
+        if all(any(needs(path, cure) for path in paths) for cure in cures):
             return True
-        return False if any(self.cured.works(path) is False for path in self.asked) else None
+        return False if any(state.works(path) is False for path in paths) else None
 
     def plan(self) -> Plan | None:
         """The steps against the causes, and the walk that shows what they achieve."""

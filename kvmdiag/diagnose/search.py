@@ -22,6 +22,11 @@ from kvmdiag.model.trace import Hop, Walk
 # So many walks are tried for one path at most; far more than any set of real faults needs.
 _BUDGET = 400
 
+# A fault can hide another that comes earlier on the way: a tap that is plugged into no bridge
+# hides that the bridge's packets are not forwarded, and curing it alone makes the packet end
+# sooner. So many changes that are no progress in themselves may be part of the way.
+_DETOURS = 2
+
 
 @dataclass(frozen=True)
 class Cure:
@@ -52,7 +57,9 @@ def search(
     ``harm`` counts the paths that a state breaks.
     """
     found = _Search(state, checks, question, harm)
-    found.descend(state, ())
+    for detours in range(_DETOURS + 1):
+        if found.descend(state, (), detours):
+            break
     return _in_path_order(found.best, state, question)
 
 
@@ -94,7 +101,7 @@ class _Search:
         self._least_harm: int | None = None
         self.best: Cures = ()
 
-    def descend(self, state: State, cures: Cures) -> bool:
+    def descend(self, state: State, cures: Cures, detours: int) -> bool:
         """Go on from a state; true when a harmless way to make the path work was found."""
         walk = state.walk(self._question)
         if walk.works:
@@ -103,20 +110,33 @@ class _Search:
             self._reached = progress(walk)
             self.best = self._needed(cures)
         found = suspicions(state, self._checks, walk)
+        aside: list[tuple[State, Cure]] = []
         moved = False
         for check, said in found:
             for remedy in said.remedies:
                 cure = Cure(check, said, remedy, said.at or walk.decisive.end)
-                better = self._tried(state, walk, (cure,))
-                if better is None:
-                    continue
-                moved = True
-                if self.descend(better, (*cures, cure)):
-                    return True
-        return not moved and len(found) > 1 and self._together(state, walk, cures, found)
+                after = self._tried(state, (cure,))
+                if after is None:
+                    return False
+                if is_better(after.walk(self._question), walk):
+                    moved = True
+                    if self.descend(after, (*cures, cure), detours):
+                        return True
+                else:
+                    aside.append((after, cure))
+        if not moved and len(found) > 1 and self._together(state, walk, cures, found, detours):
+            return True
+        return detours > 0 and any(
+            self.descend(after, (*cures, cure), detours - 1) for after, cure in aside
+        )
 
     def _together(
-        self, state: State, walk: Walk, cures: Cures, found: list[tuple[Check, Suspicion]]
+        self,
+        state: State,
+        walk: Walk,
+        cures: Cures,
+        found: list[tuple[Check, Suspicion]],
+        detours: int,
     ) -> bool:
         """Two faults can hide each other so that no single remedy shows an effect."""
         joint = tuple(
@@ -124,16 +144,17 @@ class _Search:
             for check, said in found
             if said.remedies
         )
-        better = self._tried(state, walk, joint)
-        return better is not None and self.descend(better, (*cures, *joint))
+        after = self._tried(state, joint)
+        if after is None or not is_better(after.walk(self._question), walk):
+            return False
+        return self.descend(after, (*cures, *joint), detours)
 
-    def _tried(self, state: State, walk: Walk, cures: Cures) -> State | None:
-        """The state after these cures, when the packet fares better in it."""
+    def _tried(self, state: State, cures: Cures) -> State | None:
+        """The state after these cures; ``None`` when enough has been tried."""
         if self._walks_left <= 0:
             return None
         self._walks_left -= 1
-        after = state.after(action for cure in cures for action in cure.actions)
-        return after if is_better(after.walk(self._question), walk) else None
+        return state.after(action for cure in cures for action in cure.actions)
 
     def _arrived(self, cures: Cures) -> bool:
         """Note a set of cures that makes the path work; true when nothing better can come."""

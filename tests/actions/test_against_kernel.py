@@ -42,6 +42,7 @@ def network(namespaces, eventually):
         "addr add 198.51.100.2/24 dev eth1",
         "link set eth1 up",
     )
+    guest.run("iptables -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT")
 
     def is_quiet() -> bool:
         shown = [ns.run("ip -d link show").stdout for ns in (host, guest)]
@@ -126,6 +127,9 @@ ACTIONS = {
     ),
     "a port": SetMaster(stack="host", link="vnet1", master="br0"),
     "an inserted rule": InsertRule(stack="host", chain="FORWARD", rule="-i br0 -o br0 -j ACCEPT"),
+    "a rule in a table that lacks the chain": InsertRule(
+        stack="guest", chain="FORWARD", rule="-m physdev --physdev-is-bridged -j ACCEPT"
+    ),
     "an appended rule": AppendRule(
         stack="host",
         table="nat",
