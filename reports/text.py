@@ -177,16 +177,16 @@ def _assumed(lines: Lines, report: Report) -> None:
 
 
 def _unread(lines: Lines, report: Report, *, everything: bool) -> None:
-    if not report.skipped and not report.gaps:
-        return
     if not everything:
         told = []
-        if report.gaps:
-            told.append(f"{words.count(len(report.gaps), 'fact')} could not be read")
+        missing = sum(not gap.expected for gap in report.gaps)
+        if missing:
+            told.append(f"{words.count(missing, 'fact')} could not be read")
         if report.skipped:
             told.append(f"{words.count(len(report.skipped), 'check')} skipped")
-        lines.blank()
-        lines.prose((f"{', '.join(told)}; -v lists what was missing", "dim"))
+        if told:
+            lines.blank()
+            lines.prose((f"{', '.join(told)}; -v lists what was missing", "dim"))
         return
     _section(
         lines,

@@ -105,8 +105,8 @@ def ending(trace: Trace) -> str:
         Outcome.UNKNOWN: f"what becomes of {what} at {place} is unknown",
     }[trace.outcome]
     if isinstance(end.decider, RuleRef):
-        kind = "policy" if end.decider.index is None else "rule"
-        return f"{fate} by the {kind} {end.decider.text} ({end.decider})"
+        kind = "" if end.decider.index is None else "rule "
+        return f"{fate} by {kind}{end.decider.text} ({end.decider})"
     why = end.because or (str(end.decider) if end.decider is not None else "")
     return f"{fate}: {why}" if why else fate
 

@@ -48,7 +48,9 @@ class Guests:
 def read_libvirt(uri: str) -> Guests:
     """Ask libvirt, if it runs here. Waits for it for ten seconds at most."""
     if not _listens(uri):
-        return _nothing("libvirt does not run here", f"start libvirt if {uri} has guests")
+        return _nothing(
+            "libvirt does not run here", f"start libvirt if {uri} has guests", expected=True
+        )
     answers: list[Guests] = []
 
     def ask() -> None:
@@ -65,7 +67,7 @@ def read_libvirt(uri: str) -> Guests:
 
 def not_asked() -> Guests:
     """What is known of guests when the scope leaves libvirt out."""
-    return _nothing("libvirt was not asked", "it has no part in what is looked at")
+    return _nothing("libvirt was not asked", "it has no part in what is looked at", expected=True)
 
 
 def name_guests(host: Stack, domains: tuple[Domain, ...] | None) -> Stack:
@@ -149,6 +151,9 @@ def _listens(uri: str) -> bool:
     return any((folder / name).exists() for name in _SOCKETS)
 
 
-def _nothing(why: str, help_: str) -> Guests:
-    gaps = (Gap(stack=None, fact=fact, why=why, help=help_) for fact in ("domains", "networks"))
+def _nothing(why: str, help_: str, *, expected: bool = False) -> Guests:
+    gaps = (
+        Gap(stack=None, fact=fact, why=why, help=help_, expected=expected)
+        for fact in ("domains", "networks")
+    )
     return Guests(gaps=tuple(gaps))

@@ -17,13 +17,15 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
     ``fact`` is the name of the field left ``None`` (``tables``, ``domains`` ...), ``all``
     for a stack of which nothing could be read, or ``peers`` when it is not known where some of
-    its cables lead.
+    its cables lead. ``expected`` marks a source that has no part in this host, such as
+    libvirt where it does not run: worth knowing, and nothing is missing.
     """
 
     stack: str | None
     fact: str
     why: str
     help: str
+    expected: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -384,7 +384,7 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
     """INPUT, and the packet is there."""
     at = _context(view, "input", frame, link, None)
     packet = pass_hook(journey, frame, at, Stage.INPUT, link).packet
-    if packet.proto in ("tcp", "udp"):
+    if packet.proto in ("tcp", "udp") and journey.direction == "request":
         journey.assume(f"something on {view.name} listens on {packet.proto} {packet.dport}")
     if packet.icmp_type == 8 and view.sysctl("net.ipv4.icmp_echo_ignore_all"):
         names = (("net.ipv4.icmp_echo_ignore_all", "1"),)

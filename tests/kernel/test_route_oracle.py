@@ -154,7 +154,7 @@ def test_the_walk_routes_as_the_kernel_does(router, routes, rules, questions, fi
             proto=proto,
             sport=sport,
             dport=dport,
-        )  # fmt: skip
+        )
         for dst, src, iif, mark, (proto, sport, dport) in questions
     ]
     for flow, kernel in zip(flows, _ask_kernel(router, flows), strict=True):
