@@ -48,7 +48,10 @@ def _verdict_on_path(report: Report, question: Question) -> str:
         return f"whether {source} reaches {target} cannot be told{why}"
     if walk is not None and walk.works:
         but = _elsewhere(report)
-        return f"{source} reaches {target}: {success(walk)}{but}"
+        # What lies beyond an uplink is not known, so reaching it is not claimed.
+        left = any(trace.outcome is Outcome.LEFT for trace in walk.traces)
+        claim = "nothing here keeps {} from {}" if left else "{} reaches {}"
+        return f"{claim.format(source, target)}: {success(walk)}{but}"
     causes = [finding for finding in report.findings if finding.role == "cause"]
     return f"{source} cannot reach {target}: {_reason(walk, causes)}"
 
@@ -86,6 +89,8 @@ def success(walk: Walk) -> str:
         return sent
     if walk.reply.outcome is Outcome.LEFT:
         return f"{sent} and the reply leaves by {walk.reply.end.link}"
+    if walk.request.outcome is Outcome.LEFT:
+        return f"{sent}, and a reply gets back to {walk.reply.end.stack}"
     return f"{sent} and the reply reaches {walk.reply.end.stack}"
 
 

@@ -220,17 +220,29 @@ def question(snapshot: Snapshot, source: str, destination: str, options: Options
         UsageError: an end is unknown, or what was asked does not fit together.
 
     """
-    from kvmdiag.simulate.endpoints import resolve
+    from kvmdiag.simulate.endpoints import UnknownNameError, resolve
 
     if options.port is not None and options.proto == "icmp":
         raise UsageError("icmp has no ports; with --port goes --proto tcp or --proto udp")
     if options.port is None and options.proto != "icmp":
         raise UsageError(f"which {options.proto} service is meant? say --port N")
-    return resolve(
-        snapshot,
-        source,
-        destination,
-        proto=cast("Protocol", options.proto),  # the option lets nothing else pass
-        port=options.port,
-        version=options.version,
-    )
+
+    def ask(source: str, destination: str) -> Question:
+        return resolve(
+            snapshot,
+            source,
+            destination,
+            proto=cast("Protocol", options.proto),  # the option lets nothing else pass
+            port=options.port,
+            version=options.version,
+        )
+
+    try:
+        return ask(source, destination)
+    except UnknownNameError as unknown:
+        from kvmdiag.commands.names import look_up, named
+
+        address = look_up(unknown.name, options.version)
+        if address is None or unknown.name != destination:
+            raise
+        return named(ask(source, address), destination)

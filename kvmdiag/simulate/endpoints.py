@@ -13,6 +13,14 @@ from kvmdiag.model.stack import Address, Stack
 from kvmdiag.simulate.view import parse_address
 
 
+class UnknownNameError(UsageError):
+    """Nothing in the snapshot is called ``name``; it may still be a host name of DNS."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 def resolve(
     snapshot: Snapshot,
     source: str,
@@ -27,7 +35,8 @@ def resolve(
     Each is a machine (``node1``), one of its NICs (``node1:ens6``), or an address.
 
     Raises:
-        UsageError: a name is unknown, or the two have no IP version in common.
+        UnknownNameError: the snapshot knows no such machine.
+        UsageError: a NIC is unknown, or the two have no IP version in common.
     """
     start = _endpoint(snapshot, source)
     end = _endpoint(snapshot, destination)
@@ -52,7 +61,7 @@ def _endpoint(snapshot: Snapshot, text: str) -> Endpoint:
     name, _, link = text.partition(":")
     if link and name in stacks:
         return Endpoint(text=text, stack=name, link=_link(stacks[name], link))
-    raise UsageError(_unknown(text, stacks))
+    raise UnknownNameError(text, _unknown(text, stacks))
 
 
 def _address(text: str) -> IPAddress | None:
@@ -139,7 +148,7 @@ def _require_version(snapshot: Snapshot, start: Endpoint, version: int, destinat
     if _addresses(snapshot, start.stack, version):
         return
     other = 4 if version == 6 else 6
-    help_ = f"; ask with -{other}" if _addresses(snapshot, start.stack, other) else ""
+    help_ = f"; ask for an IPv{other} address" if _addresses(snapshot, start.stack, other) else ""
     raise UsageError(
         f"{start.text} has no IPv{version} address, so it cannot reach {destination}{help_}"
     )

@@ -36,7 +36,7 @@ Cause: bridge-nf-forward-drop  error on host/mybr0, proved in simulation
   · policy DROP  iptables-nft table ip filter chain FORWARD policy
 
 Repair: proved in simulation, with these steps the packet gets through: the packet leaves by eno1 as
-10.0.0.10 and the reply reaches node1
+10.0.0.10, and a reply gets back to node1
   1. iptables -I FORWARD -i mybr0 -o mybr0 -j ACCEPT
      changes host; for bridge-nf-forward-drop
      undo  iptables -D FORWARD 1
@@ -55,8 +55,8 @@ def test_healthy_path_says_how_the_packet_goes(healthy: Report) -> None:
     """A path that works is told in one sentence, with the rewritten source."""
     first = shown(text.render(healthy)).splitlines()[0]
     assert first == (
-        "✓ node1 reaches 10.0.0.9: the packet leaves by eno1 as 10.0.0.10 and the reply reaches "
-        "node1"
+        "✓ nothing here keeps node1 from 10.0.0.9: the packet leaves by eno1 as 10.0.0.10, and a "
+        "reply gets"
     )
 
 
