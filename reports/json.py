@@ -9,11 +9,11 @@ import json
 from typing import Any
 
 import msgspec
-from kvmdiag.reports.trace_json import trace_object
 
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import PathResult, Plan, Report
 from kvmdiag.reports import words
+from kvmdiag.reports.trace_json import trace_object
 
 SCHEMA = "kvmdiag.report/1"
 
