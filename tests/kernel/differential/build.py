@@ -1,0 +1,164 @@
+"""Carries out a plan in namespaces of its own, with few processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from differential.plan import Case, Stack
+from differential.render import nft_text, restore_text
+from kvmdiag.system.namespaces import entered
+
+_numbers = itertools.count(1)
+# What keeps a namespace quiet, and a question to a dead neighbour short.
+_ALWAYS = (
+    ("net.ipv6.conf.all.disable_ipv6", 1),
+    ("net.ipv6.conf.default.disable_ipv6", 1),
+    ("net.ipv4.icmp_ratelimit", 0),
+    ("net.ipv4.conf.all.send_redirects", 0),
+    ("net.ipv4.conf.default.send_redirects", 0),
+)
+_BUILD_TIMEOUT = 30
+_SIOCGIFFLAGS = 0x8913
+_IFF_RUNNING = 0x40
+
+
+class BuildError(Exception):
+    """A tool would not take what the plan says: the generator is wrong, or the machine is."""
+
+
+class Built:
+    """A network that stands: its namespaces by the names the plan uses."""
+
+    def __init__(self, prefix: str, case: Case) -> None:
+        self.case = case
+        self._prefix = prefix
+
+    @property
+    def glob(self) -> str:
+        """A pattern for the names of all its namespaces."""
+        return f"{self._prefix}-*"
+
+    def path(self, stack: str) -> str:
+        """Where a stack's namespace can be entered."""
+        return f"/run/netns/{self.namespace(stack)}"
+
+    def namespace(self, stack: str) -> str:
+        """The name of a stack's namespace."""
+        return f"{self._prefix}-{stack}"
+
+
+@contextlib.contextmanager
+def built(case: Case) -> Iterator[Built]:
+    """The network of a case, gone without trace afterwards."""
+    network = Built(f"kvmdiag-diff-{os.getpid()}-{next(_numbers)}", case)
+    names = [network.namespace(stack.name) for stack in case.stacks]
+    _run(["ip", "-batch", "-"], "".join(f"netns add {name}\n" for name in names))
+    try:
+        _lay_cables(network)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda stack: _prepare(network, stack), case.stacks))
+            list(pool.map(lambda stack: _finish(network, stack), case.stacks))
+        yield network
+    finally:
+        _run(["ip", "-force", "-batch", "-"], "".join(f"netns del {name}\n" for name in names))
+
+
+def _lay_cables(network: Built) -> None:
+    lines = [
+        f"link add {cable.one[1]} netns {network.namespace(cable.one[0])} type veth"
+        f" peer name {cable.other[1]} netns {network.namespace(cable.other[0])}\n"
+        for cable in network.case.cables
+    ]
+    with entered(network.path(network.case.stacks[0].name)):
+        _run(["ip", "-batch", "-"], "".join(lines))
+
+
+def _prepare(network: Built, stack: Stack) -> None:
+    with entered(network.path(stack.name)):
+        _set(_ALWAYS)
+        _run(["ip", "-batch", "-"], "\n".join(_commands(stack)) + "\n")
+
+
+def _finish(network: Built, stack: Stack) -> None:
+    """What the kernel would undo, or refuse, before the cables have carrier."""
+    with entered(network.path(stack.name)):
+        _await_carrier(link.name for link in stack.links)
+        ports = [f"link set dev {link.name} {' '.join(link.port)}\n" for link in stack.links
+                 if link.port]  # fmt: skip
+        if ports:
+            _run(["bridge", "-batch", "-"], "".join(ports))
+        _set(stack.sysctls)  # those of a link were not there before
+        _load_tables(stack)
+
+
+def _await_carrier(links: Iterable[str]) -> None:
+    end = time.monotonic() + _BUILD_TIMEOUT
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for link in links:
+            request = struct.pack("=16sH14x", link.encode(), 0)
+            while not struct.unpack_from("=H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)[0] & (
+                _IFF_RUNNING
+            ):
+                if time.monotonic() > end:
+                    raise BuildError(f"{link} never came up")
+                time.sleep(0.005)
+
+
+def _commands(stack: Stack) -> Iterator[str]:
+    yield "link set lo up"
+    for bridge in stack.bridges:
+        call = int(bridge.nf_call)
+        yield f"link add {bridge.name} type bridge nf_call_iptables {call} mcast_snooping 0"
+    for link in stack.links:
+        if link.mac:
+            yield f"link set {link.name} address {link.mac}"
+        if link.master:
+            yield f"link set {link.name} master {link.master}"
+        yield f"link set {link.name} up"
+    for bridge in stack.bridges:
+        yield f"link set {bridge.name} up"
+    for device in (*stack.bridges, *stack.links):
+        if device.address:
+            yield f"addr add {device.address} dev {device.name}"
+    yield from (f"route add {route}" for route in stack.routes)
+    yield from (f"rule add {rule}" for rule in dict.fromkeys(stack.rules))
+    yield from stack.extra
+
+
+def _set(sysctls: tuple[tuple[str, int], ...]) -> None:
+    """Into the calling thread's namespace: /proc/sys/net shows that of whoever opens it."""
+    for name, value in sysctls:
+        path = Path("/proc/sys", *(part.replace("/", ".") for part in name.split(".")))
+        path.write_text(str(value))
+
+
+def _load_tables(stack: Stack) -> None:
+    scripts: dict[str, list[str]] = {}
+    for table in stack.tables:
+        text = nft_text(table) if table.backend == "nft" else restore_text(table)
+        scripts.setdefault(table.backend, []).append(text)
+    programs = {
+        "legacy": ["iptables-legacy-restore", "-w", "10"],
+        "iptables": ["iptables-nft-restore"],
+        "nft": ["nft", "-f", "-"],
+    }
+    for backend, texts in scripts.items():
+        _run(programs[backend], "".join(texts))
+
+
+def _run(argv: list[str], text: str) -> None:
+    done = subprocess.run(
+        argv, input=text, capture_output=True, text=True, timeout=_BUILD_TIMEOUT, check=False
+    )
+    if done.returncode:
+        raise BuildError(f"{' '.join(argv)}: {done.stderr.strip()}\n{text}")

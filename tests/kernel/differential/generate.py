@@ -1,0 +1,231 @@
+"""Draws networks that could be somebody's: a host with bridges, guests, routers behind them.
+
+Addresses follow a plan: segment N is 10.0.N.0/24. Everything works at first; then a few
+things are turned wrong, and rules are put in the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from differential.generate_rules import Names, tables
+from differential.plan import PORTS, Ask, Bridge, Cable, Case, Link, Stack
+
+Draw = Any
+
+
+@dataclass
+class _Sketch:
+    """A network while it is being drawn."""
+
+    stacks: dict[str, Stack]
+    cables: list[Cable]
+
+    def stack(self, name: str, **changes: Any) -> None:
+        """Add a stack, or change one; tuples are appended to."""
+        old = self.stacks.get(name, Stack(name))
+        merged = {
+            key: (*getattr(old, key), *value) if isinstance(value, tuple) else value
+            for key, value in changes.items()
+        }
+        self.stacks[name] = replace(old, **merged)
+
+    def plug(
+        self, guest: str, link: Link, other: str, other_link: Link
+    ) -> None:
+        """A cable between two stacks."""
+        self.stack(guest, links=(link,))
+        self.stack(other, links=(other_link,))
+        self.cables.append(Cable((guest, link.name), (other, other_link.name)))
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """(stack, address) of all devices."""
+        return [
+            (stack.name, device.address.partition("/")[0])
+            for stack in self.stacks.values()
+            for device in (*stack.bridges, *stack.links)
+            if device.address
+        ]
+
+
+@st.composite
+def cases(draw: Draw) -> Case:
+    """A network with a handful of questions."""
+    sketch = _Sketch({"host": Stack("host")}, [])
+    _bridges(draw, sketch)
+    if draw(st.booleans()):
+        _upstream(draw, sketch)
+    if draw(_one_in(3)):
+        _guest_router(draw, sketch)
+    for name in list(sketch.stacks):
+        _settings(draw, sketch, name)
+    _rulesets(draw, sketch)
+    for name, stack in sketch.stacks.items():
+        sketch.stacks[name] = replace(stack, routes=tuple(dict.fromkeys(stack.routes)))
+    return Case(tuple(sketch.stacks.values()), tuple(sketch.cables), _asks(draw, sketch))
+
+
+def _one_in(number: int) -> st.SearchStrategy[bool]:
+    return st.sampled_from([False] * (number - 1) + [True])
+
+
+def _bridges(draw: Draw, sketch: _Sketch) -> None:
+    """One or two bridges in the host, each with guests."""
+    for number in range(1, draw(st.integers(1, 2)) + 1):
+        has_address = not draw(_one_in(5))
+        address = f"10.0.{number}.1/24" if has_address else None
+        bridge = Bridge(f"br{number}", address, draw(_one_in(4)))
+        sketch.stack("host", bridges=(bridge,))
+        for index in range(1, draw(st.integers(1 if number == 2 else 2, 3)) + 1):
+            _guest(draw, sketch, number, index, bridge)
+
+
+def _guest(draw: Draw, sketch: _Sketch, segment: int, index: int, bridge: Bridge) -> None:
+    name = f"g{segment}{index}"
+    port: tuple[str, ...] = ()
+    if draw(_one_in(6)):
+        port = draw(st.sampled_from([("isolated", "on"), ("hairpin", "on"), ("state", "4"),
+                                     ("learning", "off"), ("flood", "off")]))  # fmt: skip
+    own = Link("eth0", f"10.0.{segment}.{index + 1}/24")
+    sketch.plug(name, own, "host", Link(f"v{segment}{index}", master=bridge.name, port=port))
+    if bridge.address:
+        sketch.stack(name, routes=(f"default via 10.0.{segment}.1",))
+
+
+def _upstream(draw: Draw, sketch: _Sketch) -> None:
+    """A router beyond the host; sometimes with a network behind it."""
+    sketch.plug("x", Link("eth0", "10.0.8.2/24"), "host", Link("up0", "10.0.8.1/24"))
+    sketch.stack("host", routes=("default via 10.0.8.2",))
+    if not draw(_one_in(4)):
+        sketch.stack("x", routes=("10.0.0.0/16 via 10.0.8.1",))
+    if draw(_one_in(3)):
+        sketch.stack("x", sysctls=(("net.ipv4.ip_forward", 1),), bridges=(Bridge("br9", "10.0.9.1/24"),))
+        sketch.plug("z", Link("eth0", "10.0.9.2/24"), "x", Link("vz", master="br9"))
+        sketch.stack("z", routes=("default via 10.0.9.1",))
+
+
+def _guest_router(draw: Draw, sketch: _Sketch) -> None:
+    """A guest on the first bridge that routes to another network."""
+    router = "g11"
+    sketch.stack(router, sysctls=(("net.ipv4.ip_forward", 1),))
+    if "br2" in {bridge.name for bridge in sketch.stacks["host"].bridges} and draw(st.booleans()):
+        sketch.plug(router, Link("eth1", "10.0.2.9/24"), "host", Link("v2r", master="br2"))
+        if draw(st.booleans()):
+            sketch.stack("g12", routes=("10.0.2.0/24 via 10.0.1.2",))
+        if draw(st.booleans()):
+            sketch.stack("g21", routes=("10.0.1.0/24 via 10.0.2.9",))
+        return
+    sketch.plug(router, Link("eth1", "10.0.7.1/24"), "y", Link("eth0", "10.0.7.2/24"))
+    sketch.stack("y", routes=("default via 10.0.7.1",))
+    if sketch.stacks["host"].bridges[0].address:
+        sketch.stack("host", routes=("10.0.7.0/24 via 10.0.1.2",))
+    if draw(st.booleans()):
+        sketch.stack("g12", routes=("10.0.7.0/24 via 10.0.1.2",))
+
+
+def _settings(draw: Draw, sketch: _Sketch, name: str) -> None:
+    """Sysctls, odd routes and policy rules."""
+    stack = sketch.stacks[name]
+    links = [d.name for d in (*stack.bridges, *stack.links) if d.address]
+    if name == "host":
+        _host_settings(draw, sketch, links)
+    if draw(_one_in(4)):
+        filters = st.tuples(st.sampled_from(["all", *links]), st.sampled_from([1, 1, 2]))
+        for link, value in draw(st.lists(filters, min_size=1, max_size=2)):
+            sketch.stack(name, sysctls=((f"net.ipv4.conf.{link}.rp_filter", value),))
+    if draw(_one_in(8)):
+        keys = ["arp_ignore", "arp_filter", "proxy_arp", "accept_local", "arp_announce",
+                "src_valid_mark", "route_localnet"]  # fmt: skip
+        key, value = draw(st.sampled_from(keys)), draw(st.sampled_from([1, 1, 2]))
+        where = draw(st.sampled_from(["all", *links]))
+        sketch.stack(name, sysctls=((f"net.ipv4.conf.{where}.{key}", value),))
+    if draw(_one_in(8)):
+        _odd_route(draw, sketch, name)
+    if draw(_one_in(6)):
+        _policy(draw, sketch, name, links)
+    if draw(_one_in(12)) and links:
+        extra = draw(st.sampled_from(["192.0.2.77/32", "10.0.1.66/24", "10.0.2.66/25"]))
+        sketch.stack(name, extra=(f"addr add {extra} dev {draw(st.sampled_from(links))}",))
+
+
+def _host_settings(draw: Draw, sketch: _Sketch, links: list[str]) -> None:
+    sysctls: list[tuple[str, int]] = [("net.ipv4.ip_forward", int(not draw(_one_in(10))))]
+    sysctls.append(("net.bridge.bridge-nf-call-iptables", int(draw(st.booleans()))))
+    if draw(_one_in(6)) and links:
+        link = draw(st.sampled_from(links))
+        sysctls.append((f"net.ipv4.conf.{link}.forwarding", draw(st.integers(0, 1))))
+    if draw(_one_in(15)):
+        sysctls.append(("net.ipv4.icmp_echo_ignore_all", 1))
+    sketch.stack("host", sysctls=tuple(sysctls))
+
+
+_NETWORKS = ["10.0.1.0/24", "10.0.2.0/24", "10.0.8.0/24", "10.0.9.0/24", "10.0.7.0/24",
+             "10.0.1.2/32", "10.0.2.0/25", "10.0.0.0/16", "192.0.2.0/24"]  # fmt: skip
+
+
+def _odd_route(draw: Draw, sketch: _Sketch, name: str) -> None:
+    kind = draw(st.sampled_from(["blackhole", "unreachable", "prohibit", "throw", "device", "device"]))
+    network = draw(st.sampled_from(_NETWORKS))
+    if kind == "device":
+        stack = sketch.stacks[name]
+        link = draw(st.sampled_from([d.name for d in (*stack.bridges, *stack.links)]))
+        sketch.stack(name, routes=(f"{network} dev {link} metric 5",))
+    else:
+        sketch.stack(name, routes=(f"{kind} {network} metric 5",))
+
+
+def _policy(draw: Draw, sketch: _Sketch, name: str, links: list[str]) -> None:
+    selector = draw(st.sampled_from(
+        [f"from {draw(st.sampled_from(_NETWORKS))}", f"to {draw(st.sampled_from(_NETWORKS))}",
+         "fwmark 7", "fwmark 0x10/0xf0", "ipproto tcp", "ipproto udp dport 53",
+         "iif lo", f"iif {draw(st.sampled_from(links or ['lo']))}",
+         f"not from {draw(st.sampled_from(_NETWORKS))}"]
+    ))  # fmt: skip
+    action = draw(st.sampled_from(["lookup 100", "lookup 100", "lookup 100", "prohibit",
+                                   "blackhole", "lookup main suppress_prefixlength 0"]))  # fmt: skip
+    sketch.stack(name, rules=(f"pref {draw(st.sampled_from([100, 200]))} {selector} {action}",))
+    for _ in range(draw(st.integers(1, 2))):
+        gateways = [
+            route.split()[2] for route in sketch.stacks[name].routes if " via " in route
+            and "table" not in route
+        ]  # fmt: skip
+        choices = [f"{kind} {draw(st.sampled_from(_NETWORKS))} metric {draw(st.integers(1, 3))}"
+                   for kind in ("blackhole", "unreachable", "throw")]  # fmt: skip
+        choices += [f"default via {gateway} metric {draw(st.integers(1, 3))}" for gateway in gateways]
+        choices += [f"{draw(st.sampled_from(_NETWORKS))} dev {link} metric 4" for link in links]
+        sketch.stack(name, routes=(f"{draw(st.sampled_from(choices))} table 100",))
+
+
+def _rulesets(draw: Draw, sketch: _Sketch) -> None:
+    """Rules in the host, often; elsewhere, sometimes."""
+    everywhere = [address for _, address in sketch.addresses()]
+    for name, stack in list(sketch.stacks.items()):
+        if not draw(st.sampled_from([True, True, False]) if name == "host" else _one_in(5)):
+            continue
+        names = Names(
+            devices=tuple(d.name for d in (*stack.bridges, *stack.links)),
+            ports=tuple(link.name for link in stack.links if link.master),
+            addresses=tuple(everywhere),
+            networks=tuple(_NETWORKS[:5]),
+        )
+        sketch.stack(name, tables=draw(tables(names)))
+
+
+def _asks(draw: Draw, sketch: _Sketch) -> tuple[Ask, ...]:
+    owned = sketch.addresses()
+    targets = [address for _, address in owned]
+    targets += ["192.0.2.77", "10.0.1.99"]
+    asks = []
+    for _ in range(draw(st.integers(6, 12))):
+        source = draw(st.sampled_from(sorted(sketch.stacks)))
+        proto = draw(st.sampled_from(["icmp", "icmp", "tcp", "udp"]))
+        port = None if proto == "icmp" else draw(st.sampled_from(PORTS))
+        bound = None
+        own = [address for name, address in owned if name == source]
+        if own and draw(_one_in(8)):
+            bound = draw(st.sampled_from(own))
+        asks.append(Ask(source, draw(st.sampled_from(targets)), proto, port, bound))
+    return tuple(asks)
