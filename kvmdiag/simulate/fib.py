@@ -61,8 +61,8 @@ class Found:
 
     @property
     def link(self) -> str | None:
-        """The outgoing link."""
-        return self.hop.link
+        """The outgoing link; what a stack sends to itself goes by its loopback."""
+        return "lo" if self.route.type == "local" else self.hop.link
 
 
 class Fib:

@@ -154,7 +154,7 @@ def address_type(address: IPAddress, at: Context, link: str | None) -> str:
     found = at.view.fib.lookup(Flow(dst=address))
     if found is None:
         return "unreachable" if address.version == 6 else "unicast"
-    if found.route.type == "unicast" or (link is not None and found.link != link):
+    if found.route.type == "unicast" or (link is not None and found.hop.link != link):
         return "unicast"
     return found.route.type
 
