@@ -43,7 +43,8 @@ def verdict(report: Report) -> str:
 def _verdict_on_path(report: Report, question: Question) -> str:
     source, target = question.source.text, _far_end(question)
     walk = report.walk
-    if report.verdict == "unknown" or (walk is not None and walk.works is None):
+    causes = [finding for finding in report.findings if finding.role == "cause"]
+    if report.verdict == "unknown" or (not causes and walk is not None and walk.works is None):
         why = "" if walk is None else f": {ending(walk.decisive)}"
         return f"whether {source} reaches {target} cannot be told{why}"
     if walk is not None and walk.works:
@@ -52,7 +53,6 @@ def _verdict_on_path(report: Report, question: Question) -> str:
         left = any(trace.outcome is Outcome.LEFT for trace in walk.traces)
         claim = "nothing here keeps {} from {}" if left else "{} reaches {}"
         return f"{claim.format(source, target)}: {success(walk)}{but}"
-    causes = [finding for finding in report.findings if finding.role == "cause"]
     return f"{source} cannot reach {target}: {_reason(walk, causes)}"
 
 
