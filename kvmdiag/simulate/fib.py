@@ -17,6 +17,7 @@ from kvmdiag.model.trace import RouteRef
 from kvmdiag.simulate.unread import NotUnderstood
 
 _BITS = {4: 32, 6: 128}
+_LOCAL = 255
 
 # What a rule or route of that type answers (fib_props in net/ipv4/fib_semantics.c).
 _REFUSALS = {
@@ -85,6 +86,13 @@ class Fib:
         }
         self.has_custom_rules = any(
             rule.priority not in (0, 32766, 32767) for rule in self._rules[4]
+        )
+        self.rules_ask_for_ports = any(
+            rule.protocol or rule.source_ports or rule.destination_ports for rule in self._rules[4]
+        )
+        self.has_custom_local_routes = any(
+            route.table != _LOCAL and route.type == "local" and route.version == 4
+            for route in routes
         )
 
     def lookup(self, flow: Flow) -> Found | None:

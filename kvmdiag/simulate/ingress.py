@@ -6,7 +6,7 @@ none of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.fib import Flow
@@ -40,14 +40,14 @@ def check_source(view: StackView, link: str, flow: Flow, oif: str | None) -> Bad
     if flow.src is None or flow.dst.version == 6:
         return None
     strictness = view.conf_max(link, "rp_filter")
-    accept_local = view.conf_any(link, "accept_local")
-    if not strictness:
-        if accept_local or view.fib.has_custom_rules:
-            return _full_check(view, link, flow, oif, 0) if view.fib.has_custom_rules else None
-        if flow.src in view.local_addresses:
-            return _own_address(link)
+    # A router that would send a redirect looks closer even with the filter off.
+    if strictness or (oif == link and view.conf_any(link, "send_redirects")):
+        return _full_check(view, link, flow, oif, strictness)
+    if view.conf_any(link, "accept_local"):
         return None
-    return _full_check(view, link, flow, oif, strictness)
+    if view.fib.has_custom_rules or view.fib.has_custom_local_routes:
+        return _full_check(view, link, flow, oif, 0)
+    return _own_address(link) if flow.src in view.local_addresses else None
 
 
 def _full_check(
@@ -55,8 +55,15 @@ def _full_check(
 ) -> BadSource | None:
     """Look the source up as if it were the destination, and see where that leads."""
     assert flow.src is not None  # noqa: S101  the caller looked
-    mark = flow.mark if view.conf_any(link, "src_valid_mark") else 0
-    back = view.fib.lookup(Flow(dst=flow.src, src=flow.dst, iif=oif or "lo", mark=mark))
+    way_back = Flow(
+        dst=flow.src,
+        src=flow.dst,
+        iif=oif or "lo",
+        mark=flow.mark if view.conf_any(link, "src_valid_mark") else 0,
+    )
+    if view.fib.rules_ask_for_ports:  # fib4_rules_early_flow_dissect
+        way_back = replace(way_back, proto=flow.proto, sport=flow.dport, dport=flow.sport)
+    back = view.fib.lookup(way_back)
     if back is None or back.refusal is not None:
         return _no_way_back(link, strictness)
     if back.route.type == "local":

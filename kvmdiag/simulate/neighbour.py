@@ -75,17 +75,39 @@ def _first_obstacle(view: View, stack: str, link: str) -> Obstacle | None:
 
 
 def _answers(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool:
-    """Whether a stack answers for an address when asked on a link."""
-    owner = view.local_addresses.get(wanted)
+    """Whether a stack answers for an address when asked on a link (arp_process)."""
     if wanted.version == 6:
+        owner = view.local_addresses.get(wanted)
         return owner == link or (owner is not None and not wanted.is_link_local)
-    if owner is None:
-        return _answers_by_proxy(view, link, wanted, sender)
-    if owner == "lo" and wanted.is_loopback:
+    if wanted.is_loopback and not view.conf_any(link, "route_localnet"):
         return False
-    return not _ignores(view, link, owner, wanted, sender) and source_is_valid(
-        view, link, Flow(dst=wanted, src=sender, iif=link), None
+    # The question is routed as a packet from the asker would be: ip_route_input decides.
+    question = Flow(dst=wanted, src=sender, iif=link)
+    found = view.fib.lookup(question)
+    if found is None or found.refusal is not None:
+        return False
+    if found.route.type == "local":
+        owner = view.local_addresses.get(wanted, link)
+        return (
+            not _ignores(view, link, owner, wanted, sender)
+            and not _filters(view, link, wanted, sender)
+            and source_is_valid(view, link, question, None)
+        )
+    if found.route.type != "unicast" or not view.conf(link, "forwarding"):
+        return False
+    entry = view.neighbours.get((link, str(wanted)))
+    proxied = view.conf_any(link, "proxy_arp") or (entry is not None and entry.proxy)
+    return (
+        proxied and found.link != link and source_is_valid(view, link, question, found.link)
     )
+
+
+def _filters(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool:
+    """``arp_filter``: silent on links by which it would not itself go to the asker."""
+    if not view.conf_any(link, "arp_filter"):
+        return False
+    back = view.fib.lookup(Flow(dst=sender, src=wanted))
+    return back is None or back.refusal is not None or back.link != link
 
 
 def _ignores(view: StackView, link: str, owner: str, wanted: IPAddress, sender: IPAddress) -> bool:
@@ -108,13 +130,3 @@ def _ignores(view: StackView, link: str, owner: str, wanted: IPAddress, sender: 
 def _same_network(network: str, one: IPAddress, other: IPAddress) -> bool:
     span = bounds(network)
     return span is not None and all(span[1] <= int(a) <= span[2] for a in (one, other))
-
-
-def _answers_by_proxy(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool:
-    """``proxy_arp``: a router answers for what it would forward to another link."""
-    entry = view.neighbours.get((link, str(wanted)))
-    proxied = view.conf_any(link, "proxy_arp") or (entry is not None and entry.proxy)
-    if not proxied or not view.conf(link, "forwarding"):
-        return False
-    found = view.fib.lookup(Flow(dst=wanted, src=sender, iif=link))
-    return found is not None and found.route.type == "unicast" and found.link != link

@@ -220,7 +220,7 @@ def _asks(draw: Draw, sketch: _Sketch) -> tuple[Ask, ...]:
     targets += ["192.0.2.77", "10.0.1.99"]
     asks = []
     for _ in range(draw(st.integers(6, 12))):
-        source = draw(st.sampled_from(sorted(sketch.stacks)))
+        source = draw(st.sampled_from(sorted({name for name, _ in owned})))
         proto = draw(st.sampled_from(["icmp", "icmp", "tcp", "udp"]))
         port = None if proto == "icmp" else draw(st.sampled_from(PORTS))
         bound = None
