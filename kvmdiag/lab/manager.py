@@ -11,9 +11,10 @@ import msgspec
 
 from kvmdiag.collect.scope import Scope
 from kvmdiag.errors import KvmdiagError, LabError
-from kvmdiag.lab import builder, state
+from kvmdiag.lab import builder, real, real_daemon, state
 from kvmdiag.lab.interrupts import deferred, raised
 from kvmdiag.lab.networks import networks
+from kvmdiag.lab.real_networks import REAL_NETWORKS
 from kvmdiag.lab.spec import Fault, Network, is_label, namespace
 from kvmdiag.lab.state import State
 from kvmdiag.model.stack import NAMED_NETNS
@@ -35,23 +36,26 @@ def listing() -> tuple[Listed, ...]:
             return None
         return tuple(known for known in states if known.network == name and _stands(known))
 
+    only_real = {name: made.namespaces for name, made in REAL_NETWORKS.items()}
     return tuple(
-        Listed(network=network, standing=standing(name)) for name, network in networks().items()
+        Listed(network=network, standing=standing(name))
+        for name, network in (only_real | networks()).items()
     )
 
 
-def up(name: str, *, label: str | None = None) -> str:
+def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str:
     """Build a practice network; the label it stands under, which is its name by default.
 
-    Whatever stops the build half way, an error or Ctrl-C, nothing of it remains.
+    Its guests are network namespaces, or virtual machines of a libvirt of its own. Whatever
+    stops the build half way, an error or Ctrl-C, nothing of it remains.
 
     Raises:
         LabError: no such network, it stands already, no root, or a program refused.
 
     """
-    network = _network(name)
+    network = _network(name, real_guests)
     label = _checked(label or name)
-    command = f"lab up {name}" if label == name else f"lab up {name} --as {label}"
+    command = f"lab up {name}{' --real' * real_guests}{f' --as {label}' * (label != name)}"
     with _changing(command):
         known = state.read(label)
         if known is not None and _stands(known):
@@ -62,12 +66,16 @@ def up(name: str, *, label: str | None = None) -> str:
         made: list[str] = []
         try:
             with raised():
-                state.write(State(label=label, network=name, ready=False))
+                known = State(label=label, network=name, ready=False, real=real_guests)
+                state.write(known)
                 builder.build(network, label, made.append)
                 settings = builder.all_settings(network, label)
-                state.write(State(label=label, network=name, settings=settings))
+                if real_guests:
+                    real.start(REAL_NETWORKS[name], label)
+                state.write(msgspec.structs.replace(known, ready=True, settings=settings))
         except BaseException:
             with deferred():
+                real_daemon.stop(label)
                 builder.remove(made)
                 state.forget(label)
             raise
@@ -96,7 +104,7 @@ def break_(label: str, fault: str) -> Fault:
 
     """
     with _changing(f"lab break {label} {fault}"), deferred():
-        known, network = _standing(label)
+        known, network = _changeable(label)
         wanted = _fault(network, fault)
         if wanted.name in known.faults:
             raise LabError(f"{wanted.name} is in {label} already")
@@ -126,7 +134,7 @@ def mend(label: str, fault: str | None = None) -> tuple[str, ...]:
 
     """
     with _changing(f"lab mend {label}"), deferred():
-        known, network = _standing(label)
+        known, network = _changeable(label)
         gone = known.faults
         if fault is not None:
             gone = (_fault(network, fault).name,)
@@ -151,7 +159,8 @@ def scope(label: str) -> Scope:
         include=tuple(name for machine, name in names.items() if machine not in network.hidden),
         exclude=tuple(names[machine] for machine in network.hidden),
         names={NAMED_NETNS + name: machine for machine, name in names.items()},
-        libvirt=False,
+        connect=real_daemon.uri(label),
+        libvirt=known.real,
     )
 
 
@@ -172,25 +181,42 @@ def _changing(command: str) -> Iterator[None]:
         yield
 
 
-def _network(name: str) -> Network:
-    try:
+def _network(name: str, real_guests: bool) -> Network:
+    """The machines that are namespaces."""
+    if real_guests and name in REAL_NETWORKS:
+        return REAL_NETWORKS[name].namespaces
+    if not real_guests and name in networks():
         return networks()[name]
-    except KeyError:
-        there = ", ".join(networks())
-        raise LabError(f"no practice network is called {name!r}; there are: {there}") from None
+    if name in networks():
+        there = ", ".join(REAL_NETWORKS)
+        raise LabError(f"{name} cannot be had with real guests, but: {there}")
+    if name in REAL_NETWORKS:
+        raise LabError(f"{name} needs real guests: sudo kvmdiag lab up {name} --real")
+    there = ", ".join({**networks(), **REAL_NETWORKS})
+    raise LabError(f"no practice network is called {name!r}; there are: {there}")
 
 
 def _standing(label: str) -> tuple[State, Network]:
     known = state.read(_checked(label))
     if known is None or not _stands(known):
         raise LabError(_absent(label))
-    return known, _network(known.network)
+    return known, _network(known.network, known.real)
+
+
+def _changeable(label: str) -> tuple[State, Network]:
+    """A network that faults can be put into."""
+    known, network = _standing(label)
+    if known.real:
+        raise LabError(f"{label} has real guests: break it by hand, with virsh or inside a guest")
+    return known, network
 
 
 def _stands(known: State) -> bool:
-    if not known.ready or known.network not in networks():
+    if not known.ready or known.network not in (REAL_NETWORKS if known.real else networks()):
         return False
-    machines = networks()[known.network].machines
+    if known.real and not real_daemon.running(known.label):
+        return False
+    machines = _network(known.network, known.real).machines
     return {namespace(known.label, machine.name) for machine in machines} <= _namespaces(
         known.label
     )
@@ -228,6 +254,7 @@ def _clear(label: str) -> bool:
     """Remove all there is under a label; whether there was anything."""
     names = _namespaces(label)
     there = bool(names) or state.exists(label)
+    there |= real_daemon.stop(label)
     builder.remove(sorted(names))
     state.forget(label)
     return there

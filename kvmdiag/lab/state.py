@@ -24,12 +24,14 @@ DIRECTORY = Path("/run/kvmdiag/lab")
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """A practice network that stands, and the faults in it in the order of their injection.
 
-    ``settings`` holds each machine's sysctls as they were when it was built.
+    ``settings`` holds each machine's sysctls as they were when it was built. With ``real``
+    its guests are virtual machines.
     """
 
     label: str
     network: str
     ready: bool = True
+    real: bool = False
     faults: tuple[str, ...] = ()
     settings: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
 

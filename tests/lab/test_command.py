@@ -40,7 +40,8 @@ def test_list_as_json(capsys):
         (["list", "nothing"], "no practice network is called 'nothing'"),
         (["up", "nothing"], "there are: cluster"),
         (["up", "cluster", "--as", "../x"], "is no name for a practice network"),
-        (["up", "cluster", "--real"], "real guests are not there yet"),
+        (["up", "nothing", "--real"], "no practice network is called 'nothing'"),
+        (["up", "libvirt-nat"], "libvirt-nat needs real guests"),
         (["down", "../x"], "is no name for a practice network"),
     ],
 )

@@ -1,0 +1,144 @@
+"""Starting and removing real guests of a practice network."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from kvmdiag.errors import LabError
+from kvmdiag.lab import guest_files, real_daemon
+from kvmdiag.lab.image import Image, image
+from kvmdiag.lab.real_spec import RealGuest, RealNetwork, guest_xml
+from kvmdiag.lab.spec import namespace
+from kvmdiag.model.stack import NAMED_NETNS
+
+_BOOT_SECONDS = 60.0
+_PAUSE = 0.25
+
+
+def start(network: RealNetwork, label: str) -> None:
+    """Start libvirt, its networks and its guests, and wait until all guests have addresses.
+
+    The namespaces must be there. What was started so far is left to the caller if it fails.
+
+    Raises:
+        LabError: something that real guests need is missing, or one does not come up.
+
+    """
+    made = image()
+    host = namespace(label, network.namespaces.host)
+    real_daemon.start(label, NAMED_NETNS + host)
+    import libvirt
+
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    try:
+        connection = _connected(label)
+        try:
+            for xml in network.virtual.values():
+                virtual = connection.networkDefineXML(xml)
+                virtual.setAutostart(1)
+                virtual.create()
+            for guest in network.guests:
+                connection.defineXML(_domain(guest, label, made)).create()
+            _wait(connection, network.guests)
+        finally:
+            connection.close()
+    except libvirt.libvirtError as error:
+        raise LabError(f"libvirt: {error}") from None
+
+
+def agent(label: str, guest: str, command: str, **arguments: Any) -> Any:
+    """What the agent inside a guest returns to one command.
+
+    Raises:
+        LabError: it does not answer, or refuses.
+
+    """
+    import libvirt
+
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    try:
+        connection = libvirt.open(real_daemon.uri(label))
+        try:
+            return _ask(connection.lookupByName(guest), command, arguments)
+        finally:
+            connection.close()
+    except libvirt.libvirtError as error:
+        raise LabError(f"{guest}: {error}") from None
+
+
+def run_inside(label: str, guest: str, *argv: str, seconds: float = 20) -> int:
+    """Run a program inside a guest to its end; its exit code.
+
+    Raises:
+        LabError: the agent does not answer, or the program does not end in time.
+
+    """
+    started = agent(label, guest, "guest-exec", path=argv[0], arg=list(argv[1:]))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status = agent(label, guest, "guest-exec-status", pid=started["pid"])
+        if status["exited"]:
+            return int(status.get("exitcode", -1))
+        time.sleep(_PAUSE / 2)
+    raise LabError(f"{argv[0]} in {guest} did not end within {seconds:g} s")
+
+
+def _domain(guest: RealGuest, label: str, made: Image) -> str:
+    """The guest's XML; its own files are appended to the first file system that all share."""
+    home = real_daemon.folder(label)
+    initrd = home / "lib" / f"{guest.name}.initrd"
+    own = guest_files.own(guest.name, {nic.mac: nic.name for nic in guest.nics}, guest.setup)
+    initrd.write_bytes(made.initrd.read_bytes() + own)
+    # The guest's process sees the folder of logs where libvirt has it.
+    log = f"/var/log/libvirt/{guest.name}.console"
+    return guest_xml(guest, str(made.kernel), f"/var/lib/libvirt/{initrd.name}", log)
+
+
+def _connected(label: str) -> Any:
+    import libvirt
+
+    end = time.monotonic() + _BOOT_SECONDS
+    while True:
+        try:
+            return libvirt.open(real_daemon.uri(label))
+        except libvirt.libvirtError:
+            if time.monotonic() > end or not real_daemon.running(label):
+                raise
+            time.sleep(_PAUSE / 5)
+
+
+def _wait(connection: Any, guests: tuple[RealGuest, ...]) -> None:
+    end = time.monotonic() + _BOOT_SECONDS
+    waiting = list(guests)
+    while waiting:
+        waiting = [guest for guest in waiting if not _is_up(connection, guest)]
+        if waiting and time.monotonic() > end:
+            names = ", ".join(guest.name for guest in waiting)
+            raise LabError(f"{names}: no addresses within {_BOOT_SECONDS:g} s after the start")
+        time.sleep(_PAUSE if waiting else 0)
+
+
+def _is_up(connection: Any, guest: RealGuest) -> bool:
+    """Whether each NIC has an IPv4 address, by what the agent says."""
+    import libvirt
+
+    try:
+        nics = _ask(connection.lookupByName(guest.name), "guest-network-get-interfaces", {})
+    except libvirt.libvirtError:
+        return False
+    having = {
+        nic["name"]
+        for nic in nics
+        for address in nic.get("ip-addresses", ())
+        if address["ip-address-type"] == "ipv4"
+    }
+    return having >= {nic.name for nic in guest.nics}
+
+
+def _ask(domain: Any, command: str, arguments: dict[str, Any]) -> Any:
+    import libvirt_qemu
+
+    text = json.dumps({"execute": command, "arguments": arguments})
+    return json.loads(libvirt_qemu.qemuAgentCommand(domain, text, 3, 0))["return"]

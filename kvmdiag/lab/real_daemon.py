@@ -1,0 +1,159 @@
+"""A libvirt of a practice network's own, in the namespace that stands for the host.
+
+libvirt keeps its sockets and files in fixed places. A private mount namespace puts folders of
+the practice network there, so that several libvirts stand side by side, and hides what must
+not be touched: the machine's D-Bus (firewalld, machined) and its control groups. /dev/kvm is
+hidden too, because where machines are themselves virtual it may be there and never answer; by
+a file mounted read-only, since libvirt takes whatever can be written to for a working one and
+asks QEMU about it again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from kvmdiag.errors import LabError
+from kvmdiag.lab.state import DIRECTORY
+from kvmdiag.system.programs import run
+
+_DAEMON = "libvirtd"
+_ROUNDS = 2
+_FOLDERS = ("run", "etc", "lib", "cache", "log")
+# $1 is the practice network's folder; libvirtd's own path is found before /run is replaced.
+_START = """
+set -e
+mount -t sysfs sys /sys
+for place in etc:/etc/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt; do
+    mount --bind "$1/${place%%:*}" "${place#*:}"
+done
+if [ -e /dev/kvm ]; then
+    mount --bind "$1/kvm" /dev/kvm
+    mount -o remount,bind,ro /dev/kvm
+fi
+mount --bind "$1/run" /run
+exec "$2" --daemon --pid-file /run/libvirtd.pid
+"""
+_LIBVIRTD_CONF = """\
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+unix_sock_group = "root"
+log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
+"""
+# Without a log daemon, control groups, and users other than root.
+_QEMU_CONF = """\
+stdio_handler = "file"
+security_driver = "none"
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+namespaces = []
+cgroup_controllers = []
+"""
+
+
+def folder(label: str) -> Path:
+    """Where the files of a practice network's libvirt and guests are."""
+    return DIRECTORY / f"{label}.real"
+
+
+def uri(label: str) -> str:
+    """How its libvirt is reached, from any namespace."""
+    return f"qemu+unix:///system?socket={folder(label)}/run/libvirt/libvirt-sock"
+
+
+def start(label: str, netns: str) -> None:
+    """Start libvirt in the network namespace at ``netns``.
+
+    Raises:
+        LabError: it is not installed, or does not start.
+
+    """
+    daemon = _installed()
+    home = folder(label)
+    for name in _FOLDERS:
+        (home / name).mkdir(parents=True)
+    (home / "kvm").touch()
+    (home / "etc/libvirtd.conf").write_text(_LIBVIRTD_CONF)
+    (home / "etc/qemu.conf").write_text(_QEMU_CONF)
+    if Path("/etc/libvirt/nwfilter").is_dir():
+        shutil.copytree("/etc/libvirt/nwfilter", home / "etc/nwfilter")
+    inside = ("nsenter", f"--net={netns}", "unshare", "--mount", "--propagation", "private")
+    done = run((*inside, "--", "sh", "-c", _START, "sh", str(home), daemon), timeout=30)
+    if done.returncode:
+        complaint = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise LabError(f"{_DAEMON} does not start: {complaint}")
+
+
+def stop(label: str) -> bool:
+    """End everything that runs for a practice network, and remove its files.
+
+    Returns whether there was anything.
+
+    Raises:
+        LabError: a process does not end.
+
+    """
+    home = folder(label)
+    for _round in range(_ROUNDS):  # one that ends may just have started another
+        for pid in _processes(label):
+            _end(pid)
+    there = home.exists()
+    shutil.rmtree(home, ignore_errors=True)
+    return there
+
+
+def running(label: str) -> bool:
+    """Whether its libvirt is still there."""
+    return any(_name(pid) == _DAEMON for pid in _processes(label))
+
+
+def _installed() -> str:
+    path = shutil.which(_DAEMON, path="/usr/sbin:/sbin:/usr/bin")
+    emulator = shutil.which("qemu-system-x86_64")
+    if path is None or emulator is None:
+        missing = "libvirt's daemon" if path is None else "QEMU"
+        raise LabError(f"real guests need {missing}; install it: scripts/bootstrap --real")
+    return path
+
+
+def _processes(label: str) -> Iterator[int]:
+    """What runs in the mount namespace of a practice network: there, /run is its own folder."""
+    ours = re.compile(rf"^\S+ \S+ \S+ \S*/{re.escape(folder(label).name)}/run /run ", re.MULTILINE)
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        with suppress(OSError):
+            if ours.search(Path(f"/proc/{entry}/mountinfo").read_text()):
+                yield int(entry)
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def _end(pid: int) -> None:
+    """End a process and wait until it is gone; a descriptor of it cannot come to mean another."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
+            signal.pidfd_send_signal(process, number)
+            if select.select([process], [], [], seconds)[0]:
+                return
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(process)
+    raise LabError(f"process {pid} of the practice network does not end")
