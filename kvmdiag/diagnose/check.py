@@ -4,6 +4,8 @@ A check is one file in ``checks/`` with one function of the file's name. The fun
 :class:`~kvmdiag.diagnose.case.Case`, a path that fails, and yields a :class:`Suspicion` for
 each fault that could be why. It need not be right: the engine applies the remedy to a copy of
 the snapshot and walks again, and only a remedy that changes the packet's fate makes a cause.
+What can be told without a path that fails is for a survey: it gets a
+:class:`~kvmdiag.diagnose.survey.Survey`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from kvmdiag.model.trace import Hop
 
 if TYPE_CHECKING:
     from kvmdiag.diagnose.case import Case
+    from kvmdiag.diagnose.survey import Survey
 
 Remedy = tuple[Action, ...]
 
@@ -50,33 +53,48 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
 
     ``remedies`` are alternatives, the least harmful first; each is a tuple of actions.
     ``at`` is the hop where the fault does its harm, when that is not where the walk ended.
+    ``severity`` stands in for the check's own. ``by_design`` marks what is meant to be so: it
+    is told and never counts. ``proof`` is what would prove a fault that the facts can only
+    suggest; such a one is told and not acted upon.
     """
 
     subject: str
     summary: str
     evidence: tuple[Evidence, ...]
-    remedies: tuple[Remedy, ...]
+    remedies: tuple[Remedy, ...] = ()
     at: Hop | None = None
+    severity: Severity | None = None
+    by_design: bool = False
+    proof: str = ""
 
 
 CheckFunction = Callable[["Case"], Iterator[Suspicion]]
+SurveyFunction = Callable[["Survey"], Iterator[Suspicion]]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A check, ready to be asked. ``id`` is its function's name in kebab case."""
+    """A check, ready to be asked. ``id`` is its function's name in kebab case.
+
+    ``run`` is asked about a path that is not known to work. ``survey`` is asked once about the
+    whole, for what is wrong or worth knowing though no packet has ended at it.
+    """
 
     id: str
     severity: Severity
     needs: frozenset[Facts]
     explanation: Explanation
-    run: CheckFunction
+    run: CheckFunction | None = None
+    survey: SurveyFunction | None = None
 
 
-def check(*, severity: Severity, needs: set[Facts]) -> Callable[[CheckFunction], Check]:
-    """Make a function a check. Its module's docstring is the explanation.
+def check(
+    *, severity: Severity, needs: set[Facts], survey: SurveyFunction | None = None
+) -> Callable[[CheckFunction], Check]:
+    """Make a function a check of paths. Its module's docstring is the explanation.
 
     ``needs`` names the facts of the stacks on the path without which the check cannot tell;
-    a stack that lacks one is not shown to it, and it is reported as skipped.
+    a stack that lacks one is not shown to it, and it is reported as skipped. ``survey`` is
+    what the same check has to say apart from any path.
 
     Raises:
         ValueError: the module's docstring lacks a heading.
@@ -84,20 +102,46 @@ def check(*, severity: Severity, needs: set[Facts]) -> Callable[[CheckFunction],
     """
 
     def decorate(function: CheckFunction) -> Check:
-        name = function.__name__
-        try:
-            explanation = parse_explanation(str(function.__globals__.get("__doc__") or ""))
-        except (ValueError, IndexError) as error:
-            raise ValueError(f"the docstring of check {name} {error}") from error
-        return Check(
-            id=name.replace("_", "-"),
-            severity=severity,
-            needs=frozenset(needs),
-            explanation=explanation,
-            run=function,
-        )
+        return _made(function, severity, needs, run=function, survey=survey)
 
     return decorate
+
+
+def survey_check(*, severity: Severity, needs: set[Facts]) -> Callable[[SurveyFunction], Check]:
+    """Make a function a check of the whole, which no path need have failed for.
+
+    Raises:
+        ValueError: the module's docstring lacks a heading.
+
+    """
+
+    def decorate(function: SurveyFunction) -> Check:
+        return _made(function, severity, needs, survey=function)
+
+    return decorate
+
+
+def _made(
+    function: CheckFunction | SurveyFunction,
+    severity: Severity,
+    needs: set[Facts],
+    *,
+    run: CheckFunction | None = None,
+    survey: SurveyFunction | None = None,
+) -> Check:
+    name = function.__name__
+    try:
+        explanation = parse_explanation(str(function.__globals__.get("__doc__") or ""))
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"the docstring of check {name} {error}") from error
+    return Check(
+        id=name.replace("_", "-"),
+        severity=severity,
+        needs=frozenset(needs),
+        explanation=explanation,
+        run=run,
+        survey=survey,
+    )
 
 
 def load_checks(package: str = "kvmdiag.checks") -> tuple[Check, ...]:

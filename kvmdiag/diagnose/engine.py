@@ -4,7 +4,12 @@ A fault is a cause only when curing it, on a copy of the snapshot, changes what 
 packet. What is reported is decided so:
 
 - ``cause``: it stops the asked path, or without a question any path that is meant to work;
-- ``latent``: it stops another path that is meant to work, and not the asked one.
+- ``latent``: it stops another path that is meant to work, and not the asked one; or it is a
+  fault by itself, with no packet lost to it yet;
+- ``context``: it is meant to be so, or it is only suspected.
+
+What stops a path and has no remedy is told of the path as it is with all cures carried out:
+it is a cause when the facts show it, though nothing could be proved by a cure.
 
 The verdict is faulty when any judged path fails or any error was found, be it latent; unknown
 when a path cannot be told and no cause was found; healthy otherwise.
@@ -16,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kvmdiag.actions.step import step
+from kvmdiag.diagnose import remarks
 from kvmdiag.diagnose.check import Check
 from kvmdiag.diagnose.intent import intended_paths
 from kvmdiag.diagnose.search import Cure, Cures, lacking, search
@@ -56,7 +62,15 @@ def diagnose(
     causes = _cures(base, checks, asked, intended)
     latent = _cures(_after(base, causes), checks, others, intended)
     judged = _Judged(base, causes, latent, asked, (*asked, *others))
-    findings = (*judged.findings(causes, "cause"), *judged.findings(latent, "latent"))
+    findings = _distinct(
+        (
+            *judged.findings(causes, "cause"),
+            *remarks.unremedied(judged.cured, checks, asked, "cause"),
+            *judged.findings(latent, "latent"),
+            *remarks.unremedied(judged.cured, checks, others, "latent"),
+            *remarks.surveyed(base, checks, judged.judged, question),
+        )
+    )
     return Report(
         verdict=_verdict(base, judged, findings),
         question=question,
@@ -67,6 +81,14 @@ def diagnose(
         paths=judged.paths(),
         gaps=snapshot.gaps,
     )
+
+
+def _distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each check says one thing of each subject: the gravest, which comes first."""
+    kept: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        kept.setdefault((finding.check, finding.subject), finding)
+    return tuple(kept.values())
 
 
 def _cures(
@@ -149,7 +171,7 @@ class _Judged:
         first = cures[0]
         return Finding(
             check=first.check.id,
-            severity=first.check.severity,
+            severity=first.suspicion.severity or first.check.severity,
             role=role,
             subject=first.suspicion.subject,
             summary=first.suspicion.summary,
@@ -158,7 +180,24 @@ class _Judged:
             ),
             fix=tuple(line for cure in cures for line in self.steps[id(cure)]),
             verified=self._is_verified(cures, role),
+            alternatives=self._alternatives(cures) if role == "cause" else (),
         )
+
+    def _alternatives(self, cures: list[Cure]) -> tuple[tuple[Step, ...], ...]:
+        """Other remedies of the same fault with which the plan works as well."""
+        (first, *more) = cures
+        if more:
+            return ()
+        found = []
+        failing = [path for path in self.asked if not self.base.works(path)]
+        for remedy in first.suspicion.remedies:
+            if remedy == first.actions:
+                continue
+            state = self.plan_without[id(first)].after(remedy)
+            if all(state.works(path) == self.planned.works(path) for path in failing):
+                snapshot = self.base.snapshot
+                found.append(tuple(step(action, first.check.id, snapshot) for action in remedy))
+        return tuple(found)
 
     def _is_verified(self, cures: list[Cure], role: Role) -> bool | None:
         """True when a path needs each of them; false when a path stays broken with them."""
@@ -205,7 +244,8 @@ def _outcome(walk: Walk) -> Outcome:
 
 def _verdict(base: State, judged: _Judged, findings: Sequence[Finding]) -> Verdict:
     fates = [base.works(path) for path in judged.judged]
-    if False in fates or any(finding.severity is Severity.ERROR for finding in findings):
+    grave = [f for f in findings if f.role != "context" and f.severity is Severity.ERROR]
+    if False in fates or grave:
         return "faulty"
     if None in fates or (not fates and _is_blind(base.snapshot)):
         return "unknown"

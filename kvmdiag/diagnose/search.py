@@ -77,6 +77,8 @@ def suspicions(state: State, checks: Sequence[Check], walk: Walk) -> list[tuple[
     """What the checks say of a walk that does not get through, in path order."""
     found = []
     for check in checks:
+        if check.run is None:
+            continue
         hidden = frozenset(lacking(state.snapshot, check))
         found += [(check, said) for said in check.run(Case(state.snapshot, walk, hidden))]
     places = {id(hop): number for number, hop in enumerate(walk.hops)}
@@ -109,7 +111,12 @@ class _Search:
         if self._least_harm is None and progress(walk) > self._reached:
             self._reached = progress(walk)
             self.best = self._needed(cures)
-        found = suspicions(state, self._checks, walk)
+        # What has no remedy, and what is meant to be so, is for the report alone.
+        found = [
+            (check, said)
+            for check, said in suspicions(state, self._checks, walk)
+            if said.remedies and not said.by_design
+        ]
         aside: list[tuple[State, Cure]] = []
         moved = False
         for check, said in found:
@@ -142,7 +149,6 @@ class _Search:
         joint = tuple(
             Cure(check, said, said.remedies[0], said.at or walk.decisive.end)
             for check, said in found
-            if said.remedies
         )
         after = self._tried(state, joint)
         if after is None or not is_better(after.walk(self._question), walk):

@@ -46,6 +46,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``verified`` is true when the simulated plan works with this fix and fails without it,
     false when simulation shows that it does not help, ``None`` when nothing could be shown.
+    ``alternatives`` are other ways to the same end, the least harmful first. ``proof`` is set
+    when the fault is only suspected: what would prove it.
     """
 
     check: str
@@ -56,19 +58,23 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     fix: tuple[Step, ...] = ()
     verified: bool | None = None
+    alternatives: tuple[tuple[Step, ...], ...] = ()
+    proof: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Steps in path order, and what the simulation says becomes of the packet after them.
 
     ``works`` tells whether request and reply both get through then (``None``: unknown);
-    ``walk`` is the walk that shows it.
+    ``walk`` is the walk that shows it. ``side_effects`` are sentences: which other paths the
+    steps would break, and which they would open that were closed.
     """
 
     steps: tuple[Step, ...]
     outcome_after: Outcome
     works: bool | None
     walk: Walk | None = None
+    side_effects: tuple[str, ...] = ()
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
