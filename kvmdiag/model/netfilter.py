@@ -24,11 +24,15 @@ class _Part(msgspec.Struct, frozen=True, tag_field="is", tag=True):
 
 
 class AddressIs(_Part, frozen=True, kw_only=True):
-    """Source or destination address in one of ``networks`` (CIDR, or ``first-last``)."""
+    """Source or destination address in one of ``networks`` (CIDR, or ``first-last``).
+
+    ``of`` is the packet itself, or the original or reply direction of its connection.
+    """
 
     side: Side
     networks: tuple[str, ...]
     negate: bool = False
+    of: Literal["packet", "original", "reply"] = "packet"
 
 
 class InterfaceIs(_Part, frozen=True, kw_only=True):
@@ -127,11 +131,53 @@ class MacIs(_Part, frozen=True, kw_only=True):
     negate: bool = False
 
 
+class FieldIs(_Part, frozen=True, kw_only=True):
+    """A number the packet or its connection has, in one of ``ranges`` (inclusive).
+
+    ``field`` is named as nft names it (``ip ttl``, ``ct original proto-dst``); names that are
+    not known make the match unknown. A packet without the field never matches.
+    """
+
+    field: str
+    ranges: Ranges
+    mask: int | None = None
+    negate: bool = False
+
+
+class ReverseRouteIs(_Part, frozen=True, kw_only=True):
+    """The way back to the source: ``-m rpfilter``, ``fib saddr . iif oif``.
+
+    True when there is one; with ``strict`` only if it leaves by the incoming link. ``mark``
+    lets the packet's mark take part in the lookup, ``accept_local`` lets one's own address
+    pass. ``links`` (of ``fib ... oif NAME``) are the names it must lead by instead.
+    """
+
+    strict: bool = True
+    mark: bool = False
+    accept_local: bool = False
+    links: tuple[str, ...] = ()
+    side: Side = "src"
+    negate: bool = False
+
+
 class SetContains(_Part, frozen=True, kw_only=True):
-    """The packet's fields are in a named set; ``fields`` as src, dst per dimension."""
+    """The packet's fields are in an ipset; ``fields`` as src, dst per dimension."""
 
     name: str
     fields: tuple[str, ...]
+    negate: bool = False
+
+
+class InSet(_Part, frozen=True, kw_only=True):
+    """The packet's ``fields``, named as nft names them, are an element of a set.
+
+    The set is a named one of the same table, or ``elements`` written as :class:`NamedSet`
+    has them. A packet that lacks one of the fields never matches, negated or not.
+    """
+
+    fields: tuple[str, ...]
+    name: str | None = None
+    elements: tuple[str, ...] = ()
     negate: bool = False
 
 
@@ -155,7 +201,10 @@ Match = (
     | MarkIs
     | AddressTypeIs
     | MacIs
+    | FieldIs
+    | ReverseRouteIs
     | SetContains
+    | InSet
     | UnknownMatch
 )
 
@@ -226,6 +275,57 @@ class SetMark(_Part, frozen=True, kw_only=True):
     mask: int = 0xFFFFFFFF
 
 
+class CopyMark(_Part, frozen=True, kw_only=True):
+    """``to = (to & keep) ^ (other & take) ^ flip``, between the packet's and the connection's mark.
+
+    ``to`` names the one that is set (CONNMARK --save-mark, ``meta mark set ct mark``).
+    """
+
+    to: Literal["packet", "connection"]
+    keep: int = 0
+    take: int = 0xFFFFFFFF
+    flip: int = 0
+
+
+class NetMap(_Part, frozen=True, kw_only=True):
+    """Rewrite the network part of an address, and keep the rest: destination, or source.
+
+    Which one is the hook's: source in postrouting and input (``-j NETMAP``).
+    """
+
+    network: str
+
+
+class VerdictMap(_Part, frozen=True, kw_only=True):
+    """Do what the map says for the packet's ``fields``; without an element for it, go on.
+
+    A named map of the same table, or ``elements`` written as ``key : verdict``.
+    """
+
+    fields: tuple[str, ...]
+    name: str | None = None
+    elements: tuple[str, ...] = ()
+
+
+class ValueMap(_Part, frozen=True, kw_only=True):
+    """Translate to, or mark with, the value a map has for the packet's ``fields``.
+
+    Elements are ``key : address``, ``key : port``, ``key : address . port`` or ``key : mark``.
+    A packet without an element is left alone, and its rule ends there.
+    """
+
+    action: Literal["snat", "dnat", "redirect", "mark", "ct mark"]
+    fields: tuple[str, ...]
+    name: str | None = None
+    elements: tuple[str, ...] = ()
+
+
+class SetZone(_Part, frozen=True, kw_only=True):
+    """Conntrack keeps the connections of each zone apart."""
+
+    zone: int
+
+
 class NoTrack(_Part, frozen=True):
     """Conntrack does not look at this packet."""
 
@@ -254,6 +354,11 @@ Statement = (
     | Masquerade
     | Redirect
     | SetMark
+    | CopyMark
+    | NetMap
+    | VerdictMap
+    | ValueMap
+    | SetZone
     | NoTrack
     | NoEffect
     | UnknownStatement
@@ -289,7 +394,13 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedSet(msgspec.Struct, frozen=True, kw_only=True):
-    """A named set or ipset: ``type`` and ``elements`` as its tool prints them."""
+    """A named set, map or ipset: ``type`` and ``elements`` as its tool prints them.
+
+    ``ipv4_addr . inet_service`` with ``10.0.0.0/8 . 80-90``; a map's type is ``key : value``,
+    and so are its elements; an ipset's is ``hash:ip,port`` with ``10.0.0.1,tcp:80``. Times,
+    counters and comments of elements are left out. An ipset stands in every table with a
+    rule that asks it.
+    """
 
     name: str
     type: str

@@ -171,6 +171,41 @@ def icmp_type(text: str, *, v6: bool) -> tuple[int, int | None]:
     return number(kind, 255), number(code, 255) if found else None
 
 
+# RFC 792 and RFC 4443 in the names nft has for codes.
+_ICMP_CODES = {
+    "net-unreachable": 0,
+    "host-unreachable": 1,
+    "prot-unreachable": 2,
+    "port-unreachable": 3,
+    "frag-needed": 4,
+    "net-prohibited": 9,
+    "host-prohibited": 10,
+    "admin-prohibited": 13,
+}
+
+# RFC 2474, RFC 2597, RFC 3246 and RFC 5865.
+_DSCP = {
+    **{f"cs{number}": number << 3 for number in range(8)},
+    **{f"af{c}{d}": c << 3 | d << 1 for c in range(1, 5) for d in range(1, 4)},
+    "be": 0,
+    "ef": 46,
+    "va": 44,
+    "lephb": 1,
+}
+
+
+def icmp_code(text: str) -> int:
+    """A code of ICMP, by number or by one of the names nft has for those of ICMPv4."""
+    named = _ICMP_CODES.get(text)
+    return number(text, 255) if named is None else named
+
+
+def dscp(text: str) -> int:
+    """A service class by name or number."""
+    named = _DSCP.get(text.lower())
+    return number(text, 63) if named is None else named
+
+
 def mark(text: str) -> tuple[int, int]:
     """``value`` and ``mask`` of ``0x1/0xff``."""
     value, found, mask = text.partition("/")

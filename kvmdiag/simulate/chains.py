@@ -5,24 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvmdiag.model.netfilter import Chain, Family, HookName, Table
+from kvmdiag.simulate.program import CompiledChain, program_of
 
 
 @dataclass(frozen=True, slots=True)
 class BaseChain:
-    """A base chain with the table it belongs to."""
+    """A base chain with the table it belongs to, and compiled."""
 
     table: Table
     chain: Chain
+    compiled: CompiledChain
 
 
 def base_chains(tables: tuple[Table, ...], family: Family, hook: HookName) -> tuple[BaseChain, ...]:
-    """The chains that see packets of a family at a hook, in the order of priority."""
+    """The chains that see packets of a family at a hook, in the order of priority.
+
+    Of those with one priority the kernel runs the latest first (nf_hook_entries_grow); tables
+    are listed in the order in which they were made.
+    """
     families = {family, "inet"} if family in ("ip", "ip6") else {family}
     found = [
-        BaseChain(table, chain)
+        BaseChain(table, chain, compiled)
         for table in tables
         if table.family in families
         for chain in table.chains
-        if chain.hook == hook
+        if chain.hook == hook and (compiled := program_of(table).chain(chain.name)) is not None
     ]
-    return tuple(sorted(found, key=lambda base: base.chain.priority))
+    return tuple(sorted(found[::-1], key=lambda base: base.chain.priority))

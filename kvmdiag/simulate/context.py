@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import Packet
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.conntrack import UNTRACKED, Tracked
+
+if TYPE_CHECKING:
+    from kvmdiag.simulate.view import StackView
+
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+"""Protocol numbers by the names a packet has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     """A packet at a hook.
 
     ``in_link`` and ``out_link`` are the devices as netfilter names them there (the bridge,
     for a bridged frame), ``in_port`` and ``out_port`` the bridge ports, known only while
-    br_netfilter handles the frame. ``state`` is the connection's state as conntrack names
-    it, ``None`` where conntrack is not active; ``statuses`` are snat and dnat.
+    br_netfilter handles the frame.
     """
 
     view: StackView
@@ -28,8 +34,69 @@ class Context:
     in_port: str | None = None
     out_port: str | None = None
     bridged: bool = False
-    state: str | None = None
-    statuses: frozenset[str] = frozenset()
-    connection_mark: int = 0
     src_mac: str | None = None
     dst_mac: str | None = None
+
+
+class Seen:
+    """A packet at a hook, taken apart once for the many rules that look at it.
+
+    Addresses and the protocol are numbers, ``family`` is the packet's own (a table of bridge
+    or inet sees both). ``tracked`` is ``None`` where conntrack is not active or has not seen
+    the packet yet. Rules change ``mark``, ``connection_mark``, ``zone`` and ``notrack``.
+    """
+
+    __slots__ = (
+        "at",
+        "connection_mark",
+        "dport",
+        "dst",
+        "family",
+        "in_link",
+        "mark",
+        "notrack",
+        "out_link",
+        "packet",
+        "proto",
+        "sport",
+        "src",
+        "tracked",
+        "zone",
+    )
+
+    def __init__(self, at: Context, packet: Packet, tracked: Tracked | None) -> None:
+        self.at = at
+        self.in_link = at.in_link
+        self.out_link = at.out_link
+        self.notrack = tracked is UNTRACKED
+        self.zone = 0
+        self.tracked = tracked
+        self.connection_mark = tracked.mark if tracked is not None else 0
+        self.take(packet)
+
+    def take(self, packet: Packet) -> None:
+        """See that packet from now on."""
+        self.packet = packet
+        self.family = packet.family
+        self.src = int(packet.src)
+        self.dst = int(packet.dst)
+        self.proto = PROTOCOLS[packet.proto]
+        self.sport = packet.sport
+        self.dport = packet.dport
+        self.mark = packet.mark
+
+    def copy(self) -> Seen:
+        """The same, to be changed apart from this one."""
+        other = Seen.__new__(Seen)
+        for name in Seen.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def adopt(self, other: Seen) -> None:
+        """Take over what rules changed in a copy."""
+        self.mark, self.connection_mark, self.zone, self.notrack = other.changes
+
+    @property
+    def changes(self) -> tuple[int, int, int, bool]:
+        """All that rules may have changed."""
+        return self.mark, self.connection_mark, self.zone, self.notrack

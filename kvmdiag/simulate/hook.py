@@ -7,13 +7,17 @@ until the connection is settled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from kvmdiag.model.netfilter import (
     DestinationNat,
     HookName,
     Masquerade,
+    NetMap,
     Redirect,
     SourceNat,
 )
@@ -27,9 +31,10 @@ from kvmdiag.simulate.conntrack import (
     Manipulation,
     Tracked,
 )
-from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.ruleset import NatStatement, Verdict, run_base_chain
+from kvmdiag.simulate.context import Context, Seen
+from kvmdiag.simulate.ruleset import Verdict, run_base_chain
 from kvmdiag.simulate.source import select_address
+from kvmdiag.simulate.statements import NatStatement
 from kvmdiag.simulate.view import parse_address
 
 _CONNTRACK_PRIORITY = -200
@@ -41,12 +46,12 @@ _NAT: dict[HookName, tuple[int, Manipulation]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HookResult:
+class HookResult(msgspec.Struct):
     """What became of a packet at a hook.
 
     ``rule`` decided a drop, a reject or an unknown; ``translated_by`` is the rule that asked
     for a translation just now, ``None`` when an earlier one is merely carried on or undone.
+    ``visited`` is true when there are chains at the hook.
     """
 
     kind: Literal["accept", "drop", "reject", "unknown"]
@@ -72,7 +77,12 @@ def run_hook(
     ``next_hop`` is where the packet is going on its outgoing link; MASQUERADE chooses the
     address by it.
     """
-    return _Hook(at, conntrack, tracked, next_hop).run()
+    family = at.family
+    chains = at.view.base_chains(family, at.hook)
+    active = family in ("ip", "ip6") and at.view.conntrack_active(family)
+    if not chains and not active:
+        return HookResult("accept", at.packet, tracked=tracked)
+    return _Hook(at, conntrack, tracked, next_hop).run(chains, active=active)
 
 
 class _Hook:
@@ -86,81 +96,68 @@ class _Hook:
         self._at = at
         self._conntrack = conntrack
         self._next_hop = next_hop
-        self._tracked = tracked
-        self._skip_tracking = False
+        self._seen = Seen(at, at.packet, tracked)
         self._result = HookResult("accept", at.packet)
 
-    def run(self) -> HookResult:
-        hook, family = self._at.hook, self._at.family
-        chains = self._at.view.base_chains(family, hook)
-        active = family in ("ip", "ip6") and self._at.view.conntrack_active(family)
+    def run(self, chains: tuple[BaseChain, ...], *, active: bool) -> HookResult:
+        result, hook = self._result, self._at.hook
+        result.visited = bool(chains)
         translation = _NAT.get(hook) if active else None
-        filters = [base for base in chains if base.chain.type != "nat"]
         nats = [base for base in chains if base.chain.type == "nat"]
         begins = hook in ("prerouting", "output")
         if active and not begins:
             self._track()
-        for base in filters:
+        for base in chains:
+            if base.chain.type == "nat":
+                continue
             priority = base.chain.priority
             if active and begins and priority > _CONNTRACK_PRIORITY:
                 self._track()
             if translation is not None and priority > translation[0]:
                 self._translate(nats, translation[1])
                 translation = None
-            if self._result.kind != "accept":
-                return self._result
-            self._filter(base)
-            if self._result.kind != "accept":
-                return self._result
+                if result.kind != "accept":
+                    return result
+            self._ask(base)
+            if result.kind != "accept":
+                return result
         if active:
             self._track()
         if translation is not None:
             self._translate(nats, translation[1])
-        return replace(self._result, visited=bool(chains), tracked=self._tracked)
+        result.tracked = self._seen.tracked
+        return result
 
     def _track(self) -> None:
-        if self._tracked is None:
-            self._tracked = (
-                UNTRACKED if self._skip_tracking else self._conntrack.track(self._result.packet)
+        seen = self._seen
+        if seen.tracked is None:
+            seen.tracked = (
+                UNTRACKED if seen.notrack else self._conntrack.track(seen.packet, seen.zone)
             )
+            seen.connection_mark = seen.tracked.mark
 
-    def _context(self) -> Context:
-        at = replace(self._at, packet=self._result.packet)
-        if self._tracked is None:
-            return at
-        return replace(
-            at,
-            state=self._tracked.state,
-            statuses=self._tracked.statuses,
-            connection_mark=self._tracked.mark,
-        )
+    def _ask(self, base: BaseChain) -> Verdict:
+        """Run a base chain and take over what it says and what it changed."""
+        seen, result = self._seen, self._result
+        verdict = run_base_chain(base, seen)
+        result.kind = verdict.kind
+        if verdict.kind != "accept":
+            result.rule, result.reply, result.why = verdict.rule, verdict.reply, verdict.why
+        elif verdict.rule.index is not None:
+            result.accepted_by = verdict.rule
+        if seen.mark != result.packet.mark:
+            self._set(replace(result.packet, mark=seen.mark))
+        if seen.tracked is not None and seen.tracked.connection is not None:
+            seen.tracked.connection.mark = seen.connection_mark
+        return verdict
 
-    def _filter(self, base: BaseChain) -> None:
-        verdict = run_base_chain(base, self._context())
-        self._take(verdict)
-        if not verdict.tracked:
-            self._skip_tracking = True
-        if self._tracked is not None and self._tracked.connection is not None:
-            self._tracked.connection.mark = verdict.connection_mark
-
-    def _take(self, verdict: Verdict) -> None:
-        kind = verdict.kind
-        if kind == "continue" or kind == "return":
-            raise AssertionError("a base chain always has a verdict")
-        accepted = verdict.rule if kind == "accept" and _by_rule(verdict) else None
-        self._result = replace(
-            self._result,
-            kind=kind,
-            packet=verdict.packet,
-            rule=None if kind == "accept" else verdict.rule,
-            reply=verdict.reply,
-            accepted_by=accepted or self._result.accepted_by,
-            why=verdict.why,
-        )
+    def _set(self, packet: Packet) -> None:
+        self._result.packet = packet
+        self._seen.take(packet)
 
     def _translate(self, nats: list[BaseChain], manipulation: Manipulation) -> None:
         """Carry out what the connection is settled to, settling it first if it is new."""
-        tracked = self._tracked
+        tracked = self._seen.tracked
         if tracked is None or tracked.connection is None:
             return
         connection = tracked.connection
@@ -168,50 +165,55 @@ class _Hook:
             self._settle(nats, connection, manipulation)
         if self._result.kind == "accept":
             packet = connection.translate(self._result.packet, tracked.direction, manipulation)
-            self._result = replace(self._result, packet=packet)
+            if packet is not self._result.packet:
+                self._set(packet)
 
     def _settle(
         self, nats: list[BaseChain], connection: Connection, manipulation: Manipulation
     ) -> None:
         """Ask the nat chains, until one of them translates (nf_nat_inet_fn)."""
         for base in nats:
-            verdict = run_base_chain(base, self._context())
-            self._take(verdict)
+            verdict = self._ask(base)
             if self._result.kind != "accept":
                 return
             if verdict.nat is not None:
-                self._bind(connection, verdict.nat, verdict.rule)
+                self._bind(connection, verdict.nat, verdict.rule, manipulation)
                 break
         connection.settled |= {manipulation}
 
-    def _bind(self, connection: Connection, nat: NatStatement, rule: RuleRef | None) -> None:
+    def _bind(
+        self,
+        connection: Connection,
+        nat: NatStatement,
+        rule: RuleRef,
+        manipulation: Manipulation,
+    ) -> None:
         """Let the connection remember what a nat rule asks for."""
-        port = nat.ports[0] if nat.ports is not None else None
-        address = self._target(nat)
+        result = self._result
+        address = self._target(nat, manipulation)
         if address is None:
-            self._result = replace(
-                self._result,
-                kind="drop",
-                rule=rule,
-                why=f"{self._at.out_link or self._at.in_link} has no address to translate to",
-            )
+            result.kind, result.rule = "drop", rule
+            result.why = f"{self._at.out_link or self._at.in_link} has no address to translate to"
             return
-        if isinstance(nat, SourceNat | Masquerade):
-            connection.rewrite_source(address, port)
+        ports = None if isinstance(nat, NetMap) else nat.ports
+        if manipulation == "source":
+            connection.rewrite_source(address, ports)
         else:
-            connection.rewrite_destination(address, port)
-        self._result = replace(self._result, translated_by=rule)
+            connection.rewrite_destination(address, ports)
+        result.translated_by = rule
 
-    def _target(self, nat: NatStatement) -> IPAddress | None:
+    def _target(self, nat: NatStatement, manipulation: Manipulation) -> IPAddress | None:
         """The address a translation leads to; ``None`` when there is none to take."""
         packet = self._result.packet
         match nat:
             case SourceNat():
-                return parse_address(nat.first)
+                return _within(nat.first, nat.last, packet.src)
             case DestinationNat(first=str() as first):
-                return parse_address(first)
+                return _within(first, nat.last, packet.dst)
             case DestinationNat():
                 return packet.dst
+            case NetMap():
+                return _mapped(nat.network, packet.src if manipulation == "source" else packet.dst)
             case Masquerade():
                 toward = self._next_hop or packet.dst
                 return select_address(self._at.view, self._at.out_link or "lo", toward)
@@ -221,5 +223,16 @@ class _Hook:
                 return select_address(self._at.view, self._at.in_link or "lo", packet.dst)
 
 
-def _by_rule(verdict: Verdict) -> bool:
-    return verdict.rule is not None and verdict.rule.index is not None
+def _within(first: str, last: str | None, mine: IPAddress) -> IPAddress:
+    """An address of the range: its own if that is one, else the kernel may take any."""
+    low = parse_address(first)
+    if last is not None and int(low) <= int(mine) <= int(parse_address(last)):
+        return mine
+    return low
+
+
+def _mapped(network: str, address: IPAddress) -> IPAddress:
+    """The address with another network part (netmap_tg4)."""
+    to = ip_network(network, strict=False)
+    host = int(address) & int(to.hostmask)
+    return parse_address(str(to.network_address + host))

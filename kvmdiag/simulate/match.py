@@ -1,6 +1,8 @@
-"""Three-valued evaluation of matches: true, false, or ``None`` for "cannot be told".
+"""Three-valued matches: true, false, or ``None`` for "cannot be told".
 
-Each function answers whether its match, before negation, is true of a packet at a hook.
+A match is compiled once into a function of what is seen of a packet. The functions made here
+answer before negation; :func:`compiled` negates. A packet that has not got what a match asks
+for (a port, a code) does not match, negated or not, where nft would stop the rule.
 """
 
 from __future__ import annotations
@@ -17,44 +19,48 @@ from kvmdiag.model.netfilter import (
     BridgePortIs,
     ConntrackStateIs,
     FamilyIs,
+    FieldIs,
     IcmpTypeIs,
+    InSet,
     InterfaceIs,
     MacIs,
     MarkIs,
     Match,
     PortIs,
     ProtocolIs,
-    Ranges,
+    ReverseRouteIs,
     SetContains,
     TcpFlagsAre,
     UnknownMatch,
 )
-from kvmdiag.model.packet import IPAddress
-from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.fib import Flow
+from kvmdiag.simulate.context import PROTOCOLS, Seen
+from kvmdiag.simulate.fields import ABSENT, FIELDS, UNKNOWN
+from kvmdiag.simulate.routes import address_type, reverse_route
+from kvmdiag.simulate.sets import Sets
 
-_NUMBERS = {"icmp": "1", "tcp": "6", "udp": "17", "icmpv6": "58", "ipv6-icmp": "58"}
-
-
-def holds(match: Match, at: Context) -> bool | None:
-    """Whether ``match`` is true at this hook; ``None`` when it cannot be told."""
-    truth = _EVALUATORS[type(match)](match, at)
-    if truth is None or isinstance(match, UnknownMatch):
-        return None
-    return truth != match.negate
+Matcher = Callable[[Seen], bool | None]
 
 
-def _address(match: AddressIs, at: Context) -> bool | None:
-    address = at.packet.src if match.side == "src" else at.packet.dst
-    number = int(address)
-    for text in match.networks:
-        span = bounds(text)
-        if span is None:
-            return None
-        version, first, last = span
-        if version == address.version and first <= number <= last:
-            return True
-    return False
+def compiled(match: Match, sets: Sets) -> Matcher:
+    """The function that says whether ``match`` is true of a packet."""
+    matcher = _MAKERS[type(match)](match, sets)
+    if isinstance(match, UnknownMatch) or not match.negate:
+        return matcher
+    if isinstance(match, FieldIs | InSet):
+        return matcher  # negated there, for packets that have the field only
+    return _negated(matcher)
+
+
+def _negated(matcher: Matcher) -> Matcher:
+    def negated(seen: Seen) -> bool | None:
+        truth = matcher(seen)
+        return None if truth is None else not truth
+
+    return negated
+
+
+def _unknown(_match: object, _sets: Sets) -> Matcher:
+    return lambda _seen: None
 
 
 @lru_cache(maxsize=65536)
@@ -73,125 +79,241 @@ def bounds(text: str) -> tuple[int, int, int] | None:
     return network.version, int(network.network_address), int(network.broadcast_address)
 
 
-def _named(name: str | None, patterns: tuple[str, ...]) -> bool:
-    if name is None:
-        return False
-    return any(
-        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
-        for pattern in patterns
-    )
+def _address(match: AddressIs, sets: Sets) -> Matcher:
+    spans = [bounds(text) for text in match.networks]
+    known = [span for span in spans if span is not None]
+    if len(known) < len(spans):
+        return _unknown(match, sets)
+    if match.of != "packet":
+        return _connection_address(match, known)
+    if len(known) == 1:
+        ((version, first, last),) = known
+        if match.side == "src":
+            return lambda seen: first <= seen.src <= last and seen.packet.version == version
+        return lambda seen: first <= seen.dst <= last and seen.packet.version == version
+    source = match.side == "src"
+
+    def within(seen: Seen) -> bool:
+        number, mine = seen.src if source else seen.dst, seen.packet.version
+        return any(version == mine and first <= number <= last for version, first, last in known)
+
+    return within
 
 
-def _interface(match: InterfaceIs, at: Context) -> bool:
-    return _named(at.in_link if match.direction == "in" else at.out_link, match.names)
+def _connection_address(match: AddressIs, spans: list[tuple[int, int, int]]) -> Matcher:
+    name = "saddr" if match.side == "src" else "daddr"
+    getters = {
+        version: FIELDS[f"ct {match.of} {family} {name}"].get
+        for version, family in ((4, "ip"), (6, "ip6"))
+    }
+
+    def within(seen: Seen) -> bool:
+        version = seen.packet.version
+        number = getters[version](seen)
+        return isinstance(number, int) and any(
+            v == version and first <= number <= last for v, first, last in spans
+        )
+
+    return within
 
 
-def _bridge_port(match: BridgePortIs, at: Context) -> bool:
-    return _named(at.in_port if match.direction == "in" else at.out_port, match.names)
+def named(patterns: tuple[str, ...]) -> Callable[[str | None], bool]:
+    """Whether a device has one of the names; a trailing ``*`` stands for any ending."""
+    exact = frozenset(name for name in patterns if not name.endswith("*"))
+    endings = tuple(name[:-1] for name in patterns if name.endswith("*"))
+    if not endings:
+        return exact.__contains__
+    return lambda name: name is not None and (name in exact or name.startswith(endings))
 
 
-def _bridged(match: BridgedIs, at: Context) -> bool:
+def _interface(match: InterfaceIs, _sets: Sets) -> Matcher:
+    is_it = named(match.names)
+    if match.direction == "in":
+        return lambda seen: is_it(seen.in_link)
+    return lambda seen: is_it(seen.out_link)
+
+
+def _bridge_port(match: BridgePortIs, _sets: Sets) -> Matcher:
+    is_it = named(match.names)
+    if match.direction == "in":
+        return lambda seen: is_it(seen.at.in_port)
+    return lambda seen: is_it(seen.at.out_port)
+
+
+def _bridged(match: BridgedIs, _sets: Sets) -> Matcher:
     if match.which == "in":
-        return at.in_port is not None
+        return lambda seen: seen.at.in_port is not None
     if match.which == "out":
-        return at.out_port is not None
-    return at.bridged
+        return lambda seen: seen.at.out_port is not None
+    return lambda seen: seen.at.bridged
 
 
-def _family(match: FamilyIs, at: Context) -> bool:
-    return at.packet.family in match.families
+def _family(match: FamilyIs, _sets: Sets) -> Matcher:
+    families = frozenset(match.families)
+    return lambda seen: seen.family in families
 
 
-def _protocol(match: ProtocolIs, at: Context) -> bool:
-    mine = at.packet.proto
-    number = _NUMBERS[mine]
-    return any(_NUMBERS.get(name, name) == number for name in match.protocols)
+def _protocol(match: ProtocolIs, _sets: Sets) -> Matcher:
+    names = {"ipv6-icmp": 58, **PROTOCOLS}
+    numbers = frozenset(
+        names[text] if text in names else int(text) if text.isdigit() else -1
+        for text in match.protocols
+    )
+    if len(numbers) == 1:
+        (number,) = numbers
+        return lambda seen: seen.proto == number
+    return lambda seen: seen.proto in numbers
 
 
-def _within(port: int | None, ranges: Ranges) -> bool:
-    return port is not None and any(first <= port <= last for first, last in ranges)
+def _port(match: PortIs, _sets: Sets) -> Matcher:
+    ranges, side = match.ranges, match.side
+
+    def within(port: int | None) -> bool:
+        return port is not None and any(first <= port <= last for first, last in ranges)
+
+    if side == "src":
+        return lambda seen: within(seen.sport)
+    if side == "dst":
+        return lambda seen: within(seen.dport)
+    return lambda seen: within(seen.sport) or within(seen.dport)
 
 
-def _port(match: PortIs, at: Context) -> bool:
-    if at.packet.proto not in ("tcp", "udp"):
-        return False
-    source = _within(at.packet.sport, match.ranges)
-    destination = _within(at.packet.dport, match.ranges)
-    return {"src": source, "dst": destination, "any": source or destination}[match.side]
+def _icmp_type(match: IcmpTypeIs, _sets: Sets) -> Matcher:
+    def is_it(seen: Seen) -> bool:
+        kind, code = seen.packet.icmp_type, seen.packet.icmp_code
+        return any(kind == wanted and c in (None, code) for wanted, c in match.types)
+
+    return is_it
 
 
-def _icmp_type(match: IcmpTypeIs, at: Context) -> bool:
-    kind, code = at.packet.icmp_type, at.packet.icmp_code
-    return any(kind == wanted and c in (None, code) for wanted, c in match.types)
+def _tcp_flags(match: TcpFlagsAre, _sets: Sets) -> Matcher:
+    mask, flags = frozenset(match.mask), frozenset(match.flags)
+    return lambda seen: seen.proto == 6 and seen.packet.tcp_flags & mask == flags
 
 
-def _tcp_flags(match: TcpFlagsAre, at: Context) -> bool:
-    if at.packet.proto != "tcp":
-        return False
-    return at.packet.tcp_flags & set(match.mask) == set(match.flags)
+def _conntrack_state(match: ConntrackStateIs, _sets: Sets) -> Matcher:
+    states = frozenset(match.states)
+    asks_status = bool(states & {"snat", "dnat"})
+
+    def is_it(seen: Seen) -> bool | None:
+        tracked = seen.tracked
+        if tracked is None:
+            # Conntrack is registered by the very rule that asks: this is a rule that runs
+            # before it, or one of a family in which it does not run.
+            if seen.at.family not in ("ip", "ip6"):
+                return None
+            return seen.notrack and "untracked" in states
+        return tracked.state in states or (asks_status and bool(tracked.statuses & states))
+
+    return is_it
 
 
-def _conntrack_state(match: ConntrackStateIs, at: Context) -> bool | None:
-    if at.state is None:
-        # Conntrack is registered by the very rule that asks, so this is only reached for
-        # families and hooks in which it does not run; there is no connection to ask about.
-        return False if at.family in ("ip", "ip6", "inet") else None
-    return at.state in match.states or bool(at.statuses & set(match.states))
+def _mark(match: MarkIs, _sets: Sets) -> Matcher:
+    mask, value = match.mask, match.value
+    if match.of == "packet":
+        return lambda seen: seen.mark & mask == value
+    return lambda seen: seen.connection_mark & mask == value
 
 
-def _mark(match: MarkIs, at: Context) -> bool:
-    mark = at.packet.mark if match.of == "packet" else at.connection_mark
-    return mark & match.mask == match.value
+def _address_type(match: AddressTypeIs, _sets: Sets) -> Matcher:
+    types = frozenset(match.types)
+
+    def is_it(seen: Seen) -> bool:
+        address = seen.packet.src if match.side == "src" else seen.packet.dst
+        link = {"in": seen.in_link, "out": seen.out_link, None: None}[match.limit]
+        return address_type(address, seen.at.view.fib, link) in types
+
+    return is_it
 
 
-def address_type(address: IPAddress, at: Context, link: str | None) -> str:
-    """The kernel's type of an address (``inet_addr_type``): local, unicast, broadcast ...
+def _reverse_route(match: ReverseRouteIs, _sets: Sets) -> Matcher:
+    is_it = named(match.links)
 
-    With ``link``, only what is on that link counts (``inet_dev_addr_type``).
-    """
-    if address.is_multicast:
-        return "multicast"
-    found = at.view.fib.lookup(Flow(dst=address))
-    if found is None:
-        return "unreachable" if address.version == 6 else "unicast"
-    if found.route.type == "unicast" or (link is not None and found.hop.link != link):
-        return "unicast"
-    return found.route.type
+    def leads_back(seen: Seen) -> bool:
+        if match.links:
+            return is_it(reverse_route(seen, match))
+        return reverse_route(seen, match) is not None
+
+    return leads_back
 
 
-def _address_type(match: AddressTypeIs, at: Context) -> bool:
-    address = at.packet.src if match.side == "src" else at.packet.dst
-    link = {"in": at.in_link, "out": at.out_link, None: None}[match.limit]
-    return address_type(address, at, link) in match.types
+def _mac(match: MacIs, _sets: Sets) -> Matcher:
+    spans = []
+    for text in match.macs:
+        mac, _, mask = text.partition("/")
+        bits = int(mask.replace(":", "") or "ffffffffffff", 16)
+        spans.append((int(mac.replace(":", ""), 16) & bits, bits))
+    get = FIELDS["ether saddr" if match.side == "src" else "ether daddr"].get
+
+    def is_it(seen: Seen) -> bool | None:
+        mac = get(seen)
+        if not isinstance(mac, int):
+            return None
+        return any(mac & bits == value for value, bits in spans)
+
+    return is_it
 
 
-def _mac(match: MacIs, at: Context) -> bool | None:
-    mac = at.src_mac if match.side == "src" else at.dst_mac
-    if mac is None:
-        return None
-    if any("/" in wanted for wanted in match.macs):
-        return None
-    return mac.lower() in {wanted.lower() for wanted in match.macs}
+def _field(match: FieldIs, sets: Sets) -> Matcher:
+    field = FIELDS.get(match.field)
+    if field is None:
+        return _unknown(match, sets)
+    mask, ranges, negate = match.mask, match.ranges, match.negate
+
+    def is_it(seen: Seen) -> bool | None:
+        value = field.get(seen)
+        if value is ABSENT:
+            return False
+        if value is UNKNOWN or not isinstance(value, int):
+            return None
+        number = value if mask is None else value & mask
+        return any(first <= number <= last for first, last in ranges) != negate
+
+    return is_it
 
 
-def _unknown(match: Match, at: Context) -> None:
-    """A match whose truth cannot be told from what the snapshot holds."""
+def _in_set(match: InSet, sets: Sets) -> Matcher:
+    made = sets.lookup(match.fields, match.name, match.elements, lambda _text: True)
+    if made is None:
+        return _unknown(match, sets)
+    if not match.negate:
+        return made[0]
+    return _negated_lookup(match, made[0])
 
 
-_EVALUATORS: dict[type[Any], Callable[[Any, Context], bool | None]] = {
+def _negated_lookup(match: InSet, lookup: Matcher) -> Matcher:
+    getters = [FIELDS[field].get for field in match.fields]
+
+    def is_not(seen: Seen) -> bool | None:
+        if any(get(seen) is ABSENT for get in getters):
+            return False
+        found = lookup(seen)
+        return None if found is None else not found
+
+    return is_not
+
+
+def _set_contains(match: SetContains, sets: Sets) -> Matcher:
+    return sets.ipset(match.name, match.fields) or _unknown(match, sets)
+
+
+_MAKERS: dict[type[Any], Callable[[Any, Sets], Matcher]] = {
     AddressIs: _address,
     AddressTypeIs: _address_type,
     BridgePortIs: _bridge_port,
     BridgedIs: _bridged,
     ConntrackStateIs: _conntrack_state,
     FamilyIs: _family,
+    FieldIs: _field,
     IcmpTypeIs: _icmp_type,
+    InSet: _in_set,
     InterfaceIs: _interface,
     MacIs: _mac,
     MarkIs: _mark,
     PortIs: _port,
     ProtocolIs: _protocol,
-    SetContains: _unknown,
+    ReverseRouteIs: _reverse_route,
+    SetContains: _set_contains,
     TcpFlagsAre: _tcp_flags,
     UnknownMatch: _unknown,
 }

@@ -1,0 +1,249 @@
+"""The fields of a packet that rules name, as values that can be compared.
+
+A field is named as nft names it (``ip saddr``, ``meta mark``). Its value is a number or, for
+device names, a string; :data:`ABSENT` when the packet has no such field, :data:`UNKNOWN` when
+the snapshot cannot tell. Source: nft(8), libnftables-json(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from kvmdiag.parse import values
+from kvmdiag.simulate.context import PROTOCOLS, Seen
+
+
+class _Mark:
+    """A value that is none; compared by identity."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+ABSENT: Final = _Mark("ABSENT")
+UNKNOWN: Final = _Mark("UNKNOWN")
+
+Value = int | str | _Mark
+Getter = Callable[[Seen], Value]
+Span = tuple[int, int] | str
+"""First and last number, or a name; a name's trailing ``*`` stands for any ending."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """How a field is got from a packet, how elements of sets write it, and its width in bits."""
+
+    get: Getter
+    parse: Callable[[str], Span]
+    bits: int = 32
+
+
+def _number(text: str) -> Span:
+    return _range(text, lambda part: values.number(part, (1 << 128) - 1))
+
+
+def _range(text: str, one: Callable[[str], int]) -> tuple[int, int]:
+    first, found, last = text.partition("-")
+    return (one(first), one(last)) if found else (one(text),) * 2
+
+
+def _address(text: str) -> Span:
+    if "-" in text:
+        return _range(text, lambda part: int(ip_address(part)))
+    network = ip_network(text, strict=False)
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def _protocol(text: str) -> Span:
+    name = values.protocol(text)
+    return (PROTOCOLS.get(name) or int(name),) * 2
+
+
+def _family(text: str) -> Span:
+    return (_FAMILIES[text],) * 2
+
+
+def _mac(text: str) -> Span:
+    return _range(text, lambda part: int(part.replace(":", ""), 16))
+
+
+def _icmp(*, v6: bool) -> Callable[[str], Span]:
+    return lambda text: (values.icmp_type(text, v6=v6)[0],) * 2
+
+
+def _icmp_code(text: str) -> Span:
+    return (values.icmp_code(text),) * 2
+
+
+def _dscp(text: str) -> Span:
+    return (values.dscp(text),) * 2
+
+
+def _name(text: str) -> Span:
+    return text
+
+
+def _word(words: Mapping[str, int]) -> Callable[[str], Span]:
+    return lambda text: (words[text],) * 2
+
+
+_FAMILIES = {"ipv4": 4, "ipv6": 6, "ip": 4, "ip6": 6, "4": 4, "6": 6}
+_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_DIRECTIONS = {"original": 0, "reply": 1}
+_PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other": 3}
+
+
+def _of_version(version: int, get: Callable[[Seen], Value]) -> Getter:
+    return lambda seen: get(seen) if seen.packet.version == version else ABSENT
+
+
+def _of_protocol(protocol: int, get: Callable[[Seen], Value]) -> Getter:
+    return lambda seen: get(seen) if seen.proto == protocol else ABSENT
+
+
+def _or_absent(value: int | None) -> Value:
+    return ABSENT if value is None else value
+
+
+def _device(seen_name: Callable[[Seen], str | None]) -> Getter:
+    def get(seen: Seen) -> Value:
+        name = seen_name(seen)
+        return ABSENT if name is None else name
+
+    return get
+
+
+def _kind(seen_name: Callable[[Seen], str | None]) -> Getter:
+    def get(seen: Seen) -> Value:
+        link = seen.at.view.links.get(seen_name(seen) or "")
+        return ABSENT if link is None or link.kind is None else link.kind
+
+    return get
+
+
+def _hardware(mac: Callable[[Seen], str | None]) -> Getter:
+    def get(seen: Seen) -> Value:
+        text = mac(seen)
+        if text is None:
+            return UNKNOWN
+        return int(text.replace(":", ""), 16)
+
+    return get
+
+
+def _packet_type(seen: Seen) -> Value:
+    """``skb->pkt_type``; the walk follows frames to the machine they are for."""
+    if seen.packet.dst.is_multicast:
+        return _PACKET_TYPES["multicast"]
+    if seen.at.dst_mac == "ff:ff:ff:ff:ff:ff":
+        return _PACKET_TYPES["broadcast"]
+    return _PACKET_TYPES["host"] if seen.at.family != "bridge" else UNKNOWN
+
+
+def _state(seen: Seen) -> Value:
+    return UNKNOWN if seen.tracked is None else _STATES[seen.tracked.state]
+
+
+def _direction(seen: Seen) -> Value:
+    if seen.tracked is None or seen.tracked.connection is None:
+        return ABSENT
+    return 0 if seen.tracked.direction == "request" else 1
+
+
+def _tuple_part(direction: str, part: str) -> Getter:
+    """A part of the connection's original or reply tuple."""
+
+    def get(seen: Seen) -> Value:
+        if seen.tracked is None or seen.tracked.connection is None:
+            return ABSENT
+        value = getattr(getattr(seen.tracked.connection, direction), part)
+        return ABSENT if value is None else int(value)
+
+    return get
+
+
+def _zone(seen: Seen) -> Value:
+    if seen.tracked is None or seen.tracked.connection is None:
+        return seen.zone
+    return seen.tracked.connection.original.zone
+
+
+def _addresses() -> dict[str, Field]:
+    found: dict[str, Field] = {}
+    for family, version, bits in (("ip", 4, 32), ("ip6", 6, 128)):
+        found[f"{family} saddr"] = Field(_of_version(version, lambda s: s.src), _address, bits)
+        found[f"{family} daddr"] = Field(_of_version(version, lambda s: s.dst), _address, bits)
+        for direction in ("original", "reply"):
+            for name, part in (("saddr", "src"), ("daddr", "dst")):
+                get = _of_version(version, _tuple_part(direction, part))
+                found[f"ct {direction} {family} {name}"] = Field(get, _address, bits)
+    for direction in ("original", "reply"):
+        for name, part in (("proto-src", "sport"), ("proto-dst", "dport")):
+            get = _tuple_part(direction, part)
+            found[f"ct {direction} {name}"] = Field(get, _number, 16)
+    return found
+
+
+def _ports() -> dict[str, Field]:
+    found = {
+        "th sport": Field(lambda s: _or_absent(s.sport), _number, 16),
+        "th dport": Field(lambda s: _or_absent(s.dport), _number, 16),
+    }
+    for name, protocol in (("tcp", 6), ("udp", 17)):
+        for side in ("sport", "dport"):
+            get = _of_protocol(protocol, found[f"th {side}"].get)
+            found[f"{name} {side}"] = Field(get, _number, 16)
+    return found
+
+
+FIELDS: Mapping[str, Field] = {
+    **_addresses(),
+    **_ports(),
+    "ip protocol": Field(_of_version(4, lambda s: s.proto), _protocol, 8),
+    "ip6 nexthdr": Field(_of_version(6, lambda s: s.proto), _protocol, 8),
+    "ip ttl": Field(_of_version(4, lambda s: s.packet.ttl), _number, 8),
+    "ip6 hoplimit": Field(_of_version(6, lambda s: s.packet.ttl), _number, 8),
+    "ip length": Field(_of_version(4, lambda s: s.packet.length), _number, 16),
+    # Packets are sent without a service class; a rule that sets one is not followed.
+    "ip dscp": Field(_of_version(4, lambda _: 0), _dscp, 6),
+    "ip6 dscp": Field(_of_version(6, lambda _: 0), _dscp, 6),
+    "ip version": Field(_of_version(4, lambda _: 4), _number, 4),
+    # Neither requests nor replies are cut up before they are filtered.
+    "ip frag-off": Field(
+        _of_version(4, lambda s: 0x4000 if s.packet.dont_fragment else 0), _number, 16
+    ),
+    "icmp type": Field(
+        _of_protocol(1, lambda s: _or_absent(s.packet.icmp_type)), _icmp(v6=False), 8
+    ),
+    "icmp code": Field(_of_protocol(1, lambda s: _or_absent(s.packet.icmp_code)), _icmp_code, 8),
+    "icmpv6 type": Field(
+        _of_protocol(58, lambda s: _or_absent(s.packet.icmp_type)), _icmp(v6=True), 8
+    ),
+    "icmpv6 code": Field(_of_protocol(58, lambda s: _or_absent(s.packet.icmp_code)), _icmp_code, 8),
+    "ether saddr": Field(_hardware(lambda s: s.at.src_mac), _mac, 48),
+    "ether daddr": Field(_hardware(lambda s: s.at.dst_mac), _mac, 48),
+    "meta l4proto": Field(lambda s: s.proto, _protocol, 8),
+    "meta nfproto": Field(lambda s: s.packet.version, _family, 8),
+    "meta protocol": Field(lambda s: s.packet.version, _family, 8),
+    "ether type": Field(lambda s: s.packet.version, _family, 8),
+    "meta length": Field(lambda s: s.packet.length, _number),
+    "meta mark": Field(lambda s: s.mark, _number),
+    "meta pkttype": Field(_packet_type, _word(_PACKET_TYPES), 8),
+    "meta iifkind": Field(_kind(lambda s: s.in_link), _name),
+    "meta oifkind": Field(_kind(lambda s: s.out_link), _name),
+    "iifname": Field(_device(lambda s: s.in_link), _name),
+    "oifname": Field(_device(lambda s: s.out_link), _name),
+    "iif": Field(_device(lambda s: s.in_link), _name),
+    "oif": Field(_device(lambda s: s.out_link), _name),
+    "ct state": Field(_state, _word(_STATES)),
+    "ct mark": Field(lambda s: s.connection_mark, _number),
+    "ct direction": Field(_direction, _word(_DIRECTIONS), 8),
+    "ct zone": Field(_zone, _number, 16),
+}
+"""All fields that are understood, by name."""
