@@ -4,6 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
+from kvmdiag.model.link_kinds import (
+    Bond,
+    BondPort,
+    Ipvlan,
+    LinkCounters,
+    Macvlan,
+    Process,
+    Qdisc,
+    TcFilter,
+    VirtualFunction,
+    Vrf,
+    Vxlan,
+    Wireless,
+    Xdp,
+)
+
 
 class LinkRef(msgspec.Struct, frozen=True):
     """A link in a stack; ``str()`` gives ``host/mybr0``."""
@@ -16,7 +32,11 @@ class LinkRef(msgspec.Struct, frozen=True):
 
 
 class Bridge(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bridge device itself is set to (``IFLA_BR_*``). Times are in centiseconds."""
+    """What a bridge device itself is set to (``IFLA_BR_*``). Times are in centiseconds.
+
+    ``default_pvid`` 0 is none. ``root_port`` is the number of the port that leads to the
+    spanning tree's root, 0 when this bridge is the root or there is no spanning tree.
+    """
 
     stp: bool = False
     forward_delay: int = 1500
@@ -26,6 +46,12 @@ class Bridge(msgspec.Struct, frozen=True, kw_only=True):
     nf_call_arptables: bool = False
     multicast_snooping: bool = True
     group_fwd_mask: int = 0
+    multicast_querier: bool = False
+    ageing_time: int = 30000
+    priority: int = 32768
+    root_port: int = 0
+    vlan_protocol: str = "802.1Q"
+    default_pvid: int = 1
 
 
 class BridgePort(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,19 +65,44 @@ class BridgePort(msgspec.Struct, frozen=True, kw_only=True):
     hairpin: bool = False
     learning: bool = True
     flood: bool = True
+    multicast_flood: bool = True
+    broadcast_flood: bool = True
+    neigh_suppress: bool = False
+    proxy_arp: bool = False
+    guard: bool = False
+    root_block: bool = False
+    fast_leave: bool = False
+    multicast_to_unicast: bool = False
+    vlan_tunnel: bool = False
+    locked: bool = False
+    priority: int = 32
+    cost: int = 2
+    group_fwd_mask: int = 0
 
 
 class Tap(msgspec.Struct, frozen=True, kw_only=True):
-    """A tun or tap device (``IFLA_TUN_*``)."""
+    """A tun or tap device (``IFLA_TUN_*``).
+
+    ``queues`` are those that a program has attached, ``None`` when the kernel does not tell;
+    ``readers`` the processes that hold them (QEMU, a VPN), ``None`` when that could not be read.
+    """
 
     mode: str = "tap"
     persistent: bool = False
+    multi_queue: bool = False
+    queues: int | None = None
+    disabled_queues: int = 0
+    vnet_header: bool = False
+    owner: int | None = None
+    group: int | None = None
+    readers: tuple[Process, ...] | None = None
 
 
 class Vlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An 802.1Q device on top of its lower link."""
+    """An 802.1Q device on top of its lower link; ``protocol`` is 802.1Q or 802.1ad."""
 
     vid: int
+    protocol: str = "802.1Q"
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +113,11 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     ``peer`` is the far end of the cable when that end was seen: the other half of a veth
     pair, or the guest's NIC behind a tap. ``guest`` names the machine known to be behind
     a tap even when its inside cannot be seen.
+
+    ``address_assigned`` says where the MAC is from: permanent, random, stolen or set.
+    ``offloads`` are the ethtool features that are on. ``qdiscs``, ``filters``, ``offloads``
+    and ``counters`` are ``None`` when they could not be read; ``wireless`` is ``None`` for
+    what is no 802.11 interface.
     """
 
     index: int
@@ -81,6 +137,31 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     port: BridgePort | None = None
     tap: Tap | None = None
     vlan: Vlan | None = None
+    macvlan: Macvlan | None = None
+    ipvlan: Ipvlan | None = None
+    vxlan: Vxlan | None = None
+    bond: Bond | None = None
+    bond_port: BondPort | None = None
+    vrf: Vrf | None = None
+    wireless: Wireless | None = None
+    virtual_functions: tuple[VirtualFunction, ...] = ()
+    xdp: tuple[Xdp, ...] = ()
+    alias: str | None = None
+    alternative_names: tuple[str, ...] = ()
+    permanent_mac: str | None = None
+    address_assigned: str | None = None
+    tx_queue_length: int = 1000
+    tx_queues: int = 1
+    rx_queues: int = 1
+    promiscuous: bool = False
+    all_multicast: bool = False
+    arp: bool = True
+    protocol_down: bool = False
+    group: int = 0
+    qdiscs: tuple[Qdisc, ...] | None = None
+    filters: tuple[TcFilter, ...] | None = None
+    offloads: tuple[str, ...] | None = None
+    counters: LinkCounters | None = None
 
     @property
     def is_loopback(self) -> bool:

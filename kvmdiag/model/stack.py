@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from kvmdiag.model.activity import Conntrack, ListeningSocket
 from kvmdiag.model.link import Link
 from kvmdiag.model.netfilter import Table
 
@@ -17,7 +18,10 @@ StackKind = Literal["host", "namespace", "guest"]
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """An address on a link, ``192.168.48.10/24``; in the kernel's order of ``ip addr``."""
+    """An address on a link, ``192.168.48.10/24``; in the kernel's order of ``ip addr``.
+
+    ``flags`` holds tentative, dadfailed, deprecated, temporary, dynamic, noprefixroute ...
+    """
 
     link: str
     address: str
@@ -25,6 +29,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = "global"
     secondary: bool = False
     peer: str | None = None
+    flags: frozenset[str] = frozenset()
 
     @property
     def network(self) -> str:
@@ -49,7 +54,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     ``type`` is the kernel's: unicast, local, broadcast, multicast, blackhole, unreachable,
     prohibit, throw, anycast. ``protocol`` says who made it (kernel, boot, static, dhcp, ra).
-    ``source`` is the CIDR that a source-specific IPv6 route is limited to.
+    ``source`` is the CIDR that a source-specific IPv6 route is limited to. ``nexthop`` is the
+    number of the nexthop object it uses; ``next_hops`` are then that object's.
     """
 
     destination: str
@@ -63,6 +69,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     preferred_source: str | None = None
     mtu: int | None = None
     next_hops: tuple[NextHop, ...] = ()
+    nexthop: int | None = None
+    advertised_mss: int | None = None
 
     @property
     def version(self) -> int:
@@ -123,10 +131,16 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     mac: str | None = None
     state: str = "stale"
     proxy: bool = False
+    router: bool = False
+    learned_elsewhere: bool = False
 
 
 class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A bridge's knowledge of where a MAC address is. ``local`` entries are the host's own."""
+    """A bridge's knowledge of where a MAC address is. ``local`` entries are the host's own.
+
+    ``learned_elsewhere`` is one that a program learned for it, ``sticky`` one that stays where
+    it is whatever frames say.
+    """
 
     bridge: str
     port: str
@@ -134,6 +148,59 @@ class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
     local: bool = False
     static: bool = False
     vlan: int | None = None
+    learned_elsewhere: bool = False
+    sticky: bool = False
+
+
+class TunnelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A VXLAN link's knowledge of behind which peer a MAC address is.
+
+    The MAC 00:00:00:00:00:00 stands for all that are not known.
+    """
+
+    link: str
+    mac: str
+    remote: str
+    port: int | None = None
+    vni: int | None = None
+    via: str | None = None
+
+
+class BridgeVlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A VLAN that a bridge port, or the bridge itself, carries.
+
+    ``pvid`` is where untagged frames go on their way in; ``untagged`` takes the tag off on the
+    way out.
+    """
+
+    link: str
+    vid: int
+    pvid: bool = False
+    untagged: bool = False
+
+
+class MdbEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A multicast group (address or MAC) that a bridge forwards to one of its ports.
+
+    ``port`` is the bridge itself for groups that the host joined.
+    """
+
+    bridge: str
+    port: str
+    group: str
+    vid: int = 0
+    permanent: bool = False
+    blocked: bool = False
+
+
+class NexthopObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An ``ip nexthop``: one way out, a hole, or a group of others with their weights."""
+
+    id: int
+    next_hop: NextHop | None = None
+    group: tuple[tuple[int, int], ...] = ()
+    blackhole: bool = False
+    fdb: bool = False
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +212,8 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     ``sysctls`` is keyed by dotted name
     (``net.ipv4.conf.eth0.rp_filter``; a dot in a link name is written as a slash, as
     sysctl(8) does). ``tables`` holds every netfilter table of every backend and family.
+    ``counters`` are the kernel's by name (``Ip.InAddrErrors``, ``TcpExt.IPReversePathFilter``,
+    ``Softnet.Dropped``).
     """
 
     name: str
@@ -158,6 +227,13 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     fdb: tuple[FdbEntry, ...] | None = None
     sysctls: Mapping[str, str] | None = None
     tables: tuple[Table, ...] | None = None
+    nexthops: tuple[NexthopObject, ...] | None = None
+    bridge_vlans: tuple[BridgeVlan, ...] | None = None
+    mdb: tuple[MdbEntry, ...] | None = None
+    tunnels: tuple[TunnelEntry, ...] | None = None
+    sockets: tuple[ListeningSocket, ...] | None = None
+    conntrack: Conntrack | None = None
+    counters: Mapping[str, int] | None = None
 
     @property
     def where(self) -> str:

@@ -1,0 +1,72 @@
+"""What goes on in a stack: who listens, which connections are tracked, what was counted.
+
+Source: proc(5), nf_conntrack-sysctl.rst, include/uapi/linux/netfilter/nf_conntrack_common.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kvmdiag.model.link_kinds import Process
+
+
+class ListeningSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A TCP socket that listens, or a UDP socket that takes what comes from anybody.
+
+    ``address`` is ``0.0.0.0`` or ``::`` for all; such an IPv6 socket takes IPv4 as well unless
+    it asked not to, which cannot be seen; nor can whether it serves one link only
+    (SO_BINDTODEVICE). ``processes`` hold it; ``None`` when that could not be read.
+    """
+
+    protocol: str
+    address: str
+    port: int
+    uid: int
+    inode: int
+    processes: tuple[Process, ...] | None = None
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.address else 4
+
+
+class Conntrack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Connection tracking of a stack: how full it is, and what it counted on all CPUs.
+
+    ``stats`` are those of ``conntrack -S``: found, invalid, insert_failed, drop, early_drop ...
+    """
+
+    count: int
+    maximum: int
+    stats: Mapping[str, int] = {}
+
+
+class FlowTuple(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One direction of a flow. Ports are ``None`` where the protocol has none; ICMP has an id."""
+
+    source: str
+    destination: str
+    source_port: int | None = None
+    destination_port: int | None = None
+    icmp_id: int | None = None
+    icmp_type: int | None = None
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tracked connection; where ``reply`` is not ``original`` turned round, it is translated.
+
+    ``status`` holds the words of conntrack(8) and the kernel: seen-reply, assured, confirmed,
+    src-nat, dst-nat, dying ... ``timeout`` is in seconds.
+    """
+
+    protocol: str
+    original: FlowTuple
+    reply: FlowTuple
+    status: frozenset[str] = frozenset()
+    mark: int = 0
+    zone: int = 0
+    timeout: int | None = None
+    tcp_state: str | None = None
