@@ -11,11 +11,14 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from collections.abc import Sequence
 
+from kvmdiag.model.packet import IPAddress
 from kvmdiag.probes.packet import Probe
 
 SO_ATTACH_FILTER = 26
 SNAP_LENGTH = 256
+_MOST_ANSWERERS = 8
 
 _NET = -0x100000
 _ABSOLUTE, _INDIRECT, _RET, _LD_IMM, _LDX_IMM = 0x20, 0x40, 0x06, 0x00, 0x01
@@ -56,16 +59,32 @@ class _Program:
         return struct.pack("=HBBI", code, distance(yes), distance(no), value)
 
 
-def attach(sock: socket.socket, probe: Probe) -> None:
-    """Let the socket receive nothing but what belongs to the probe."""
-    code = program(probe)
+def attach(
+    sock: socket.socket, probes: Sequence[Probe], answerers: Sequence[IPAddress] = ()
+) -> None:
+    """Let the socket receive nothing but what belongs to the probes (see ``program``)."""
+    attach_code(sock, program(probes, answerers))
+
+
+def attach_code(sock: socket.socket, code: bytes) -> None:
+    """Put a filter of one's own on the socket."""
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)
 
 
-def program(probe: Probe) -> bytes:
-    """Accept the probe, its replies, and ICMP errors that quote it; drop all else."""
+def program(probes: Sequence[Probe], answerers: Sequence[IPAddress] = ()) -> bytes:
+    """Accept the probes, their replies, and ICMP errors that quote them; drop all else.
+
+    A UDP reply that does not carry the mark cannot be told in the kernel once NAT has changed
+    our port: what comes from the asked port of one of the ``answerers`` is accepted too.
+    """
+    code = b"".join(_program(probe, answerers) for probe in probes)
+    return code + struct.pack("=HBBI", _RET, 0, 0, 0)
+
+
+def _program(probe: Probe, answerers: Sequence[IPAddress]) -> bytes:
+    """For one probe; what it does not accept it leaves to the instruction behind its last."""
     p = _Program()
     p.add(_ABSOLUTE | _BYTE, _NET)
     p.add(_RSH, 4)
@@ -85,14 +104,14 @@ def program(probe: Probe) -> bytes:
     if probe.proto == "tcp":
         _match_tcp(p, probe)
     elif probe.proto == "udp":
-        _match_udp(p, probe)
+        _match_udp(p, probe, answerers)
     p.add(_JUMP, 0, "drop")
     p.label("icmp")
     _match_icmp(p, probe, number)
-    p.label("drop")
-    p.add(_RET, 0)
+    p.add(_JUMP, 0, "drop")
     p.label("accept")
     p.add(_RET, SNAP_LENGTH)
+    p.label("drop")
     return p.assembled()
 
 
@@ -110,13 +129,28 @@ def _match_tcp(p: _Program, probe: Probe) -> None:
     p.add(_JUMP, 0, "accept")
 
 
-def _match_udp(p: _Program, probe: Probe) -> None:
+def _match_udp(p: _Program, probe: Probe, answerers: Sequence[IPAddress]) -> None:
     """A reply need not carry the mark: it is known by its ports, as long as NAT keeps ours."""
     port = probe.port or 0
     _word(p, 0, port << 16 | probe.ident, "mark")
     p.add(_JUMP, 0, "accept")
     p.label("mark")
-    _match_mark(p, probe, "drop")
+    _match_mark(p, probe, "from-port")
+    p.label("from-port")
+    p.add(_INDIRECT | _HALF, _NET)
+    p.expect(port, "drop")
+    for number, address in enumerate(answerers[:_MOST_ANSWERERS]):
+        _match_source(p, probe, address, f"not-{number}")
+
+
+def _match_source(p: _Program, probe: Probe, address: IPAddress, otherwise: str) -> None:
+    if address.version == probe.version:
+        at = _NET + (12 if probe.version == 4 else 8)
+        for word in range(0, len(address.packed), 4):
+            p.add(_ABSOLUTE, at + word)
+            p.expect(int.from_bytes(address.packed[word : word + 4], "big"), otherwise)
+        p.add(_JUMP, 0, "accept")
+    p.label(otherwise)
 
 
 def _match_mark(p: _Program, probe: Probe, otherwise: str) -> None:

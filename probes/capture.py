@@ -10,22 +10,28 @@ Source: packet(7), Documentation/networking/packet_mmap.rst, net/packet/af_packe
 from __future__ import annotations
 
 import ctypes
+import heapq
 import mmap
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kvmdiag.errors import NotReadableError
+from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf
-from kvmdiag.probes.observation import Passing, Sighting
+from kvmdiag.probes.observation import CapturedFrame, Passing, Sighting
 from kvmdiag.probes.packet import Probe, dissect
 from kvmdiag.system.namespaces import entered
 
 MOST_FRAMES = 1024
-"""How much is kept of one namespace; a guest may send the probe back without end."""
+"""How many frames wait in the ring of one namespace, and how many doubtful ones are kept."""
+
+MOST_OF_A_LINK = 64
+"""How much is kept of one link and way; a guest may send the probe back without end."""
 
 _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _RX_RING, _VERSION = 1, 5, 10
@@ -43,13 +49,14 @@ _ADDRESS = struct.Struct("=HHiHB")  # struct sockaddr_ll up to the packet type
 
 
 class Frame(NamedTuple):
-    """A frame as it was captured, not yet looked into."""
+    """A frame as it was captured, not yet looked into; ``length`` is what it had on the wire."""
 
     link: str
     kind: int
     hardware: int
     time_ns: int
     data: bytes
+    length: int
 
     @property
     def outgoing(self) -> bool:
@@ -60,8 +67,9 @@ class Frame(NamedTuple):
 class Capture:
     """The capture socket of one stack; a context manager.
 
-    ``bridges`` get promiscuous so that they show, as under tcpdump, also what they merely
-    bridge.
+    It sees what belongs to any of the ``probes``, and replies of ``answerers`` (see
+    ``bpf.program``). ``bridges`` get promiscuous so that they show, as under tcpdump, also
+    what they merely bridge.
 
     Raises:
         NotReadableError: the namespace cannot be entered, or sockets of this kind are not
@@ -69,26 +77,34 @@ class Capture:
 
     """
 
-    def __init__(self, stack: Stack, probe: Probe, bridges: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        probes: Sequence[Probe],
+        bridges: Iterable[int] = (),
+        answerers: Sequence[IPAddress] = (),
+    ) -> None:
         if stack.netns is None:
             raise NotReadableError(f"{stack.name} cannot be entered, so nothing is seen inside")
         self.stack = stack.name
         self.truncated = False
-        self._probe = probe
-        self._frames: list[Frame] = []
-        self._next = 0
         self._names = {link.index: link.name for link in stack.links or ()}
+        self._marks = None if answerers == () else tuple(probe.mark for probe in probes)
+        self._frames: list[Frame] = []
+        self._doubtful: deque[Frame] = deque(maxlen=MOST_FRAMES)
+        self._kept: Counter[tuple[int, int]] = Counter()
+        self._next = 0
         with entered(stack.netns):
             self._socket = _open(stack.name)
         try:
-            self._ring = self._prepare(bridges)
+            self._ring = self._prepare(bpf.program(probes, answerers), bridges)
         except BaseException:
             self._socket.close()
             raise
 
-    def _prepare(self, bridges: Iterable[int]) -> mmap.mmap:
+    def _prepare(self, code: bytes, bridges: Iterable[int]) -> mmap.mmap:
         # Protocol 0 until the filter is in place: not one frame of others is received.
-        bpf.attach(self._socket, self._probe)
+        bpf.attach_code(self._socket, code)
         self._socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V2)
         size = MOST_FRAMES * _FRAME
         request = struct.pack("=IIII", _BLOCK, size // _BLOCK, _FRAME, MOST_FRAMES)
@@ -114,38 +130,51 @@ class Capture:
         """For polling: readable when there are frames to drain."""
         return self._socket.fileno()
 
-    def drain(self) -> Frame | None:
-        """Take in what has come; the newest frame, or ``None`` when there was nothing new."""
-        newest = None
-        while True:
+    def drain(self) -> list[Frame]:
+        """Take in what has come, at most one ring full; those of it that are kept."""
+        fresh = []
+        for _ in range(MOST_FRAMES):
             at = self._next * _FRAME
-            status, _, length, start, _, seconds, nanoseconds = _HEADER.unpack_from(self._ring, at)
-            if not status & _OURS:
-                return newest
-            if len(self._frames) >= MOST_FRAMES:
+            if not _HEADER.unpack_from(self._ring, at)[0] & _OURS:
+                break
+            _, _, index, _, kind = _ADDRESS.unpack_from(self._ring, at + _ADDRESS_AT)
+            if self._kept[index, kind] < MOST_OF_A_LINK:
+                frame = self._frame(at)
+                fresh.append(frame)
+                if self._is_sure(frame):
+                    self._kept[index, kind] += 1
+                    self._frames.append(frame)
+                else:
+                    self._doubtful.append(frame)
+            else:
                 self.truncated = True
-                return newest
-            _, _, index, hardware, kind = _ADDRESS.unpack_from(self._ring, at + _ADDRESS_AT)
-            newest = Frame(
-                link=self._name(index),
-                kind=kind,
-                hardware=hardware,
-                time_ns=seconds * 1_000_000_000 + nanoseconds,
-                data=self._ring[at + start : at + start + length],
-            )
-            self._frames.append(newest)
             struct.pack_into("=I", self._ring, at, _KERNELS)
             self._next = (self._next + 1) % MOST_FRAMES
+        return fresh
 
-    def _name(self, index: int) -> str:
-        """The link's name; one that appeared after the snapshot keeps its number."""
-        return self._names.get(index, f"#{index}")
+    def _frame(self, at: int) -> Frame:
+        """The frame in the ring at that place."""
+        _, length, captured, start, _, seconds, nanoseconds = _HEADER.unpack_from(self._ring, at)
+        _, _, index, hardware, kind = _ADDRESS.unpack_from(self._ring, at + _ADDRESS_AT)
+        return Frame(
+            # A link that appeared after the snapshot keeps its number.
+            link=self._names.get(index, f"#{index}"),
+            kind=kind,
+            hardware=hardware,
+            time_ns=seconds * 1_000_000_000 + nanoseconds,
+            data=self._ring[at + start : at + start + captured],
+            length=length,
+        )
 
-    def sightings(self) -> Iterator[Sighting]:
-        """What was drained, in the order it was captured."""
-        for frame in self._frames:
-            packet = _without_link_layer(frame)
-            found = dissect(packet, self._probe) if packet else None
+    def _is_sure(self, frame: Frame) -> bool:
+        """False for what only may be an answer: others talk to the same service."""
+        return self._marks is None or any(mark in frame.data for mark in self._marks)
+
+    def sightings(self, probe: Probe, ports: Container[int] = ()) -> Iterator[Sighting]:
+        """What was drained of one probe, in the order it was captured; ``ports``: see dissect."""
+        for frame in heapq.merge(self._frames, self._doubtful, key=lambda f: f.time_ns):
+            packet = without_link_layer(frame)
+            found = dissect(packet, probe, ports) if packet else None
             if found is None:
                 continue
             yield Sighting(
@@ -156,6 +185,7 @@ class Capture:
                 packet=found.packet,
                 time_ns=frame.time_ns,
                 quoted=found.quoted,
+                frame=CapturedFrame(hardware=frame.hardware, data=frame.data, length=frame.length),
             )
 
 
@@ -187,7 +217,8 @@ def _passing(frame: Frame) -> Passing:
     return "otherhost" if frame.kind == _OTHER_HOST else "in"
 
 
-def _without_link_layer(frame: Frame) -> bytes:
+def without_link_layer(frame: Frame) -> bytes:
+    """The IP packet in a frame (or what stands in its place)."""
     if frame.hardware not in (_ETHERNET, _LOOPBACK):
         return frame.data
     at = 12

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import os
+import selectors
 import socket
 import time
+from typing import Self
 
 import msgspec
 
@@ -19,13 +21,14 @@ from kvmdiag.errors import NotReadableError, UsageError
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
-from kvmdiag.probes import bpf
+from kvmdiag.probes import bpf, errors
+from kvmdiag.probes.capture import Frame
 from kvmdiag.probes.observation import Answer
 from kvmdiag.probes.packet import Probe, build, dissect
+from kvmdiag.probes.sender import Polled
 from kvmdiag.system.namespaces import entered
 
-_IP_RECVERR, _IPV6_RECVERR, _IPV6_CHECKSUM = 11, 25, 7
-_ANY_PORT = 9  # discard: connecting needs one and sends nothing
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _DISCOVER_BY_PROBING = 10, 23, 3
 _NUMBERS = {
     "icmp": socket.IPPROTO_ICMP,
     "icmpv6": socket.IPPROTO_ICMPV6,
@@ -55,8 +58,8 @@ def source_stack(snapshot: Snapshot, question: Question) -> Stack:
     return stack
 
 
-class Sender:
-    """The probe's own socket in the source; a context manager.
+class SocketSender:
+    """The probe's own socket in the source; see ``Sender``.
 
     ``probe`` is the probe as it will be sent: its ``ident`` is a source port that the kernel
     has reserved for it when there are ports.
@@ -67,25 +70,26 @@ class Sender:
 
     """
 
+    remarks: tuple[str, ...] = ()
+
     def __init__(self, stack: Stack, question: Question, probe: Probe) -> None:
         self._question = question
         self._destination = question.destination.address or ""
         self._family = socket.AF_INET if probe.version == 4 else socket.AF_INET6
-        self._reserved: socket.socket | None = None
         self._refusal: OSError | None = None
         self._message = b""
         self.probe = probe
         self.sent_ns = 0
-        if probe.proto in ("tcp", "udp") and probe.port is None:
-            raise UsageError(f"{probe.proto} needs a port: --port N")
+        if probe.proto in ("tcp", "udp"):
+            require_port(probe)
         with entered(stack.netns or ""):
             self._socket = self._open(stack)
             try:
                 self._connect(stack)
             except BaseException:
-                self.__exit__()
+                self._socket.close()
                 raise
-        bpf.attach(self._socket, self.probe)
+        bpf.attach(self._socket, (self.probe,))
 
     def _open(self, stack: Stack) -> socket.socket:
         kind = socket.SOCK_DGRAM if self.probe.proto == "udp" else socket.SOCK_RAW
@@ -103,11 +107,10 @@ class Sender:
 
     def _connect(self, stack: Stack) -> None:
         """Bind as asked and let the kernel choose the route, the source address and the port."""
-        self._bind(self._socket, stack)
-        if self._family == socket.AF_INET:
-            self._socket.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-        else:
-            self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        bind_source(self._socket, stack, self._question)
+        errors.listen_for_errors(self._socket)
+        if self.probe.size is not None:
+            self._never_fragment()
         port = self.probe.port if self.probe.proto == "udp" else 0
         try:
             self._socket.connect((self._destination, port))
@@ -115,39 +118,25 @@ class Sender:
             self._refusal = error  # no route, say: an observation, not a failure
             return
         if self.probe.proto == "udp":
-            self._take_port(self._socket)
-        elif self.probe.proto == "tcp":
-            self._reserved = socket.socket(self._family, socket.SOCK_STREAM)
-            self._reserved.bind((self._socket.getsockname()[0], 0))
-            self._take_port(self._reserved)
+            port = self._socket.getsockname()[1]
+            self.probe = msgspec.structs.replace(self.probe, ident=port)
 
-    def _take_port(self, holder: socket.socket) -> None:
-        self.probe = msgspec.structs.replace(self.probe, ident=holder.getsockname()[1])
+    def _never_fragment(self) -> None:
+        """Set DF, and let no path MTU that the kernel remembers keep the probe from leaving."""
+        if self._family == socket.AF_INET:
+            self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _DISCOVER_BY_PROBING)
+        else:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _DISCOVER_BY_PROBING)
 
-    def _bind(self, sock: socket.socket, stack: Stack) -> None:
-        source = self._question.source
-        try:
-            if source.link is not None:
-                sock.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, source.link.encode() + b"\0"
-                )
-            if source.address is not None:
-                sock.bind((source.address, 0))
-        except OSError as error:
-            what = source.address or source.link
-            raise UsageError(f"cannot send from {what} of {stack.name}: {error.strerror}") from None
-
-    def __enter__(self) -> Sender:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        if self._reserved is not None:
-            self._reserved.close()
 
-    def fileno(self) -> int:
-        """For polling: readable when ``receive`` may have an answer."""
-        return self._socket.fileno()
+    def polled(self) -> Polled:
+        """Readable when ``receive`` may have an answer."""
+        return Polled(self._socket.fileno(), selectors.EVENT_READ)
 
     def prepare(self) -> None:
         """Do the slow part of sending (scapy) ahead of the time that is measured."""
@@ -158,11 +147,11 @@ class Sender:
         """Send the probe; an answer comes at once when the source's own kernel refuses."""
         self.sent_ns = time.time_ns()
         if self._refusal is not None:
-            return _refused_here(self._refusal)
+            return refused_here(self._refusal)
         try:
             self._socket.send(self._message)
         except OSError as error:
-            return _refused_here(error)
+            return refused_here(error)
         return None
 
     def _build(self) -> bytes:
@@ -178,11 +167,21 @@ class Sender:
             except BlockingIOError:
                 return None
             except OSError as error:
-                return Answer(kind="error", text=_words(error), time_ns=time.time_ns())
+                return self._failed(error)
             answer = self._judge(data)
             if answer is not None:
                 return answer
         return None
+
+    def _failed(self, error: OSError) -> Answer:
+        told = errors.take(self._socket)
+        if told is None:
+            return Answer(kind="error", text=_words(error), time_ns=time.time_ns())
+        return Answer(kind="error", text=str(told), time_ns=time.time_ns(), mtu=told.mtu)
+
+    def recognise(self, stack: str, frame: Frame) -> None:
+        """The socket says it all."""
+        del stack, frame
 
     def _judge(self, data: bytes) -> Answer | None:
         """What a received message says. Raw IPv4 sockets give the IP header, others do not."""
@@ -197,9 +196,7 @@ class Sender:
         if found.quoted:
             kind, code = found.packet.icmp_type, found.packet.icmp_code
             text = f"ICMP error {kind}/{code} from {found.packet.src}"
-            return Answer(kind="error", text=text, time_ns=now)
-        if "rst" in found.packet.tcp_flags:
-            return Answer(kind="refused", text="the connection was reset", time_ns=now)
+            return Answer(kind="error", text=text, time_ns=now, mtu=found.mtu)
         return Answer(kind="reply", text="the reply came back", time_ns=now)
 
 
@@ -209,7 +206,38 @@ def _with_header(data: bytes, probe: Probe) -> bytes:
     return header + bytes((_NUMBERS[probe.proto], 64)) + bytes(32) + data
 
 
-def _refused_here(error: OSError) -> Answer:
+def require_port(probe: Probe) -> int:
+    """The port that is asked for.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    if probe.port is None:
+        raise UsageError(f"{probe.proto} needs a port: --port N")
+    return probe.port
+
+
+def bind_source(sock: socket.socket, stack: Stack, question: Question) -> None:
+    """Bind to the NIC or the address that the question names for its source.
+
+    Raises:
+        UsageError: the source has no such link or address.
+
+    """
+    source = question.source
+    try:
+        if source.link is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, source.link.encode() + b"\0")
+        if source.address is not None:
+            sock.bind((source.address, 0))
+    except OSError as error:
+        what = source.address or source.link
+        raise UsageError(f"cannot send from {what} of {stack.name}: {error.strerror}") from None
+
+
+def refused_here(error: OSError) -> Answer:
+    """What it means that the source's own kernel does not send."""
     return Answer(kind="error", text=_words(error), time_ns=time.time_ns(), local=True)
 
 

@@ -14,6 +14,18 @@ Passing = Literal["in", "out", "otherhost"]
 AnswerKind = Literal["reply", "refused", "error"]
 
 
+class CapturedFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame as it was captured.
+
+    ``hardware`` is its link's type (ARPHRD_*), ``data`` its first bytes, ``length`` how many
+    it had.
+    """
+
+    hardware: int
+    data: bytes
+    length: int
+
+
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """A packet of the probe, seen passing a link.
 
@@ -30,6 +42,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     packet: Packet
     time_ns: int
     quoted: bool = False
+    frame: CapturedFrame | None = None
 
     @property
     def place(self) -> LinkRef:
@@ -41,13 +54,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the probe's own socket got: past every filter of the source's kernel.
 
     ``refused`` is a TCP reset; ``error`` is an ICMP error or a refusal of the source's own
-    kernel to send, told in ``text``. ``local`` is true for the latter.
+    kernel to send, told in ``text``. ``local`` is true for the latter. ``mtu`` is the size that
+    an error "too big" says would pass.
     """
 
     kind: AnswerKind
     text: str
     time_ns: int
     local: bool = False
+    mtu: int | None = None
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +70,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answer`` is ``None`` when the source's socket got nothing within ``waited`` seconds.
     ``watched`` are the stacks in which a capture ran; ``blind`` tells of each other stack why
-    none did. ``truncated`` is true when more was seen than is kept.
+    none did. ``truncated`` is true when more was seen than is kept. ``remarks`` say how the
+    probe was sent and what was assumed, where it did not simply come from inside its source.
+    ``doubt`` says why an answer may not be the destination's own.
     """
 
     probe: Probe
@@ -66,6 +83,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     watched: frozenset[str] = frozenset()
     blind: tuple[tuple[str, str], ...] = ()
     truncated: bool = False
+    remarks: tuple[str, ...] = ()
+    doubt: str | None = None
 
     @property
     def reached(self) -> bool:

@@ -8,8 +8,7 @@ it alone, and a reply acknowledges that number plus one (RFC 9293).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Container
 from ipaddress import ip_address
 from typing import Any, Literal
 
@@ -23,7 +22,10 @@ PADDING = bytes(range(0x30, 0x60))
 """What follows the mark, to make an echo request as long as ping's: 84 bytes with IPv4."""
 
 _LONGEST_LOOK = 256
-_HEADER = {4: 20, 6: 40}
+HEADER = {4: 20, 6: 40}
+"""Length of the IP header without options."""
+
+_UPPER_HEADER = 8  # of ICMP echo and of UDP
 _FLAGS = {"F": "fin", "S": "syn", "R": "rst", "P": "psh", "A": "ack", "U": "urg"}
 _ERRORS = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset({1, 2, 3, 4})}
 _ECHO_REQUEST = {4: 8, 6: 128}
@@ -33,7 +35,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What is sent, and by what it is known again.
 
     ``ident`` is the ICMP identifier, or the source port once the socket has one. ``number``
-    is the TCP sequence number; its low half is the ICMP sequence number.
+    is the TCP sequence number; its low half is the ICMP sequence number. ``size`` is the length
+    of the whole IP packet in bytes, ``None`` for the usual one; a SYN has its own size.
     """
 
     proto: Protocol
@@ -42,22 +45,32 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     ident: int
     number: int
     port: int | None = None
+    size: int | None = None
 
     @property
     def data(self) -> bytes:
         """The payload; a SYN has none."""
-        return b"" if self.proto == "tcp" else self.mark + PADDING
+        if self.proto == "tcp":
+            return b""
+        if self.size is None:
+            return self.mark + PADDING
+        length = max(self.size - HEADER[self.version] - _UPPER_HEADER, len(self.mark))
+        return (self.mark + PADDING * (length // len(PADDING) + 1))[:length]
 
 
 class Dissected(msgspec.Struct, frozen=True, kw_only=True):
-    """A captured packet that belongs to the probe; ``quoted`` when an ICMP error quotes it."""
+    """A captured packet that belongs to the probe; ``quoted`` when an ICMP error quotes it.
+
+    ``mtu`` is what such an error says would pass.
+    """
 
     packet: Packet
     direction: Direction
     quoted: bool = False
+    mtu: int | None = None
 
 
-def new_probe(question: Question) -> Probe:
+def new_probe(question: Question, *, size: int | None = None) -> Probe:
     """A probe for the question, with a mark of its own."""
     version: Literal[4, 6] = 6 if ":" in (question.destination.address or "") else 4
     proto: Protocol = question.proto
@@ -70,6 +83,7 @@ def new_probe(question: Question) -> Probe:
         ident=1 + secrets.randbelow(0xFFFF),
         number=1 + secrets.randbelow(0xFFFFFFFE),
         port=question.port,
+        size=size,
     )
 
 
@@ -81,7 +95,7 @@ def build(probe: Probe, source: str, destination: str) -> bytes:
     scapy = layers()
     ip = scapy.IP if probe.version == 4 else scapy.IPv6
     whole = bytes(ip(src=source, dst=destination) / _upper(scapy, probe))
-    return whole[_HEADER[probe.version] :]
+    return whole[HEADER[probe.version] :]
 
 
 def _upper(scapy: Layers, probe: Probe) -> Any:
@@ -106,30 +120,36 @@ def _upper(scapy: Layers, probe: Probe) -> Any:
             )
 
 
-def dissect(data: bytes, probe: Probe) -> Dissected | None:
+def dissect(data: bytes, probe: Probe, ports: Container[int] = ()) -> Dissected | None:
     """What a captured IP packet is to the probe; ``None`` when it is nothing of it.
 
-    ``data`` comes from the wire and may be anything: only its first bytes are looked at, and
-    what scapy cannot take apart is ignored.
+    ``ports`` are source ports that NAT is known to have given to the probe: a datagram from
+    the asked port to one of them is the reply. ``data`` comes from the wire and may be
+    anything: only its first bytes are looked at, and what scapy cannot take apart is ignored.
     """
     try:
-        return _dissect(data[:_LONGEST_LOOK], probe)
+        return _dissect(data[:_LONGEST_LOOK], probe, ports)
     except Exception:  # noqa: BLE001 - scapy raises anything on hostile bytes; none is ours to report
         return None
 
 
-def _dissect(data: bytes, probe: Probe) -> Dissected | None:
+def _dissect(data: bytes, probe: Probe, ports: Container[int]) -> Dissected | None:
     if not data or data[0] >> 4 != probe.version:
         return None
     scapy = layers()
     ip = (scapy.IP if probe.version == 4 else scapy.IPv6)(data)
-    header = ip.ihl * 4 if probe.version == 4 else _HEADER[6]
+    header = ip.ihl * 4 if probe.version == 4 else HEADER[6]
     upper = data[header:]
     if _is_error(ip, upper, probe):
         if not _quotes(upper[8:], probe):
             return None
-        return Dissected(packet=_packet(ip, upper, scapy), direction="reply", quoted=True)
-    direction = _direction(ip, upper, probe)
+        return Dissected(
+            packet=_packet(ip, upper, scapy),
+            direction="reply",
+            quoted=True,
+            mtu=_told_mtu(upper, probe.version),
+        )
+    direction = _direction(ip, upper, probe, ports)
     if direction is None:
         return None
     return Dissected(packet=_packet(ip, upper, scapy), direction=direction)
@@ -147,6 +167,13 @@ def _is_error(ip: Any, upper: bytes, probe: Probe) -> bool:
     return _NAMES.get(_protocol(ip), "")[:4] == "icmp" and upper[0] in _ERRORS[probe.version]
 
 
+def _told_mtu(error: bytes, version: int) -> int | None:
+    """The MTU in "fragmentation needed" (RFC 1191) and "packet too big" (RFC 4443)."""
+    if version == 4:
+        return int.from_bytes(error[6:8], "big") or None if error[:2] == b"\x03\x04" else None
+    return int.from_bytes(error[4:8], "big") or None if error[0] == 2 else None
+
+
 def _quotes(quoted: bytes, probe: Probe) -> bool:
     """Whether an ICMP error's quotation is our probe (RFC 792: at least 8 bytes above IP)."""
     if quoted[0] >> 4 != probe.version:
@@ -154,7 +181,7 @@ def _quotes(quoted: bytes, probe: Probe) -> bool:
     if probe.version == 4:
         header, number = (quoted[0] & 0xF) * 4, quoted[9]
     else:
-        header, number = _HEADER[6], quoted[6]
+        header, number = HEADER[6], quoted[6]
     inner = quoted[header:]
     if number != _NUMBERS[probe.proto] or len(inner) < 8:
         return False
@@ -174,14 +201,16 @@ def _quoted_key(probe: Probe) -> tuple[int, bytes]:
             return 4, probe.ident.to_bytes(2, "big") + (probe.number & 0xFFFF).to_bytes(2, "big")
 
 
-def _direction(ip: Any, upper: bytes, probe: Probe) -> Direction | None:
+def _direction(ip: Any, upper: bytes, probe: Probe, ports: Container[int]) -> Direction | None:
     if _protocol(ip) != _NUMBERS[probe.proto]:
         return None
-    recognise: Callable[[], Direction | None] = {
-        "tcp": partial(_tcp_direction, upper, probe),
-        "udp": partial(_udp_direction, upper, probe),
-    }.get(probe.proto, partial(_echo_direction, upper, probe))
-    return recognise()
+    match probe.proto:
+        case "tcp":
+            return _tcp_direction(upper, probe)
+        case "udp":
+            return _udp_direction(upper, probe, ports)
+        case _:
+            return _echo_direction(upper, probe)
 
 
 def _echo_direction(upper: bytes, probe: Probe) -> Direction | None:
@@ -200,12 +229,12 @@ def _tcp_direction(upper: bytes, probe: Probe) -> Direction | None:
     return "reply" if acknowledged == (probe.number + 1) & 0xFFFFFFFF else None
 
 
-def _udp_direction(upper: bytes, probe: Probe) -> Direction | None:
+def _udp_direction(upper: bytes, probe: Probe, known: Container[int]) -> Direction | None:
     """By the side on which the asked port stands; an echoing service returns the mark too."""
     ports = int.from_bytes(upper[0:2], "big"), int.from_bytes(upper[2:4], "big")
     marked = upper[8:16] == probe.mark
     if ports[0] == probe.port:
-        return "reply" if marked or ports[1] == probe.ident else None
+        return "reply" if marked or ports[1] == probe.ident or ports[1] in known else None
     return "request" if marked else None
 
 

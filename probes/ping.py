@@ -7,8 +7,10 @@ import time
 
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.probes.inject import Sender, source_stack
+from kvmdiag.probes.connect import Connector
+from kvmdiag.probes.inject import SocketSender, source_stack
 from kvmdiag.probes.packet import new_probe
+from kvmdiag.probes.sources import inside
 
 ATTEMPTS = 3
 
@@ -28,18 +30,18 @@ def reaches(snapshot: Snapshot, question: Question, *, timeout: float = 1.5) -> 
     end = time.monotonic() + timeout
     for left in range(ATTEMPTS, 0, -1):
         share = (end - time.monotonic()) / left
-        with Sender(source, question, new_probe(question)) as sender:
+        with inside(source, question, new_probe(question)) as sender:
             sender.prepare()
             if _answered(sender, share):
                 return True
     return False
 
 
-def _answered(sender: Sender, seconds: float) -> bool:
+def _answered(sender: SocketSender | Connector, seconds: float) -> bool:
     """Wait that long even after a refusal: the network may still be settling."""
     end = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
-        selector.register(sender, selectors.EVENT_READ)
+        selector.register(*sender.polled())
         answer = sender.send()
         while answer is None:
             left = end - time.monotonic()

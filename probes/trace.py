@@ -2,79 +2,127 @@
 
 from __future__ import annotations
 
-import selectors
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from ipaddress import ip_address
+
+import msgspec
 
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import Link
+from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
-from kvmdiag.probes.capture import Capture, Frame
+from kvmdiag.probes.capture import Capture
+from kvmdiag.probes.doubt import doubt
 from kvmdiag.probes.fuse import fuse
-from kvmdiag.probes.inject import Sender, source_stack
-from kvmdiag.probes.observation import Answer, Observation, Sighting
-from kvmdiag.probes.packet import new_probe
+from kvmdiag.probes.observation import Observation, Sighting
+from kvmdiag.probes.packet import Probe, new_probe
+from kvmdiag.probes.sender import Sender
+from kvmdiag.probes.sources import sender_for
+from kvmdiag.probes.watch import Watch
 
-__all__ = ["MOST_STACKS", "fuse", "observe"]
+__all__ = ["MOST_STACKS", "fuse", "observe", "observe_all"]
 
 MOST_STACKS = 256
 _MOST_BRIDGES = 16
-_QUIET = 0.4
-"""How long nothing may happen within what we see before we call the packet lost (seconds)."""
 
 
-def observe(snapshot: Snapshot, walk: Walk, *, timeout: float = 1.0) -> Observation:
+def observe(
+    snapshot: Snapshot, walk: Walk, *, timeout: float = 1.0, on_tap: bool = False
+) -> Observation:
     """Send one probe for the walk's question and watch it on its way, there and back.
 
     Ends when the source's socket has an answer; when nothing has happened for a while at a
     place from where the packet could not have gone out of sight; at the latest after
-    ``timeout`` seconds.
+    ``timeout`` seconds. With ``on_tap`` the probe enters the host on the source's tap, as it
+    does anyway when the source cannot be entered.
 
     Raises:
-        NotReadableError: the source cannot be entered, or capturing is not allowed there.
+        NotReadableError: the probe cannot be sent, or capturing is not allowed.
         UsageError: the source has no such link or address.
 
     """
-    question = walk.question
-    source = source_stack(snapshot, question)
+    probes = (new_probe(walk.question),)
+    return observe_all(snapshot, walk, probes, timeout=timeout, on_tap=on_tap)[0]
+
+
+def observe_all(
+    snapshot: Snapshot,
+    walk: Walk,
+    probes: Sequence[Probe],
+    *,
+    timeout: float = 1.0,
+    on_tap: bool = False,
+) -> tuple[Observation, ...]:
+    """The same with several probes at once, each with a mark of its own; in their order."""
     with ExitStack() as opened:
-        sender = opened.enter_context(Sender(source, question, new_probe(question)))
-        sender.prepare()
-        captures, blind = _open_captures(snapshot, walk, source, sender, opened)
-        watch = _Watch(snapshot, sender, captures)
+        senders = [
+            opened.enter_context(sender_for(snapshot, walk, probe, on_tap=on_tap))
+            for probe in probes
+        ]
+        for sender in senders:
+            sender.prepare()
+        sent = [sender.probe for sender in senders]
+        captures, blind = _open_captures(snapshot, walk, sent, opened)
+        watch = Watch(snapshot, senders, captures)
         opened.callback(watch.close)
-        answer = sender.send()
-        if answer is None:
-            answer = watch.until_settled(timeout)
-        watch.drain()
-        waited = (time.time_ns() - sender.sent_ns) / 1e9
-        sightings = [sighting for capture in captures for sighting in capture.sightings()]
-        return Observation(
-            probe=sender.probe,
-            sent_ns=sender.sent_ns,
-            waited=waited,
-            sightings=_in_path_order(sightings, snapshot),
-            answer=answer,
-            watched=frozenset(capture.stack for capture in captures),
-            blind=blind,
-            truncated=any(capture.truncated for capture in captures),
+        watch.send()
+        watch.until_settled(timeout)
+        return tuple(
+            _observation(snapshot, walk, sender, watch, number, captures, blind)
+            for number, sender in enumerate(senders)
         )
 
 
+def _observation(
+    snapshot: Snapshot,
+    walk: Walk,
+    sender: Sender,
+    watch: Watch,
+    number: int,
+    captures: Sequence[Capture],
+    blind: tuple[tuple[str, str], ...],
+) -> Observation:
+    """What was seen of one of the probes."""
+    found = Observation(
+        probe=sender.probe,
+        sent_ns=sender.sent_ns,
+        waited=(watch.ended_ns[number] - sender.sent_ns) / 1e9,
+        sightings=_in_path_order(_sightings(captures, sender.probe), snapshot),
+        answer=watch.answers.get(number),
+        watched=frozenset(capture.stack for capture in captures),
+        blind=blind,
+        truncated=any(capture.truncated for capture in captures),
+        remarks=sender.remarks,
+    )
+    return msgspec.structs.replace(found, doubt=doubt(snapshot, walk, found))
+
+
+def _sightings(captures: Iterable[Capture], probe: Probe) -> list[Sighting]:
+    """All of a probe; a second look finds UDP replies to the ports that NAT gave to it."""
+    found = [sighting for capture in captures for sighting in capture.sightings(probe)]
+    if probe.proto != "udp":
+        return found
+    ports = {s.packet.sport or 0 for s in found if s.direction == "request"} - {probe.ident}
+    if not ports:
+        return found
+    return [s for capture in captures for s in capture.sightings(probe, ports)]
+
+
 def _open_captures(
-    snapshot: Snapshot, walk: Walk, source: Stack, sender: Sender, opened: ExitStack
+    snapshot: Snapshot, walk: Walk, probes: Sequence[Probe], opened: ExitStack
 ) -> tuple[list[Capture], tuple[tuple[str, str], ...]]:
     """A capture in each stack, those of the predicted way first; who cannot be watched, and why.
 
-    Without a capture in the source nothing could be said, so that failure is not survived.
+    Without a single capture nothing could be said, so that failure is not survived.
     """
     on_path = [hop.stack for hop in walk.hops]
     rank = {name: place for place, name in reversed(list(enumerate(on_path)))}
-    rank[source.name] = -1
+    rank[walk.question.source.stack or ""] = -1
     stacks = sorted(snapshot.stacks, key=lambda stack: rank.get(stack.name, len(on_path)))
+    answerers = _answerers(walk) if probes[0].proto == "udp" else ()
     captures: list[Capture] = []
     blind: list[tuple[str, str]] = []
     for stack in stacks:
@@ -82,14 +130,20 @@ def _open_captures(
             blind.append((stack.name, f"only {MOST_STACKS} stacks are watched at once"))
             continue
         try:
-            capture = Capture(stack, sender.probe, _bridges(stack, walk))
+            capture = Capture(stack, probes, _bridges(stack, walk), answerers)
         except NotReadableError as error:
-            if stack is source:
-                raise
             blind.append((stack.name, str(error)))
             continue
         captures.append(opened.enter_context(capture))
+    if not captures:
+        raise NotReadableError(blind[0][1] if blind else "there is no stack to capture in")
     return captures, tuple(blind)
+
+
+def _answerers(walk: Walk) -> tuple[IPAddress, ...]:
+    """Where an answer may come from: whatever the destination is called along the way."""
+    found = dict.fromkeys(hop.packet.dst for hop in walk.request.hops)
+    return tuple(found) or (ip_address(walk.question.destination.address or ""),)
 
 
 def _in_path_order(sightings: Iterable[Sighting], snapshot: Snapshot) -> tuple[Sighting, ...]:
@@ -131,59 +185,3 @@ def _bridges(stack: Stack, walk: Walk) -> Iterable[int]:
         wanted.update(links[name].master for name in on_path & links.keys())
     found = [link.index for link in links.values() if link.bridge and link.name in wanted]
     return found[:_MOST_BRIDGES]
-
-
-class _Watch:
-    """Waits for the answer while it takes in what the captures see."""
-
-    def __init__(self, snapshot: Snapshot, sender: Sender, captures: list[Capture]) -> None:
-        self._sender = sender
-        self._captures = captures
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(sender, selectors.EVENT_READ)
-        for capture in captures:
-            self._selector.register(capture, selectors.EVENT_READ)
-        self._way_out = _ways_out(snapshot, {capture.stack for capture in captures})
-
-    def close(self) -> None:
-        self._selector.close()
-
-    def drain(self) -> None:
-        """Take in what is left: a link shows a packet before the socket behind it gets it."""
-        for capture in self._captures:
-            capture.drain()
-
-    def until_settled(self, timeout: float) -> Answer | None:
-        """The answer, or ``None`` once none is to be expected any more."""
-        now = time.monotonic()
-        deadline = now + timeout
-        give_up = min(deadline, now + _QUIET)
-        while now < give_up:
-            for key, _ in self._selector.select(give_up - now):
-                if key.fileobj is self._sender:
-                    answer = self._sender.receive()
-                    if answer is not None:
-                        return answer
-                elif isinstance(key.fileobj, Capture):
-                    frame = key.fileobj.drain()
-                    if frame is not None:
-                        quiet = timeout if self._out_of_sight(key.fileobj.stack, frame) else _QUIET
-                        give_up = min(deadline, time.monotonic() + quiet)
-                    if key.fileobj.truncated:
-                        self._selector.unregister(key.fileobj)
-            now = time.monotonic()
-        return None
-
-    def _out_of_sight(self, stack: str, frame: Frame) -> bool:
-        return frame.outgoing and (stack, frame.link) in self._way_out
-
-
-def _ways_out(snapshot: Snapshot, watched: set[str]) -> set[tuple[str, str]]:
-    """Links beyond which a packet goes on unseen: uplinks, and taps of guests not watched."""
-    found = set()
-    for stack in snapshot.stacks:
-        for link in stack.links or ():
-            hidden = link.guest if link.peer is None else link.peer.stack
-            if link.is_uplink or (hidden is not None and hidden not in watched):
-                found.add((stack.name, link.name))
-    return found

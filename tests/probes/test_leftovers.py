@@ -21,8 +21,8 @@ _FOREVER = """
 import sys
 from pathlib import Path
 import pickle
-from kvmdiag.probes import trace
-trace._QUIET = 60
+from kvmdiag.probes import trace, watch
+watch.QUIET = 60
 snapshot, walk = (pickle.loads(Path(name).read_bytes()) for name in sys.argv[1:])
 trace.observe(snapshot, walk, timeout=60)
 """

@@ -1,0 +1,36 @@
+"""Choosing how a probe is sent."""
+
+from __future__ import annotations
+
+from kvmdiag.model.question import Question
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Stack
+from kvmdiag.model.trace import Walk
+from kvmdiag.probes.connect import Connector
+from kvmdiag.probes.inject import SocketSender, source_stack
+from kvmdiag.probes.packet import Probe
+from kvmdiag.probes.sender import Sender
+
+
+def sender_for(snapshot: Snapshot, walk: Walk, probe: Probe, *, on_tap: bool = False) -> Sender:
+    """From inside the source where it can be entered, else on its tap (and so with ``on_tap``).
+
+    Raises:
+        NotReadableError: there is no way, or it is not allowed.
+        UsageError: the source has no such link or address.
+
+    """
+    del on_tap
+    return inside(source_stack(snapshot, walk.question), walk.question, probe)
+
+
+def inside(stack: Stack, question: Question, probe: Probe) -> SocketSender | Connector:
+    """A socket within the source, whose namespace can be entered.
+
+    Raises:
+        NotReadableError: the socket is not allowed.
+        UsageError: the source has no such link or address.
+
+    """
+    kind = Connector if probe.proto == "tcp" else SocketSender
+    return kind(stack, question, probe)

@@ -1,0 +1,113 @@
+"""Waiting for answers while the captures fill."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Iterable, Sequence
+
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.probes.capture import Capture, Frame
+from kvmdiag.probes.observation import Answer
+from kvmdiag.probes.sender import Sender
+
+QUIET = 0.4
+"""How long nothing may happen within what we see before we call the packet lost (seconds)."""
+
+
+class Watch:
+    """Sends, and waits until every sender has its answer or none is to be expected any more.
+
+    ``answers`` holds what each sender got; ``ended_ns`` when (CLOCK_REALTIME).
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, senders: Sequence[Sender], captures: Sequence[Capture]
+    ) -> None:
+        self._senders = senders
+        self._captures = captures
+        self._way_out = _ways_out(snapshot, {capture.stack for capture in captures})
+        self._pending: set[int] = set()
+        self._selector = selectors.DefaultSelector()
+        for capture in captures:
+            self._selector.register(capture, selectors.EVENT_READ, capture)
+        self.answers: dict[int, Answer] = {}
+        self.ended_ns: dict[int, int] = {}
+
+    def close(self) -> None:
+        """Stop polling; the senders and captures stay open."""
+        self._selector.close()
+
+    def send(self) -> None:
+        """Send all probes, one right after the other."""
+        for number, sender in enumerate(self._senders):
+            self._pending.add(number)
+            answer = sender.send()
+            if answer is not None:
+                self._settle(number, answer)
+                continue
+            polled = sender.polled()
+            if polled is not None:
+                self._selector.register(polled.descriptor, polled.events, number)
+
+    def until_settled(self, timeout: float) -> None:
+        """Wait; at the latest after ``timeout`` seconds, sooner when nothing happens any more."""
+        now = time.monotonic()
+        deadline = now + timeout
+        give_up = min(deadline, now + QUIET)
+        while self._pending and now < give_up:
+            for key, _ in self._selector.select(give_up - now):
+                if not isinstance(key.data, Capture):
+                    self._receive(key.data)
+                    continue
+                fresh = key.data.drain()
+                self._recognise(key.data.stack, fresh)
+                if fresh:
+                    quiet = timeout if self._out_of_sight(key.data.stack, fresh[-1]) else QUIET
+                    give_up = min(deadline, time.monotonic() + quiet)
+            now = time.monotonic()
+        for number in self._pending:
+            self.ended_ns[number] = time.time_ns()
+        self._drain()
+
+    def _settle(self, number: int, answer: Answer) -> None:
+        self.answers[number] = answer
+        self.ended_ns[number] = time.time_ns()
+        self._pending.discard(number)
+
+    def _receive(self, number: int) -> None:
+        sender = self._senders[number]
+        answer = sender.receive()
+        if answer is None:
+            return
+        self._settle(number, answer)
+        polled = sender.polled()
+        if polled is not None:
+            self._selector.unregister(polled.descriptor)
+
+    def _recognise(self, stack: str, frames: Iterable[Frame]) -> None:
+        waiting = [number for number in self._pending if self._senders[number].polled() is None]
+        for frame in frames if waiting else ():
+            for number in waiting:
+                answer = self._senders[number].recognise(stack, frame)
+                if answer is not None and number in self._pending:
+                    self._settle(number, answer)
+
+    def _drain(self) -> None:
+        """Take in what is left: a link shows a packet before the socket behind it gets it."""
+        for capture in self._captures:
+            capture.drain()
+
+    def _out_of_sight(self, stack: str, frame: Frame) -> bool:
+        return frame.outgoing and (stack, frame.link) in self._way_out
+
+
+def _ways_out(snapshot: Snapshot, watched: set[str]) -> set[tuple[str, str]]:
+    """Links beyond which a packet goes on unseen: uplinks, and taps of guests not watched."""
+    found = set()
+    for stack in snapshot.stacks:
+        for link in stack.links or ():
+            hidden = link.guest if link.peer is None else link.peer.stack
+            if link.is_uplink or (hidden is not None and hidden not in watched):
+                found.add((stack.name, link.name))
+    return found
