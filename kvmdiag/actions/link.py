@@ -43,7 +43,7 @@ class SetLinkUp(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """Link, its port, its bridge, the far end and the routes as the kernel sets them."""
         stack = snapshot.stack(self.stack)
-        link = _link(stack, self.link)
+        link = link_named(stack, self.link)
         if link is None or link.up:
             return snapshot
         far = _far_end(snapshot, link)
@@ -52,12 +52,12 @@ class SetLinkUp(msgspec.Struct, frozen=True, kw_only=True):
         changed = msgspec.structs.replace(
             link, up=True, carrier=carrier, operstate=_operstate(link, carrier)
         )
-        stack = _with_link(stack, changed)
+        stack = with_link(stack, changed)
         stack = _with_routes_of(stack, self.link)
-        snapshot = snapshot.with_stack(_with_ports_settled(stack))
+        snapshot = snapshot.with_stack(with_ports_settled(stack))
         if link.peer is None or far is None or not far.up:
             return snapshot
-        return _with_carrier(snapshot, link.peer)
+        return with_carrier(snapshot, link.peer)
 
 
 class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """The master it had, or none."""
-        link = _link(snapshot.stack(self.stack), self.link)
+        link = link_named(snapshot.stack(self.stack), self.link)
         if link is None or link.master is None:
             return ("ip", "link", "set", "dev", self.link, "nomaster")
         return ("ip", "link", "set", "dev", self.link, "master", link.master)
@@ -95,10 +95,10 @@ class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The link as a port, its own address in the FDB, and the bridge's carrier."""
         stack = snapshot.stack(self.stack)
-        link = _link(stack, self.link)
+        link = link_named(stack, self.link)
         if link is None:
             return snapshot
-        stack = _with_link(
+        stack = with_link(
             stack, msgspec.structs.replace(link, master=self.master, port=BridgePort())
         )
         if stack.fdb is not None and link.mac is not None:
@@ -107,10 +107,11 @@ class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
             )
             others = tuple(entry for entry in stack.fdb if entry.port != self.link)
             stack = msgspec.structs.replace(stack, fdb=(*others, own))
-        return snapshot.with_stack(_with_ports_settled(stack))
+        return snapshot.with_stack(with_ports_settled(stack))
 
 
-def _link(stack: Stack, name: str) -> Link | None:
+def link_named(stack: Stack, name: str) -> Link | None:
+    """A link of a stack by name."""
     return next((link for link in stack.links or () if link.name == name), None)
 
 
@@ -119,7 +120,7 @@ def _far_end(snapshot: Snapshot, link: Link) -> Link | None:
     if link.peer is None:
         return None
     stack = next((stack for stack in snapshot.stacks if stack.name == link.peer.stack), None)
-    return None if stack is None else _link(stack, link.peer.link)
+    return None if stack is None else link_named(stack, link.peer.link)
 
 
 def _operstate(link: Link, carrier: bool) -> str:
@@ -129,12 +130,13 @@ def _operstate(link: Link, carrier: bool) -> str:
     return "lowerlayerdown" if link.kind == "veth" else "down"
 
 
-def _with_link(stack: Stack, changed: Link) -> Stack:
+def with_link(stack: Stack, changed: Link) -> Stack:
+    """The stack in which the link of that name is ``changed``."""
     links = tuple(changed if link.name == changed.name else link for link in stack.links or ())
     return msgspec.structs.replace(stack, links=links)
 
 
-def _with_ports_settled(stack: Stack) -> Stack:
+def with_ports_settled(stack: Stack) -> Stack:
     """Port states and bridge carriers as br_port_state_selection sets them (br_stp.c).
 
     Without STP a port forwards as soon as it and its bridge are up; with STP it listens
@@ -173,10 +175,10 @@ def _port_state(link: Link, bridge: Link) -> str:
 
 def _with_link_carrier(stack: Stack, name: str) -> Stack:
     """A link that has its carrier (again), and its routes without ``linkdown``."""
-    link = _link(stack, name)
+    link = link_named(stack, name)
     if link is None:
         return stack
-    stack = _with_link(stack, msgspec.structs.replace(link, carrier=True, operstate="up"))
+    stack = with_link(stack, msgspec.structs.replace(link, carrier=True, operstate="up"))
     if stack.routes is None:
         return stack
     routes = tuple(
@@ -194,9 +196,10 @@ def _with_link_carrier(stack: Stack, name: str) -> Stack:
     return msgspec.structs.replace(stack, routes=routes)
 
 
-def _with_carrier(snapshot: Snapshot, place: LinkRef) -> Snapshot:
+def with_carrier(snapshot: Snapshot, place: LinkRef) -> Snapshot:
+    """The snapshot in which a link has its carrier, with what the kernel does then."""
     stack = _with_link_carrier(snapshot.stack(place.stack), place.link)
-    return snapshot.with_stack(_with_ports_settled(stack))
+    return snapshot.with_stack(with_ports_settled(stack))
 
 
 def _with_routes_of(stack: Stack, link: str) -> Stack:
@@ -208,13 +211,14 @@ def _with_routes_of(stack: Stack, link: str) -> Stack:
         route
         for address in stack.addresses or ()
         if address.link == link and ":" not in address.address
-        for route in _address_routes(address)
+        for route in address_routes(address)
         if (route.table, route.type, route.destination) not in known
     )
     return msgspec.structs.replace(stack, routes=(*stack.routes, *added))
 
 
-def _address_routes(address: Address) -> tuple[Route, ...]:
+def address_routes(address: Address) -> tuple[Route, ...]:
+    """The IPv4 routes that the kernel makes for an address on a link that is up."""
     network = ip_interface(address.network).network
     hop = (NextHop(link=address.link),)
 

@@ -1,4 +1,4 @@
-"""Adding routes."""
+"""Adding and removing routes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ _DEFAULTS = ("0.0.0.0/0", "::/0")
 
 
 class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """Add a route of the main table by ``gateway`` on ``link``. ``destination`` is a CIDR."""
+    """Add a route of the main table by ``gateway`` on ``link``. ``destination`` is a CIDR.
+
+    Without a gateway the destination is on the link itself.
+    """
 
     stack: str
     destination: str
-    gateway: str
     link: str
+    gateway: str | None = None
 
     @property
     def disruptive(self) -> bool:
@@ -27,7 +30,8 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _words(self) -> tuple[str, ...]:
         shown = "default" if self.destination in _DEFAULTS else self.destination
-        return (shown, "via", self.gateway, "dev", self.link)
+        via = () if self.gateway is None else ("via", self.gateway)
+        return (shown, *via, "dev", self.link)
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``ip route add ...``."""
@@ -42,8 +46,10 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
     def persist(self, snapshot: Snapshot) -> str:
         """The lines for netplan and for systemd-networkd."""
         to = self._words[0]
-        netplan = f"netplan: 'routes: [{{to: {to}, via: {self.gateway}}}]' under {self.link}"
-        networkd = f"systemd-networkd: '[Route] Gateway={self.gateway}'"
+        via = "" if self.gateway is None else f", via: {self.gateway}"
+        by = f"Destination={to}" if self.gateway is None else f"Gateway={self.gateway}"
+        netplan = f"netplan: 'routes: [{{to: {to}{via}}}]' under {self.link}"
+        networkd = f"systemd-networkd: '[Route] {by}'"
         return keep(snapshot.stack(self.stack), f"{netplan}; or {networkd} in its .network file")
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
@@ -55,6 +61,8 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
         route = Route(
             destination=self.destination,
             metric=metric,
+            # ip-route(8) takes a route without a gateway to lead to the link itself.
+            scope="link" if self.gateway is None and metric == 0 else "global",
             next_hops=(NextHop(link=self.link, gateway=self.gateway),),
         )
         changed = msgspec.structs.replace(stack, routes=(route, *stack.routes))
@@ -63,3 +71,51 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _ip(self) -> tuple[str, ...]:
         return ("ip", "-6") if ":" in self.destination else ("ip",)
+
+
+class DeleteRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """Delete a route exactly as it is in the snapshot."""
+
+    stack: str
+    route: Route
+    disruptive: bool = True
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip route del ...``."""
+        del snapshot
+        return (*self._ip, "route", "del", *self._words)
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip route append ...``, which works also beside another to the same destination."""
+        del snapshot
+        verb = "append" if self.route.version == 4 else "add"
+        return (*self._ip, "route", verb, *self._words, "proto", self.route.protocol)
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """By protocol it is known who put it there."""
+        who = {
+            "dhcp": "use-routes: false (netplan dhcp4-overrides) or UseRoutes=no on that link",
+            "kernel": "take the address away from that link's configuration",
+        }.get(self.route.protocol, "take it out of netplan, the .network file or the VPN's file")
+        return keep(snapshot.stack(self.stack), who)
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The routes without it."""
+        stack = snapshot.stack(self.stack)
+        if stack.routes is None:
+            return snapshot
+        kept = tuple(route for route in stack.routes if route != self.route)
+        return snapshot.with_stack(msgspec.structs.replace(stack, routes=kept))
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        words = self.route.text.split()
+        if self.route.table != 254:
+            words += ["table", str(self.route.table)]
+        if self.route.scope == "link":
+            words += ["scope", "link"]
+        return tuple(words)
+
+    @property
+    def _ip(self) -> tuple[str, ...]:
+        return ("ip", "-6") if self.route.version == 6 else ("ip",)

@@ -23,6 +23,14 @@ _BUILTIN: dict[str, tuple[tuple[str, HookName, int], ...]] = {
         ("OUTPUT", "output", -100),
         ("POSTROUTING", "postrouting", 100),
     ),
+    "mangle": (
+        ("PREROUTING", "prerouting", -150),
+        ("INPUT", "input", -150),
+        ("FORWARD", "forward", -150),
+        ("OUTPUT", "output", -150),
+        ("POSTROUTING", "postrouting", -150),
+    ),
+    "raw": (("PREROUTING", "prerouting", -300), ("OUTPUT", "output", -300)),
 }
 
 
@@ -36,7 +44,7 @@ class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
     stack: str
     chain: str
     rule: str
-    table: Literal["filter", "nat"] = "filter"
+    table: Literal["filter", "nat", "mangle", "raw"] = "filter"
     family: Literal["ip", "ip6"] = "ip"
     backend: Backend = "iptables-nft"
     kept_by: str | None = None

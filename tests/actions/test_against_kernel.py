@@ -11,14 +11,21 @@ import time
 import msgspec
 import pytest
 
+from kvmdiag.actions.address import AddAddress, DeleteAddress
+from kvmdiag.actions.bridge import AddFdbEntry, SetPortFlag
+from kvmdiag.actions.device import SetMac, SetMtu
 from kvmdiag.actions.link import SetLinkUp, SetMaster
-from kvmdiag.actions.route import AddRoute
+from kvmdiag.actions.neighbour import DeleteNeighbour
+from kvmdiag.actions.nft import InsertNftRule
+from kvmdiag.actions.route import AddRoute, DeleteRoute
 from kvmdiag.actions.rule import AppendRule, InsertRule
 from kvmdiag.actions.step import step
 from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
+from kvmdiag.model.netfilter import Accept, InterfaceIs
 from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import NextHop, Route
 
 pytestmark = pytest.mark.kernel
 
@@ -41,7 +48,13 @@ def network(namespaces, eventually):
         "link set eth0 up",
         "addr add 198.51.100.2/24 dev eth1",
         "link set eth1 up",
+        "neigh add 192.0.2.9 dev eth0 lladdr 02:00:00:00:00:99 nud permanent",
+        "route add 203.0.113.0/24 via 192.0.2.1 dev eth0",
     )
+    guest.run(
+        ["nft", "add table inet t; add chain inet t c { type filter hook input priority 0; }"]
+    )
+    guest.run(["nft", "add rule inet t c tcp dport 99 drop"])
     guest.run("iptables -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT")
 
     def is_quiet() -> bool:
@@ -75,6 +88,13 @@ def _facts(stack):
             for route in stack.routes
             if route.version == 4
         },
+        "addresses": {
+            (a.link, a.network, a.scope) for a in stack.addresses if ":" not in a.address
+        },
+        "permanent neighbours": {
+            (n.link, n.address, n.mac) for n in stack.neighbours if n.state == "permanent"
+        },
+        "static fdb": {(e.bridge, e.port, e.mac) for e in stack.fdb if e.static and not e.local},
         "sysctls": {
             name: value
             for name, value in stack.sysctls.items()
@@ -123,7 +143,43 @@ ACTIONS = {
         stack="guest", destination="0.0.0.0/0", gateway="192.0.2.1", link="eth0"
     ),
     "a route to a network": AddRoute(
-        stack="guest", destination="203.0.113.0/24", gateway="192.0.2.1", link="eth0"
+        stack="guest", destination="198.18.0.0/24", gateway="192.0.2.1", link="eth0"
+    ),
+    "a route to a link": AddRoute(stack="guest", destination="198.18.0.7/32", link="eth1"),
+    "a route less": DeleteRoute(
+        stack="guest",
+        route=Route(
+            destination="203.0.113.0/24",
+            next_hops=(NextHop(link="eth0", gateway="192.0.2.1"),),
+        ),
+    ),
+    "an address more": AddAddress(stack="host", link="br0", address="198.51.100.1/24"),
+    "an address less": DeleteAddress(stack="guest", link="eth1", address="198.51.100.2/24"),
+    "a neighbour less": DeleteNeighbour(stack="guest", link="eth0", address="192.0.2.9"),
+    "a static fdb entry": AddFdbEntry(
+        stack="host", bridge="br0", port="vnet0", mac="02:00:00:00:00:77"
+    ),
+    "an isolated port": SetPortFlag(stack="host", link="vnet0", flag="isolated", on=True),
+    "a port that learns nothing": SetPortFlag(
+        stack="host", link="vnet0", flag="learning", on=False
+    ),
+    "a port that is not flooded": SetPortFlag(stack="host", link="vnet0", flag="flood", on=False),
+    "a smaller port": SetMtu(stack="host", link="vnet0", mtu=1400),
+    "a larger link": SetMtu(stack="guest", link="eth0", mtu=9000),
+    "another mac": SetMac(stack="guest", link="eth1", mac="52:54:00:00:00:77"),
+    "an nft rule": InsertNftRule(
+        stack="guest",
+        family="inet",
+        table="t",
+        chain="c",
+        text="iifname eth0 accept",
+        body=(InterfaceIs(direction="in", names=("eth0",)), Accept()),
+    ),
+    "a clamp": AppendRule(
+        stack="host",
+        table="mangle",
+        chain="FORWARD",
+        rule="-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
     ),
     "a port": SetMaster(stack="host", link="vnet1", master="br0"),
     "an inserted rule": InsertRule(stack="host", chain="FORWARD", rule="-i br0 -o br0 -j ACCEPT"),

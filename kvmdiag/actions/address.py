@@ -1,0 +1,107 @@
+"""Adding and removing addresses, with the routes that come and go with them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_interface
+
+import msgspec
+
+from kvmdiag.actions.keep import keep
+from kvmdiag.actions.link import address_routes, link_named
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Address, Route, Stack
+
+
+class AddAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """``ip addr add ADDRESS dev LINK``; ``address`` is written as ``192.0.2.1/24``."""
+
+    stack: str
+    link: str
+    address: str
+    disruptive: bool = False
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip addr add ADDRESS dev LINK``."""
+        del snapshot  # the command does not depend on what was there
+        return ("ip", "addr", "add", self.address, "dev", self.link)
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip addr del ADDRESS dev LINK``."""
+        del snapshot
+        return ("ip", "addr", "del", self.address, "dev", self.link)
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """Where addresses are configured."""
+        how = (
+            f"'addresses: [{self.address}]' under {self.link} in netplan, or Address= in its "
+            ".network file"
+        )
+        return keep(snapshot.stack(self.stack), how)
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The address, and on a link that is up its routes."""
+        stack = snapshot.stack(self.stack)
+        link = link_named(stack, self.link)
+        if stack.addresses is None or link is None:
+            return snapshot
+        found = ip_interface(self.address)
+        new = Address(link=self.link, address=str(found.ip), prefix_length=found.network.prefixlen)
+        routes = stack.routes
+        if routes is not None and link.up and found.version == 4:
+            flags = frozenset() if link.carrier else frozenset({"linkdown"})
+            routes = (*routes, *(_flagged(route, flags) for route in address_routes(new)))
+        changed = msgspec.structs.replace(stack, addresses=(*stack.addresses, new), routes=routes)
+        return snapshot.with_stack(changed)
+
+
+class DeleteAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """``ip addr del ADDRESS dev LINK``."""
+
+    stack: str
+    link: str
+    address: str
+    disruptive: bool = True
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip addr del ADDRESS dev LINK``."""
+        del snapshot
+        return ("ip", "addr", "del", self.address, "dev", self.link)
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip addr add ADDRESS dev LINK``; routes by way of it must be added again."""
+        del snapshot
+        return ("ip", "addr", "add", self.address, "dev", self.link)
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """The file that gives the link its address must not."""
+        how = f"take {self.address} (or dhcp4) of {self.link} out of netplan or its .network file"
+        return keep(snapshot.stack(self.stack), how)
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """Without the address, its routes, and those that prefer it as source (fib_del_ifaddr)."""
+        stack = snapshot.stack(self.stack)
+        if stack.addresses is None:
+            return snapshot
+        kept = tuple(a for a in stack.addresses if not self._is(a))
+        return snapshot.with_stack(
+            msgspec.structs.replace(stack, addresses=kept, routes=self._routes(stack))
+        )
+
+    def _is(self, address: Address) -> bool:
+        return address.link == self.link and address.network == self.address
+
+    def _routes(self, stack: Stack) -> tuple[Route, ...] | None:
+        if stack.routes is None:
+            return None
+        ip = str(ip_interface(self.address).ip)
+        return tuple(
+            route
+            for route in stack.routes
+            if route.preferred_source != ip
+            or not all(hop.link == self.link for hop in route.next_hops)
+        )
+
+
+def _flagged(route: Route, flags: frozenset[str]) -> Route:
+    hops = tuple(msgspec.structs.replace(hop, flags=flags) for hop in route.next_hops)
+    return msgspec.structs.replace(route, next_hops=hops)

@@ -1,0 +1,69 @@
+"""Adding rules to nft's own tables."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+
+from kvmdiag.actions.keep import keep_rule
+from kvmdiag.model.netfilter import Family, Match, Rule, Statement, Table
+from kvmdiag.model.snapshot import Snapshot
+
+_MARK = "by kvmdiag"
+
+
+class InsertNftRule(msgspec.Struct, frozen=True, kw_only=True):
+    """``nft insert rule FAMILY TABLE CHAIN TEXT``: in front of all others.
+
+    ``body`` is what ``text`` means. nft deletes by handle only, and a rule has none before it
+    is there; its comment is what undo finds it by.
+    """
+
+    stack: str
+    family: Family
+    table: str
+    chain: str
+    text: str
+    body: tuple[Match | Statement, ...]
+    disruptive: bool = False
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``nft insert rule ...``, one argument, as nft reads it."""
+        del snapshot  # the command does not depend on what was there
+        return ("nft", f'insert rule {self._place} {self.text} comment "{_MARK}"')
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """A shell line that looks up the handle and deletes by it."""
+        del snapshot
+        place = shlex.quote(self._place)
+        find = f"nft -a list chain {place} | sed -n 's/.*comment \"{_MARK}\".*# handle //p'"
+        return ("sh", "-c", f'nft delete rule {place} handle "$({find} | head -n 1)"')
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """By whom the rule is put back."""
+        return keep_rule(snapshot.stack(self.stack))
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The chain with the rule in front; tables that were not read stay unread."""
+        stack = snapshot.stack(self.stack)
+        if stack.tables is None:
+            return snapshot
+        rule = Rule(body=self.body, text=self.text, packets=0, bytes=0, comment=_MARK)
+        tables = tuple(self._with(table, rule) for table in stack.tables)
+        return snapshot.with_stack(msgspec.structs.replace(stack, tables=tables))
+
+    def _with(self, table: Table, rule: Rule) -> Table:
+        if (table.family, table.name, table.backend) != (self.family, self.table, "nft"):
+            return table
+        chains = tuple(
+            msgspec.structs.replace(chain, rules=(rule, *chain.rules))
+            if chain.name == self.chain
+            else chain
+            for chain in table.chains
+        )
+        return msgspec.structs.replace(table, chains=chains)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.family} {self.table} {self.chain}"
