@@ -40,7 +40,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
         return self.src.version
 
     @property
-    def family(self) -> Literal["ip", "ip6"]:
+    def family(self) -> Literal["ip", "ip6", "arp"]:
         """The netfilter family this packet belongs to."""
         return "ip" if self.src.version == 4 else "ip6"
 

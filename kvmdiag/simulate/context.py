@@ -13,8 +13,8 @@ from kvmdiag.simulate.conntrack import UNTRACKED, Tracked
 if TYPE_CHECKING:
     from kvmdiag.simulate.view import StackView
 
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
-"""Protocol numbers by the names a packet has."""
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "arp": -1}
+"""Protocol numbers by the names a packet has; ARP has none."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):

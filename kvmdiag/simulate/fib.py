@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_network
 
-from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, PolicyRule, Route
 from kvmdiag.model.trace import RouteRef
 from kvmdiag.simulate.unread import NotUnderstood
@@ -40,6 +40,19 @@ class Flow:
     proto: str | None = None
     sport: int | None = None
     dport: int | None = None
+
+
+def flow_of(packet: Packet, iif: str) -> Flow:
+    """What an incoming packet is routed by."""
+    return Flow(
+        dst=packet.dst,
+        src=packet.src,
+        iif=iif,
+        mark=packet.mark,
+        proto=packet.proto,
+        sport=packet.sport,
+        dport=packet.dport,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from msgspec.structs import replace as with_fields
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
-from kvmdiag.model.packet import IPAddress, Packet
-from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage
+from kvmdiag.model.packet import Packet
+from kvmdiag.model.trace import Outcome, Reason, Stage
 from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.fib import Flow
+from kvmdiag.simulate.fib import Flow, flow_of
+from kvmdiag.simulate.ingress import source_is_valid
 from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.neighbour import Silent, resolve
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.segment import (
     Obstacle,
@@ -27,6 +29,7 @@ from kvmdiag.simulate.segment import (
 )
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
 from kvmdiag.simulate.unread import NotUnderstood
+from kvmdiag.simulate.view import parse_address
 
 
 def transmit(journey: Journey, step: Transmit) -> Step:
@@ -90,7 +93,6 @@ def _egress_obstacle(journey: Journey, stack: str, link: Link) -> Obstacle | Non
 
 def _stop(journey: Journey, obstacle: Obstacle, stage: Stage, packet: Packet) -> NoReturn:
     place = obstacle.place
-    decider = LinkStateRef(stack=place.stack, link=place.link, text=obstacle.text)
     raise journey.end(
         Outcome.DROPPED,
         obstacle.reason,
@@ -100,7 +102,7 @@ def _stop(journey: Journey, obstacle: Obstacle, stage: Stage, packet: Packet) ->
         packet,
         "dropped",
         obstacle.text,
-        decider=decider,
+        decider=obstacle.decider,
     )
 
 
@@ -110,7 +112,8 @@ def _send_by_bridge(journey: Journey, step: Transmit, bridge: Link) -> Step:
     journey.note(step.stack, bridge.name, Stage.EGRESS, packet, "sent by the bridge itself")
     port = _egress_port(journey, step.stack, bridge, None, step.frame)
     frame = _bridge_hook(journey, step.stack, "output", step.frame, None, port.name)
-    return _leave_bridge(journey, step.stack, port, frame)
+    frame = _bridge_hook(journey, step.stack, "postrouting", frame, None, port.name)
+    return Transmit(step.stack, port.name, frame)
 
 
 def _enter_bridge(journey: Journey, step: Arrive, port: Link, bridge: Link) -> Step:
@@ -144,21 +147,20 @@ def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Fr
     decision = f"bridged from {port.name} to {to.name}"
     journey.note(stack, bridge.name, Stage.BRIDGE, frame.packet, decision)
     frame = _bridge_hook(journey, stack, "forward", frame, port.name, to.name)
-    if calls_netfilter(journey, stack, bridge, frame.packet):
-        names = (bridge.name, bridge.name, port.name, to.name)
+    shown = calls_netfilter(journey, stack, bridge, frame.packet)
+    names = (bridge.name, bridge.name, port.name, to.name)
+    if shown:
         at = _context(journey, stack, "forward", frame, *names, bridged=True)
         frame = pass_hook(journey, frame, at, Stage.FORWARD, bridge.name)
+    # br_nf_post_routing comes last of all hooks of the bridge (NF_BR_PRI_LAST).
+    frame = _bridge_hook(journey, stack, "postrouting", frame, None, to.name)
+    if shown:
         at = _context(journey, stack, "postrouting", frame, None, *names[1:], bridged=True)
         frame = pass_hook(journey, frame, at, Stage.POSTROUTING, bridge.name)
     if frame.packet.length > to.mtu:
         text = f"{frame.packet.length} bytes do not fit the MTU {to.mtu} of {to.name}"
         _stop(journey, Obstacle(Reason.MTU, _ref(stack, to), text), Stage.BRIDGE, frame.packet)
-    return _leave_bridge(journey, stack, to, frame)
-
-
-def _leave_bridge(journey: Journey, stack: str, port: Link, frame: Frame) -> Step:
-    frame = _bridge_hook(journey, stack, "postrouting", frame, None, port.name)
-    return Transmit(stack, port.name, frame)
+    return Transmit(stack, to.name, frame)
 
 
 def calls_netfilter(journey: Journey, stack: str, bridge: Link, packet: Packet) -> bool:
@@ -235,23 +237,28 @@ def _mac_is_at(journey: Journey, stack: str, link: str, mac: str | None) -> bool
 def _redirected(journey: Journey, stack: str, bridge: Link, frame: Frame) -> Frame:
     """DNAT changed where a bridged frame goes (br_nf_pre_routing_finish).
 
-    If the new destination is on the same bridge the frame stays on layer 2, else it goes up.
+    If the new destination is by the same bridge the frame stays on layer 2, else it goes up.
     """
-    found = journey.stack(stack).fib.lookup(
-        Flow(dst=frame.packet.dst, src=frame.packet.src, iif=bridge.name)
-    )
-    mac = bridge.mac
-    if found is not None and found.link == bridge.name:
-        mac = _mac_of(journey, stack, bridge.name, frame.packet.dst) or mac
-    return replace(frame, dst_mac=mac)
-
-
-def _mac_of(journey: Journey, stack: str, link: str, address: IPAddress) -> str | None:
-    for place in reached_from(journey.view, stack, link):
-        if not place.opens and address in journey.stack(place.stack).local_addresses:
-            return journey.view.link(place.stack, place.link).mac
-    entry = journey.stack(stack).neighbours.get((link, str(address)))
-    return entry.mac if entry is not None else None
+    view = journey.stack(stack)
+    packet = frame.packet
+    flow = flow_of(packet, bridge.name)
+    found = view.fib.lookup(flow)
+    if found is not None and found.route.type == "local":
+        return replace(frame, dst_mac=bridge.mac)
+    if not view.conf(bridge.name, "forwarding", packet.version):
+        # Bridged traffic that is redirected does not need forwarding.
+        found = view.fib.lookup(Flow(dst=packet.dst))
+    elif not source_is_valid(view, bridge.name, flow, found.link if found else None):
+        return replace(frame, dst_mac=bridge.mac)  # where it goes up it is refused
+    if found is None or found.refusal is not None or found.link != bridge.name:
+        return replace(frame, dst_mac=bridge.mac)
+    next_hop = parse_address(found.gateway) if found.gateway else packet.dst
+    answer = resolve(journey.view, stack, bridge.name, next_hop, packet.src)
+    if isinstance(answer, Silent):
+        text = f"{next_hop}, to which it was redirected, does not answer on {bridge.name}"
+        obstacle = answer.obstacle or Obstacle(Reason.UNRESOLVED, _ref(stack, bridge), text)
+        _stop(journey, obstacle, Stage.BRIDGE, packet)
+    return replace(frame, dst_mac=answer.mac)
 
 
 def _bridge_hook(

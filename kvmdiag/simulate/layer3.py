@@ -13,12 +13,12 @@ from msgspec.structs import replace as with_fields
 from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, Route
-from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, RouteRef, Stage, SysctlRef
+from kvmdiag.model.trace import Decider, LinkStateRef, Outcome, Reason, RouteRef, Stage, SysctlRef
 from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.fib import Flow, Found
+from kvmdiag.simulate.fib import Flow, Found, flow_of
 from kvmdiag.simulate.ingress import BadSource, check_source
 from kvmdiag.simulate.journey import Journey
-from kvmdiag.simulate.neighbour import Resolved, resolve
+from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.steps import Ascend, Ended, Frame, Originate, Step, Transmit
@@ -53,11 +53,20 @@ def originate(journey: Journey, step: Originate) -> Step:
     at = _context(view, "output", frame, None, link)
     frame = pass_hook(journey, frame, at, Stage.OUTPUT, link)
     after = frame.packet
-    if after.dst != packet.dst or after.mark != packet.mark:
+    remarked = after.mark != packet.mark and _marks_reroute(view, packet)
+    if after.dst != packet.dst or remarked:
         rerouted = Originate(step.stack, after, step.bound_link, after.src)
         found = _route_own(journey, view, rerouted)
         link = found.link or "lo"
     return _send(journey, view, frame, link, found)
+
+
+def _marks_reroute(view: StackView, packet: Packet) -> bool:
+    """Whether a new mark makes the kernel route again: only where a route chain may set it.
+
+    Sources: nf_route_table_hook4 in net/netfilter/nft_chain_route.c, iptable_mangle.c.
+    """
+    return any(base.chain.type == "route" for base in view.base_chains(packet.family, "output"))
 
 
 def ascend(journey: Journey, step: Ascend) -> Step:
@@ -70,19 +79,13 @@ def ascend(journey: Journey, step: Ascend) -> Step:
         frame = pass_hook(journey, frame, at, Stage.PREROUTING, step.link)
     packet = frame.packet
     _refuse_martians(journey, step, packet)
-    flow = Flow(
-        dst=packet.dst,
-        src=packet.src,
-        iif=step.link,
-        mark=packet.mark,
-        proto=packet.proto,
-        sport=packet.sport,
-        dport=packet.dport,
-    )
+    flow = flow_of(packet, step.link)
     found = view.fib.lookup(flow)
+    if view.links[step.link].is_loopback:
+        # It keeps the route by which it was sent, and that was one to this machine.
+        return _deliver(journey, view, frame, step.link)
     if found is not None and found.route.type in ("local", "broadcast", "anycast"):
-        if not view.links[step.link].is_loopback:
-            _check_source(journey, step, packet, flow, None)
+        _check_source(journey, step, packet, flow, None)
         return _deliver(journey, view, frame, step.link)
     _check_forwarding(journey, view, step.link, packet)
     found = _usable_route(journey, view, step.link, Stage.ROUTE, packet, found)
@@ -103,7 +106,8 @@ def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
         dport=packet.dport,
     )
     found = view.fib.lookup(flow)
-    if found is None and step.bound_link is not None and packet.version == 4:
+    refused = found is None or found.refusal is not None
+    if refused and step.bound_link is not None and packet.version == 4:
         # ip_route_output_key_hash_rcu: bound to a link without a route, the destination is
         # taken to be on that link.
         return _on_link(view, packet.dst, step.bound_link)
@@ -161,8 +165,11 @@ def _own_source(
         return parse_address(found.route.preferred_source)
     if found.route.type == "local":
         return step.packet.dst
-    toward = parse_address(found.gateway) if found.gateway else step.packet.dst
-    address = select_address(view, link, toward)
+    toward = parse_address(found.gateway) if found.gateway else None
+    if step.packet.version == 6:
+        toward = toward or step.packet.dst
+    # fib_result_prefsrc: without a gateway it is the link's first address, near or not.
+    address = select_address(view, link, toward, version=step.packet.version)
     if address is None:
         raise journey.end(
             Outcome.NO_ROUTE,
@@ -344,10 +351,7 @@ def _resolve(
     device = view.links[link]
     if device.type not in ("ether", "loopback"):
         return None
-    sender = packet.src
-    if sender not in view.local_addresses:
-        sender = select_address(view, link, next_hop) or sender
-    answer = resolve(journey.view, view.name, link, next_hop, sender)
+    answer = resolve(journey.view, view.name, link, next_hop, packet.src)
     if isinstance(answer, Resolved):
         if answer.outside is not None:
             journey.assume(f"{next_hop} is there, beyond {answer.outside}")
@@ -361,20 +365,34 @@ def _resolve(
             out_link=link,
         )
         return answer.mac
-    obstacle = answer.obstacle
-    decider = None
-    if obstacle is not None:
-        place = obstacle.place
-        decider = LinkStateRef(stack=place.stack, link=place.link, text=obstacle.text)
-    raise journey.end(
+    raise _unresolved(journey, view.name, link, next_hop, packet, answer)
+
+
+def _unresolved(
+    journey: Journey, stack: str, link: str, next_hop: IPAddress, packet: Packet, answer: Silent
+) -> Ended:
+    reason, because = Reason.UNRESOLVED, ""
+    decider: Decider | None = None
+    if answer.obstacle is not None:
+        obstacle = answer.obstacle
+        reason, because = obstacle.reason, f"{obstacle.text} ({obstacle.place})"
+        decider = obstacle.decider
+    elif answer.quiet is not None and answer.refusal is not None:
+        refusal = answer.refusal
+        reason = refusal.reason
+        because = f"{answer.quiet} keeps quiet when {stack} asks: {refusal.because}"
+        there = journey.stack(answer.quiet.stack)
+        values = tuple((name, str(there.sysctl(name))) for name in refusal.sysctls)
+        decider = SysctlRef(stack=there.name, values=values) if values else None
+    return journey.end(
         Outcome.UNRESOLVED,
-        obstacle.reason if obstacle is not None else Reason.UNRESOLVED,
-        view.name,
+        reason,
+        stack,
         link,
         Stage.NEIGHBOUR,
         packet,
         f"next hop {next_hop} does not answer on {link}",
-        f"{obstacle.text} ({obstacle.place})" if obstacle is not None else "",
+        because,
         decider=decider,
         out_link=link,
     )

@@ -6,15 +6,20 @@ is believed, everything else is asked anew, as the kernel does sooner or later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from kvmdiag.model.link import LinkRef
+from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.trace import Reason
+from kvmdiag.simulate.arp import Arp, answer, question, stopped_by
 from kvmdiag.simulate.fib import Flow
-from kvmdiag.simulate.ingress import source_is_valid
+from kvmdiag.simulate.ingress import BadSource, check_source
 from kvmdiag.simulate.match import bounds
 from kvmdiag.simulate.segment import Obstacle, Reached, reached_from
-from kvmdiag.simulate.view import StackView, View, parse_address
+from kvmdiag.simulate.source import asking_address
+from kvmdiag.simulate.view import StackView, View, conf_name, parse_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,49 +38,135 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """Nobody answers; ``obstacle`` keeps the question from the machine that would."""
+    """Nobody answers.
+
+    ``obstacle`` keeps the question from the machine that would; ``quiet`` has the address and
+    was asked, but ``refusal`` keeps it from answering.
+    """
 
     obstacle: Obstacle | None
+    quiet: LinkRef | None = None
+    refusal: BadSource | None = None
 
 
 def resolve(
-    view: View, stack: str, link: str, next_hop: IPAddress, sender: IPAddress
+    view: View, stack: str, link: str, next_hop: IPAddress, source: IPAddress
 ) -> Resolved | Silent:
-    """Ask for ``next_hop`` on ``link`` of ``stack``, in the name of ``sender``."""
+    """Ask for ``next_hop`` on ``link`` of ``stack``, for a packet from ``source``."""
     mine = view.stacks[stack]
     entry = mine.neighbours.get((link, str(next_hop)))
     if entry is not None and entry.state in ("permanent", "noarp") and entry.mac is not None:
         return Resolved(entry.mac, static=True)
-    opens: list[Reached] = []
-    for place in reached_from(view, stack, link):
-        if place.opens:
-            opens.append(place)
-        elif _answers(view.stacks[place.stack], place.link, next_hop, sender):
-            mac = view.link(place.stack, place.link).mac
-            return Resolved(mac, owner=LinkRef(place.stack, place.link))
-    for place in reached_from(view, stack, link, despite_obstacles=True):
-        if (
-            place.obstacle is not None
-            and not place.opens
-            and _answers(view.stacks[place.stack], place.link, next_hop, sender)
-        ):
-            return Silent(place.obstacle)
-    if opens:
-        remembered = entry.mac if entry is not None else None
-        return Resolved(remembered, outside=LinkRef(opens[0].stack, opens[0].link))
-    return Silent(_first_obstacle(view, stack, link))
+    sender = asking_address(mine, link, next_hop, source)
+    found = _Asking(view, LinkRef(stack, link), next_hop, sender).ask()
+    if isinstance(found, Resolved) and found.outside is not None and entry is not None:
+        return replace(found, mac=entry.mac)
+    return found
 
 
-def _first_obstacle(view: View, stack: str, link: str) -> Obstacle | None:
+class _Asking:
+    """One question, put to everybody on the segment."""
+
+    def __init__(self, view: View, asker: LinkRef, wanted: IPAddress, sender: IPAddress) -> None:
+        self._view = view
+        self._asker = asker
+        self._wanted = wanted
+        self._sender = sender
+        mac = view.link(asker.stack, asker.link).mac
+        # Neighbour discovery of IPv6 is ICMPv6, and not seen by rules for ARP.
+        self._arp = question(sender, wanted, mac) if wanted.version == 4 else None
+
+    def ask(self) -> Resolved | Silent:
+        """Who answers; else what keeps the question or the answer from its way."""
+        unsent = self._stopped(self._asker, "output")
+        if unsent is not None:
+            return Silent(unsent)
+        outside: LinkRef | None = None
+        silent: Silent | None = None
+        for place in self._reached():
+            here = LinkRef(place.stack, place.link)
+            if place.opens:
+                outside = outside or here
+                continue
+            said = self._answer(here)
+            if isinstance(said, Resolved):
+                return said
+            silent = silent or said
+        silent = self._behind_obstacles() or silent
+        if outside is not None and (silent is None or silent.obstacle is None):
+            return Resolved(None, outside=outside)
+        return silent or Silent(
+            _first_obstacle(self._view, self._asker.stack, self._asker.link, self._arp)
+        )
+
+    def _reached(self, *, despite_obstacles: bool = False) -> Iterator[Reached]:
+        asker = self._asker
+        return reached_from(
+            self._view, asker.stack, asker.link, arp=self._arp, despite_obstacles=despite_obstacles
+        )
+
+    def _answer(self, here: LinkRef) -> Resolved | Silent | None:
+        """What comes back from a link that the question has reached; ``None``: not its business."""
+        willing = _answer(self._view.stacks[here.stack], here.link, self._wanted, self._sender)
+        if willing is False:
+            return None
+        if isinstance(willing, BadSource):
+            return Silent(None, here, willing)
+        obstacle = self._stopped(here, "input") or self._way_back(here)
+        if obstacle is not None:
+            return Silent(obstacle)
+        return Resolved(self._view.link(here.stack, here.link).mac, owner=here)
+
+    def _way_back(self, here: LinkRef) -> Obstacle | None:
+        """What keeps the answer from the one who asked."""
+        if self._arp is None:
+            return None
+        told = answer(self._arp, self._view.link(here.stack, here.link).mac)
+        unsent = self._stopped(here, "output", told)
+        if unsent is not None:
+            return unsent
+        ends = reached_from(self._view, here.stack, here.link, arp=told, despite_obstacles=True)
+        for end in ends:
+            if LinkRef(end.stack, end.link) == self._asker:
+                return end.obstacle or self._stopped(self._asker, "input", told)
+        return None
+
+    def _stopped(self, at: LinkRef, hook: HookName, arp: Arp | None = None) -> Obstacle | None:
+        """A rule of family arp that drops the message at one of the ends."""
+        message = arp or self._arp
+        if message is None:
+            return None
+        into = at.link if hook == "input" else None
+        out = at.link if hook == "output" else None
+        rule = stopped_by(self._view.stacks[at.stack], message, "arp", hook, into, out)
+        if rule is None:
+            return None
+        return Obstacle(Reason.NETFILTER, at, f"ARP is dropped: {rule.text}", rule)
+
+    def _behind_obstacles(self) -> Silent | None:
+        """The obstacle between the asker and one who would answer."""
+        for place in self._reached(despite_obstacles=True):
+            if place.obstacle is None or place.opens:
+                continue
+            view = self._view.stacks[place.stack]
+            if _answer(view, place.link, self._wanted, self._sender) is True:
+                return Silent(place.obstacle)
+        return None
+
+
+def _first_obstacle(view: View, stack: str, link: str, arp: Arp | None) -> Obstacle | None:
     """When the owner is unknown, at least what keeps the question from getting anywhere."""
-    found = list(reached_from(view, stack, link, despite_obstacles=True))
+    found = list(reached_from(view, stack, link, arp=arp, despite_obstacles=True))
     if any(place.obstacle is None for place in found):
         return None
     return next((place.obstacle for place in found), None)
 
 
-def _answers(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool:
-    """Whether a stack answers for an address when asked on a link (arp_process)."""
+def _answer(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool | BadSource:
+    """Whether a stack answers for an address when asked on a link (arp_process).
+
+    One that would, were it not for its settings, says which they are.
+    """
     if wanted.version == 6:
         owner = view.local_addresses.get(wanted)
         return owner == link or (owner is not None and not wanted.is_link_local)
@@ -89,17 +180,30 @@ def _answers(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -
     if found.route.type == "local":
         owner = view.local_addresses.get(wanted, link)
         return (
-            not _ignores(view, link, owner, wanted, sender)
-            and not _filters(view, link, wanted, sender)
-            and source_is_valid(view, link, question, None)
+            _kept_quiet(view, link, owner, wanted, sender)
+            or check_source(view, link, question, None)
+            or True
         )
     if found.route.type != "unicast" or not view.conf(link, "forwarding"):
         return False
     entry = view.neighbours.get((link, str(wanted)))
     proxied = view.conf_any(link, "proxy_arp") or (entry is not None and entry.proxy)
-    return (
-        proxied and found.link != link and source_is_valid(view, link, question, found.link)
-    )
+    if not proxied or found.link == link:
+        return False
+    return check_source(view, link, question, found.link) or True
+
+
+def _kept_quiet(
+    view: StackView, link: str, owner: str, wanted: IPAddress, sender: IPAddress
+) -> BadSource | None:
+    """The sysctls that keep a stack from answering for an address it has."""
+    for key, silent in (("arp_ignore", _ignores(view, link, owner, wanted, sender)),
+                        ("arp_filter", _filters(view, link, wanted, sender))):  # fmt: skip
+        if silent:
+            names = (conf_name("all", key), conf_name(link, key))
+            because = f"{wanted} is not answered for on {link}: {key}"
+            return BadSource(Reason.UNRESOLVED, because, names)
+    return None
 
 
 def _filters(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool:

@@ -11,17 +11,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kvmdiag.model.link import Link, LinkRef
-from kvmdiag.model.trace import Reason
+from kvmdiag.model.netfilter import HookName
+from kvmdiag.model.trace import Decider, LinkStateRef, Reason, RuleRef
+from kvmdiag.simulate.arp import Arp, stopped_by
 from kvmdiag.simulate.view import View
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Something on layer 2 that lets no frame pass."""
+    """Something on layer 2 that lets no frame pass; ``rule`` is one that drops it."""
 
     reason: Reason
     place: LinkRef
     text: str
+    rule: RuleRef | None = None
+
+    @property
+    def decider(self) -> Decider:
+        """What a hop names as the one that decided."""
+        if self.rule is not None:
+            return self.rule
+        return LinkStateRef(stack=self.place.stack, link=self.place.link, text=self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +49,13 @@ class Reached:
 
 
 def reached_from(
-    view: View, stack: str, link: str, *, despite_obstacles: bool = False
+    view: View, stack: str, link: str, *, arp: Arp | None = None, despite_obstacles: bool = False
 ) -> Iterator[Reached]:
-    """Everything that a broadcast sent out of ``link`` of ``stack`` comes to."""
-    for found in _Search(view).leave(stack, link, None):
+    """Everything that a broadcast sent out of ``link`` of ``stack`` comes to.
+
+    With ``arp`` it must also get past the rules of the bridges on its way.
+    """
+    for found in _Search(view, arp).leave(stack, link, None):
         if found.obstacle is None or despite_obstacles:
             yield found
 
@@ -74,8 +87,9 @@ def are_isolated(one: Link, other: Link) -> bool:
 
 
 class _Search:
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, arp: Arp | None) -> None:
         self._view = view
+        self._arp = arp
         self._seen: set[tuple[str, str, str]] = set()
 
     def leave(self, stack: str, name: str, obstacle: Obstacle | None) -> Iterator[Reached]:
@@ -86,7 +100,9 @@ class _Search:
         if link.kind == "bridge":
             obstacle = obstacle or _admin_obstacle(stack, link)
             for port in self._view.stacks[stack].ports.get(name, ()):
-                yield from self.leave(stack, port.name, obstacle or port_obstacle(stack, port))
+                blocked = obstacle or port_obstacle(stack, port)
+                blocked = blocked or self._rules(stack, None, port.name, "output", "postrouting")
+                yield from self.leave(stack, port.name, blocked)
         elif link.peer is not None:
             obstacle = obstacle or self._cable_obstacle(stack, link)
             yield from self._enter(link.peer.stack, link.peer.link, obstacle)
@@ -103,7 +119,9 @@ class _Search:
             yield Reached(stack, name, obstacle=obstacle)
             return
         obstacle = obstacle or port_obstacle(stack, link) or _admin_obstacle(stack, bridge)
-        yield Reached(stack, bridge.name, obstacle=obstacle)
+        obstacle = obstacle or self._rules(stack, name, None, "prerouting")
+        ends = obstacle or self._rules(stack, name, None, "input")
+        yield Reached(stack, bridge.name, obstacle=ends)
         for port in self._view.stacks[stack].ports[bridge.name]:
             if port.name == name:
                 continue
@@ -112,7 +130,23 @@ class _Search:
                 place = LinkRef(stack, port.name)
                 text = f"{name} and {port.name} are isolated ports"
                 blocked = Obstacle(Reason.ISOLATED, place, text)
+            blocked = blocked or self._rules(stack, name, port.name, "forward")
+            blocked = blocked or self._rules(stack, None, port.name, "postrouting")
             yield from self.leave(stack, port.name, blocked)
+
+    def _rules(
+        self, stack: str, in_link: str | None, out_link: str | None, *hooks: HookName
+    ) -> Obstacle | None:
+        """Rules of family bridge that drop the ARP message at one of the hooks."""
+        if self._arp is None:
+            return None
+        view = self._view.stacks[stack]
+        for hook in hooks:
+            rule = stopped_by(view, self._arp, "bridge", hook, in_link, out_link)
+            if rule is not None:
+                place = LinkRef(stack, in_link or out_link or "")
+                return Obstacle(Reason.NETFILTER, place, f"ARP is dropped: {rule.text}", rule)
+        return None
 
     def _cable_obstacle(self, stack: str, link: Link) -> Obstacle | None:
         """A cable with an end set down; that end is named, not the one that lost carrier."""

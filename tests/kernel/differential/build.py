@@ -93,8 +93,9 @@ def _finish(network: Built, stack: Stack) -> None:
     """What the kernel would undo, or refuse, before the cables have carrier."""
     with entered(network.path(stack.name)):
         _await_carrier(link.name for link in stack.links)
-        ports = [f"link set dev {link.name} {' '.join(link.port)}\n" for link in stack.links
-                 if link.port]  # fmt: skip
+        ports = [
+            f"link set dev {link.name} {' '.join(link.port)}\n" for link in stack.links if link.port
+        ]
         if ports:
             _run(["bridge", "-batch", "-"], "".join(ports))
         _set(stack.sysctls)  # those of a link were not there before
@@ -130,7 +131,7 @@ def _commands(stack: Stack) -> Iterator[str]:
     for device in (*stack.bridges, *stack.links):
         if device.address:
             yield f"addr add {device.address} dev {device.name}"
-    yield from (f"route add {route}" for route in stack.routes)
+    yield from (f"route replace {route}" for route in stack.routes)
     yield from (f"rule add {rule}" for rule in dict.fromkeys(stack.rules))
     yield from stack.extra
 
@@ -148,12 +149,15 @@ def _load_tables(stack: Stack) -> None:
         text = nft_text(table) if table.backend == "nft" else restore_text(table)
         scripts.setdefault(table.backend, []).append(text)
     programs = {
-        "legacy": ["iptables-legacy-restore", "-w", "10"],
         "iptables": ["iptables-nft-restore"],
         "nft": ["nft", "-f", "-"],
+        "legacy": ["iptables-legacy-restore", "-w", "10"],
     }
-    for backend, texts in scripts.items():
-        _run(programs[backend], "".join(texts))
+    # Of chains with one priority the latest goes first; no snapshot can tell how legacy ones
+    # stand to those of nf_tables, so they always come last here.
+    for backend, program in programs.items():
+        if backend in scripts:
+            _run(program, "".join(scripts[backend]))
 
 
 def _run(argv: list[str], text: str) -> None:

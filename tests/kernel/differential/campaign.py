@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pprint import pformat
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -15,6 +13,8 @@ from differential.generate import cases
 from differential.judge import Verdict, judge
 from differential.plan import Case
 from differential.shrink import shrunk
+
+_BATCH = 10
 
 
 @dataclass
@@ -41,21 +41,25 @@ def campaign(number: int, start: int, *, shrink: int = 0, most: int = 5) -> Tall
     """Judge ``number`` cases drawn from seed ``start``; stop after ``most`` wrong ones."""
     tally = Tally()
 
-    @seed(start)
-    @settings(
+    def run(case: Case) -> None:
+        if len(tally.disagreements) < most:
+            _one(tally, case, shrink)
+
+    # Hypothesis varies what it has drawn before; new seeds keep the cases from being alike.
+    for batch in range(0, number, _BATCH):
+        _drawn(min(_BATCH, number - batch), start * 1_000_000 + batch, run)
+    return tally
+
+
+def _drawn(number: int, start: int, run: Callable[[Case], None]) -> None:
+    settled = settings(
         max_examples=number,
         database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases())
-    def run(case: Case) -> None:
-        if len(tally.disagreements) < most:
-            _one(tally, case, shrink)
-
-    run()
-    return tally
+    seed(start)(settled(given(cases())(run)))()
 
 
 def _one(tally: Tally, case: Case, shrink: int) -> None:
@@ -76,7 +80,8 @@ def _one(tally: Tally, case: Case, shrink: int) -> None:
         if shrink:
             case = shrunk(case, is_wrong, shrink)
             verdict = _judged(case) or verdict
-        tally.disagreements.append((case, verdict.complaints))
+        if case not in (known for known, _ in tally.disagreements):
+            tally.disagreements.append((case, verdict.complaints))
 
 
 def is_wrong(case: Case) -> bool:
@@ -90,26 +95,3 @@ def _judged(case: Case) -> Verdict | None:
         return judge(case)
     except BuildError:
         return None
-
-
-def main() -> int:
-    """Parse the arguments, run, print; the exit status."""
-    parser = argparse.ArgumentParser(description="Does the walk say what the kernel does?")
-    parser.add_argument("--cases", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shrink", type=int, default=80, help="experiments spent on each")
-    parser.add_argument("--most", type=int, default=5, help="stop after so many disagreements")
-    asked = parser.parse_args()
-    began = time.monotonic()
-    tally = campaign(asked.cases, asked.seed, shrink=asked.shrink, most=asked.most)
-    for case, complaints in tally.disagreements:
-        print(pformat(case, width=100))
-        print(*complaints, sep="\n", end="\n\n")
-    for error in tally.unbuilt[:3]:
-        print(f"could not be built: {error}")
-    for doubt, count in tally.doubts.most_common(5):
-        print(f"unknown {count} times: {doubt}")
-    for fate, count in tally.fates.most_common():
-        print(f"{count:6} {fate}")
-    print(f"{tally}, seed {asked.seed}, {time.monotonic() - began:.0f} s")
-    return 1 if tally.disagreements else 0

@@ -27,11 +27,9 @@ def is_unknown(walk: Walk) -> bool:
 def _direction(name: str, trace: Trace, seen: Seen, ports: set[tuple[str, str]]) -> list[str]:
     found = []
     expected = _expected(trace)
-    observed = {
-        c
-        for c in seen.crossings
-        if c in expected or (c.stack, c.link) not in ports
-    } | (seen.strays & expected)  # fmt: skip
+    observed = {c for c in seen.crossings if c in expected or (c.stack, c.link) not in ports} | (
+        seen.strays & expected
+    )
     said = f"the walk says {_said(trace)}"
     if missing := expected - observed:
         found.append(f"{name} not seen at {_places(missing)}; {said}")

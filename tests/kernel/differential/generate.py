@@ -33,9 +33,7 @@ class _Sketch:
         }
         self.stacks[name] = replace(old, **merged)
 
-    def plug(
-        self, guest: str, link: Link, other: str, other_link: Link
-    ) -> None:
+    def plug(self, guest: str, link: Link, other: str, other_link: Link) -> None:
         """A cable between two stacks."""
         self.stack(guest, links=(link,))
         self.stack(other, links=(other_link,))
@@ -60,6 +58,8 @@ def cases(draw: Draw) -> Case:
         _upstream(draw, sketch)
     if draw(_one_in(3)):
         _guest_router(draw, sketch)
+    if draw(_one_in(3)):
+        _second_leg(draw, sketch)
     for name in list(sketch.stacks):
         _settings(draw, sketch, name)
     _rulesets(draw, sketch)
@@ -87,8 +87,17 @@ def _guest(draw: Draw, sketch: _Sketch, segment: int, index: int, bridge: Bridge
     name = f"g{segment}{index}"
     port: tuple[str, ...] = ()
     if draw(_one_in(6)):
-        port = draw(st.sampled_from([("isolated", "on"), ("hairpin", "on"), ("state", "4"),
-                                     ("learning", "off"), ("flood", "off")]))  # fmt: skip
+        port = draw(
+            st.sampled_from(
+                [
+                    ("isolated", "on"),
+                    ("hairpin", "on"),
+                    ("state", "4"),
+                    ("learning", "off"),
+                    ("flood", "off"),
+                ]
+            )
+        )
     own = Link("eth0", f"10.0.{segment}.{index + 1}/24")
     sketch.plug(name, own, "host", Link(f"v{segment}{index}", master=bridge.name, port=port))
     if bridge.address:
@@ -102,7 +111,9 @@ def _upstream(draw: Draw, sketch: _Sketch) -> None:
     if not draw(_one_in(4)):
         sketch.stack("x", routes=("10.0.0.0/16 via 10.0.8.1",))
     if draw(_one_in(3)):
-        sketch.stack("x", sysctls=(("net.ipv4.ip_forward", 1),), bridges=(Bridge("br9", "10.0.9.1/24"),))
+        sketch.stack(
+            "x", sysctls=(("net.ipv4.ip_forward", 1),), bridges=(Bridge("br9", "10.0.9.1/24"),)
+        )
         sketch.plug("z", Link("eth0", "10.0.9.2/24"), "x", Link("vz", master="br9"))
         sketch.stack("z", routes=("default via 10.0.9.1",))
 
@@ -126,6 +137,25 @@ def _guest_router(draw: Draw, sketch: _Sketch) -> None:
         sketch.stack("g12", routes=("10.0.7.0/24 via 10.0.1.2",))
 
 
+def _second_leg(draw: Draw, sketch: _Sketch) -> None:
+    """Another way between two stacks, so that replies may come by another link."""
+    bridges = [bridge.name for bridge in sketch.stacks["host"].bridges]
+    if "x" in sketch.stacks and draw(st.booleans()):
+        sketch.plug("x", Link("eth9", "10.0.6.2/24"), "host", Link("up1", "10.0.6.1/24"))
+        route = draw(
+            st.sampled_from(
+                [
+                    "10.0.0.0/16 via 10.0.6.1 metric 1",
+                    "10.0.1.0/24 via 10.0.6.1",
+                    "10.0.1.2/32 via 10.0.6.1",
+                ]
+            )
+        )
+        sketch.stack("x", routes=(route,))
+    elif "br2" in bridges:
+        sketch.plug("g12", Link("eth1", "10.0.2.8/24"), "host", Link("v2s", master="br2"))
+
+
 def _settings(draw: Draw, sketch: _Sketch, name: str) -> None:
     """Sysctls, odd routes and policy rules."""
     stack = sketch.stacks[name]
@@ -137,8 +167,15 @@ def _settings(draw: Draw, sketch: _Sketch, name: str) -> None:
         for link, value in draw(st.lists(filters, min_size=1, max_size=2)):
             sketch.stack(name, sysctls=((f"net.ipv4.conf.{link}.rp_filter", value),))
     if draw(_one_in(8)):
-        keys = ["arp_ignore", "arp_filter", "proxy_arp", "accept_local", "arp_announce",
-                "src_valid_mark", "route_localnet"]  # fmt: skip
+        keys = [
+            "arp_ignore",
+            "arp_filter",
+            "proxy_arp",
+            "accept_local",
+            "arp_announce",
+            "src_valid_mark",
+            "route_localnet",
+        ]
         key, value = draw(st.sampled_from(keys)), draw(st.sampled_from([1, 1, 2]))
         where = draw(st.sampled_from(["all", *links]))
         sketch.stack(name, sysctls=((f"net.ipv4.conf.{where}.{key}", value),))
@@ -162,12 +199,23 @@ def _host_settings(draw: Draw, sketch: _Sketch, links: list[str]) -> None:
     sketch.stack("host", sysctls=tuple(sysctls))
 
 
-_NETWORKS = ["10.0.1.0/24", "10.0.2.0/24", "10.0.8.0/24", "10.0.9.0/24", "10.0.7.0/24",
-             "10.0.1.2/32", "10.0.2.0/25", "10.0.0.0/16", "192.0.2.0/24"]  # fmt: skip
+_NETWORKS = [
+    "10.0.1.0/24",
+    "10.0.2.0/24",
+    "10.0.8.0/24",
+    "10.0.9.0/24",
+    "10.0.7.0/24",
+    "10.0.1.2/32",
+    "10.0.2.0/25",
+    "10.0.0.0/16",
+    "192.0.2.0/24",
+]
 
 
 def _odd_route(draw: Draw, sketch: _Sketch, name: str) -> None:
-    kind = draw(st.sampled_from(["blackhole", "unreachable", "prohibit", "throw", "device", "device"]))
+    kind = draw(
+        st.sampled_from(["blackhole", "unreachable", "prohibit", "throw", "device", "device"])
+    )
     network = draw(st.sampled_from(_NETWORKS))
     if kind == "device":
         stack = sketch.stacks[name]
@@ -178,23 +226,47 @@ def _odd_route(draw: Draw, sketch: _Sketch, name: str) -> None:
 
 
 def _policy(draw: Draw, sketch: _Sketch, name: str, links: list[str]) -> None:
-    selector = draw(st.sampled_from(
-        [f"from {draw(st.sampled_from(_NETWORKS))}", f"to {draw(st.sampled_from(_NETWORKS))}",
-         "fwmark 7", "fwmark 0x10/0xf0", "ipproto tcp", "ipproto udp dport 53",
-         "iif lo", f"iif {draw(st.sampled_from(links or ['lo']))}",
-         f"not from {draw(st.sampled_from(_NETWORKS))}"]
-    ))  # fmt: skip
-    action = draw(st.sampled_from(["lookup 100", "lookup 100", "lookup 100", "prohibit",
-                                   "blackhole", "lookup main suppress_prefixlength 0"]))  # fmt: skip
+    selector = draw(
+        st.sampled_from(
+            [
+                f"from {draw(st.sampled_from(_NETWORKS))}",
+                f"to {draw(st.sampled_from(_NETWORKS))}",
+                "fwmark 7",
+                "fwmark 0x10/0xf0",
+                "ipproto tcp",
+                "ipproto udp dport 53",
+                "iif lo",
+                f"iif {draw(st.sampled_from(links or ['lo']))}",
+                f"not from {draw(st.sampled_from(_NETWORKS))}",
+            ]
+        )
+    )
+    action = draw(
+        st.sampled_from(
+            [
+                "lookup 100",
+                "lookup 100",
+                "lookup 100",
+                "prohibit",
+                "blackhole",
+                "lookup main suppress_prefixlength 0",
+            ]
+        )
+    )
     sketch.stack(name, rules=(f"pref {draw(st.sampled_from([100, 200]))} {selector} {action}",))
     for _ in range(draw(st.integers(1, 2))):
         gateways = [
-            route.split()[2] for route in sketch.stacks[name].routes if " via " in route
-            and "table" not in route
-        ]  # fmt: skip
-        choices = [f"{kind} {draw(st.sampled_from(_NETWORKS))} metric {draw(st.integers(1, 3))}"
-                   for kind in ("blackhole", "unreachable", "throw")]  # fmt: skip
-        choices += [f"default via {gateway} metric {draw(st.integers(1, 3))}" for gateway in gateways]
+            route.split()[2]
+            for route in sketch.stacks[name].routes
+            if " via " in route and "table" not in route
+        ]
+        choices = [
+            f"{kind} {draw(st.sampled_from(_NETWORKS))} metric {draw(st.integers(1, 3))}"
+            for kind in ("blackhole", "unreachable", "throw")
+        ]
+        choices += [
+            f"default via {gateway} metric {draw(st.integers(1, 3))}" for gateway in gateways
+        ]
         choices += [f"{draw(st.sampled_from(_NETWORKS))} dev {link} metric 4" for link in links]
         sketch.stack(name, routes=(f"{draw(st.sampled_from(choices))} table 100",))
 

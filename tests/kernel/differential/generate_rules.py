@@ -80,7 +80,9 @@ def _iptables_table(draw: Draw, names: Names, backend: BackendName) -> Table:
 
 
 def _nft_table(draw: Draw, names: Names, number: int) -> Table:
-    family = draw(st.sampled_from(["ip", "inet", "inet", "bridge"] if names.ports else ["ip", "inet"]))
+    family = draw(
+        st.sampled_from(["ip", "inet", "inet", "bridge"] if names.ports else ["ip", "inet"])
+    )
     kind = "filter"
     if family != "bridge":
         kind = draw(st.sampled_from(["filter", "filter", "nat", "route"]))
@@ -96,13 +98,13 @@ def _nft_table(draw: Draw, names: Names, number: int) -> Table:
     chains = []
     for hook in chosen:
         place = _Place("nft", family, "t", (hook,), kind, tuple(chain.name for chain in users))
-        priority = _NAT_PRIORITIES.get(hook, 0) if kind == "nat" else draw(st.sampled_from(_PRIORITIES))
+        priority = (
+            _NAT_PRIORITIES.get(hook, 0) if kind == "nat" else draw(st.sampled_from(_PRIORITIES))
+        )
         policy = draw(st.sampled_from(["accept", "accept", "accept", "drop"]))
         if kind == "nat":
             policy = "accept"
-        chains.append(
-            Chain(f"on_{hook}", _rules(draw, names, place), hook, kind, priority, policy)
-        )
+        chains.append(Chain(f"on_{hook}", _rules(draw, names, place), hook, kind, priority, policy))
     return Table("nft", family, f"t{number}", (*users, *chains))
 
 
@@ -111,9 +113,13 @@ def _user_chains(draw: Draw, names: Names, place: _Place) -> tuple[Chain, ...]:
     chains: list[Chain] = []
     for number in range(draw(st.sampled_from([0, 0, 1, 2]))):
         inner = _Place(
-            place.backend, place.family, place.table, place.hooks, place.type,
+            place.backend,
+            place.family,
+            place.table,
+            place.hooks,
+            place.type,
             tuple(chain.name for chain in chains),
-        )  # fmt: skip
+        )
         chains.append(Chain(f"user{number}", _rules(draw, names, inner)))
     return tuple(chains)
 
@@ -162,8 +168,13 @@ def _translations(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ..
     found += [("jump", chain) for chain in place.calls]
     hooks = set(place.hooks)
     if hooks <= {"prerouting", "output"}:
-        found += [("dnat", address), ("dnat", address), ("dnat", f"{address}:8080"), ("redirect",),
-                  ("redirect", "8080")]  # fmt: skip
+        found += [
+            ("dnat", address),
+            ("dnat", address),
+            ("dnat", f"{address}:8080"),
+            ("redirect",),
+            ("redirect", "8080"),
+        ]
     if hooks <= {"postrouting"}:
         found += [("masquerade",), ("masquerade",), ("snat", address)]
     if hooks <= {"input"}:
@@ -207,9 +218,15 @@ def _value(draw: Draw, names: Names, kind: str) -> tuple[str, bool]:
         "sport": ["tcp 40000-40999", "udp 1-1023", "udp 53"],
         "icmp": ["echo-request", "echo-reply"],
         "syn": [""],
-        "state": ["new", "established", "new,established", "invalid", "related,established",
-                  "untracked"],
+        "state": [
+            "new",
+            "established",
+            "new,established",
+            "invalid",
+            "related,established",
+            "untracked",
+        ],
         "mark": ["7", "0x10/0xf0", "0"],
         "local": ["dst", "src"],
-    }[kind]  # fmt: skip
+    }[kind]
     return draw(st.sampled_from(values)), draw(st.sampled_from([False, False, False, True]))

@@ -96,7 +96,7 @@ def _iptables_match(what: str, value: str, negated: bool) -> str:
 
 
 def _nft_rule(rule: Rule, family: str) -> str:
-    words = [_nft_match(*match, family) for match in rule.matches]
+    words = [_nft_match(*match) for match in rule.matches]
     what, *arguments = rule.does
     argument = arguments[0] if arguments else ""
     inet = " ip" if family == "inet" else ""
@@ -121,12 +121,14 @@ def _nft_mark(argument: str) -> str:
     if not mask:
         return f"meta mark set {value}"
     kept = 0xFFFFFFFF & ~int(mask, 0)
-    return f"meta mark set meta mark & {kept:#x} ^ {value}" if int(value, 0) else (
-        f"meta mark set meta mark & {kept:#x}"
-    )  # fmt: skip
+    return (
+        f"meta mark set meta mark & {kept:#x} ^ {value}"
+        if int(value, 0)
+        else (f"meta mark set meta mark & {kept:#x}")
+    )
 
 
-def _nft_match(what: str, value: str, negated: bool, family: str) -> str:
+def _nft_match(what: str, value: str, negated: bool) -> str:
     no = "!= " if negated else ""
     proto, _, port = value.partition(" ")
     if what == "mark":

@@ -45,13 +45,14 @@ def _without_stacks(case: Case) -> Iterator[Case]:
             replace(
                 stack,
                 links=tuple(
-                    link for link in stack.links
+                    link
+                    for link in stack.links
                     if (stack.name, link.name) in left or (stack.name, link.name) not in ends
                 ),
             )
             for stack in case.stacks
             if stack is not gone
-        )  # fmt: skip
+        )
         yield replace(case, stacks=stacks, cables=kept)
 
 

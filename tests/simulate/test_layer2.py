@@ -1,0 +1,189 @@
+"""Links, bridges and neighbours: how a frame gets from one stack to the next."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage, SysctlRef
+
+
+def test_guests_on_one_bridge(bridged):
+    """Two guests speak through the bridge; the host's forwarding has nothing to do with it."""
+    walk = bridged.walk("g1", "g2")
+    assert walk.works is True
+    assert [hop.stage for hop in walk.request.hops if hop.stack == "host"] == [
+        Stage.INGRESS,
+        Stage.BRIDGE,
+        Stage.EGRESS,
+    ]
+    assert walk.request.end.packet.ttl == 64
+
+
+def test_guest_to_the_bridge_itself(bridged):
+    """The bridge's own address is the host's."""
+    walk = bridged.walk("g1", "10.0.0.1")
+    assert walk.works is True
+    assert str(walk.request.end.place) == "host/br0"
+
+
+def test_a_bridge_without_address_only_bridges(net):
+    """Guests do not need the bridge to have one."""
+    net.bridge("host", "br0")
+    net.guest("g1", "10.0.0.2/24")
+    net.guest("g2", "10.0.0.3/24")
+    assert net.walk("g1", "g2").works is True
+
+
+def test_two_isolated_ports_do_not_see_each_other(bridged):
+    """The frame cannot pass, and neither can ARP before it: the port is named."""
+    bridged.port("host", "tap-g1", isolated=True)
+    bridged.port("host", "tap-g2", isolated=True)
+    request = bridged.walk("g1", "g2").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.ISOLATED)
+    assert isinstance(request.end.decider, LinkStateRef)
+    assert bridged.walk("g1", "10.0.0.1").works is True
+
+
+def test_one_isolated_port_is_harmless(bridged):
+    """Isolation is between isolated ports only."""
+    bridged.port("host", "tap-g1", isolated=True)
+    assert bridged.walk("g1", "g2").works is True
+
+
+def test_isolation_with_a_known_neighbour(bridged):
+    """When ARP is not needed the frame itself dies in the bridge."""
+    bridged.port("host", "tap-g1", isolated=True)
+    bridged.port("host", "tap-g2", isolated=True)
+    bridged.neighbour("g1", "eth0", "10.0.0.3", bridged.mac("g2", "eth0"), "permanent")
+    request = bridged.walk("g1", "g2").request
+    assert (request.outcome, request.reason) == (Outcome.DROPPED, Reason.ISOLATED)
+    assert request.end.stage is Stage.BRIDGE
+
+
+@pytest.mark.parametrize("state", ["disabled", "listening", "learning", "blocking"])
+def test_only_a_forwarding_port_forwards(bridged, state):
+    """Every other state of a port stops frames."""
+    bridged.port("host", "tap-g2", state=state)
+    request = bridged.walk("g1", "g2").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.PORT_STATE)
+
+
+@pytest.mark.parametrize(
+    ("stack", "link", "reason"),
+    [("host", "tap-g2", Reason.LINK_DOWN), ("g2", "eth0", Reason.LINK_DOWN)],
+)
+def test_the_end_that_is_down_is_named(bridged, stack, link, reason):
+    """Of a cut cable the end somebody set down, not the one that lost carrier."""
+    bridged.alter(stack, link, up=False, carrier=False)
+    request = bridged.walk("g1", "g2").request
+    assert request.reason is reason
+    assert (request.end.decider.stack, request.end.decider.link) == (stack, link)
+
+
+def test_a_bridge_set_down_bridges_nothing(bridged):
+    """Its ports drop what they get."""
+    bridged.alter("host", "br0", up=False)
+    assert bridged.walk("g1", "g2").request.reason is Reason.LINK_DOWN
+
+
+def test_a_static_fdb_entry_is_believed(bridged):
+    """Frames go where it says, even if the guest is elsewhere."""
+    bridged.guest("g3", "10.0.0.4/24")
+    bridged.fdb("host", "br0", "tap-g3", bridged.mac("g2", "eth0"))
+    request = bridged.walk("g1", "g2").request
+    assert (request.outcome, request.reason) == (Outcome.DROPPED, Reason.NOT_FOR_US)
+    assert str(request.end.place) == "g3/eth0"
+
+
+def test_a_frame_for_another_mac_is_refused(bridged):
+    """A wrong permanent neighbour entry: the frame arrives and is not taken."""
+    wrong = bridged.mac("g2", "eth0")
+    bridged.neighbour("g1", "eth0", "10.0.0.1", wrong, "permanent")
+    request = bridged.walk("g1", "10.0.0.1").request
+    assert request.end.stack == "g2"
+    assert not request.arrived
+
+
+def test_nobody_has_the_address(bridged):
+    """ARP stays without an answer."""
+    request = bridged.walk("g1", "10.0.0.99").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.UNRESOLVED)
+    assert request.end.stage is Stage.NEIGHBOUR
+
+
+@pytest.mark.parametrize(
+    ("level", "answers"), [(0, True), (1, False), (2, False), (3, True), (8, False)]
+)
+def test_arp_ignore(net, level, answers):
+    """Asked for an address of another link; 8 keeps quiet about every address."""
+    net.cable("a", "eth0", "10.0.0.1/24", "b", "eth0", "10.0.0.2/24")
+    net.link("b", "eth1", "10.9.0.2/24", kind="dummy")
+    net.route("a", "10.9.0.0/24", dev="eth0")
+    net.set("b", "net.ipv4.conf.eth0.arp_ignore", level)
+    request = net.walk("a", "10.9.0.2").request
+    assert request.arrived is answers
+    if not answers:
+        assert isinstance(request.end.decider, SysctlRef)
+        assert "arp_ignore" in str(request.end.decider)
+
+
+def test_arp_filter_answers_only_where_it_would_send(net):
+    """With arp_filter the answering link must be the one that leads to the asker."""
+    net.cable("a", "eth0", "10.0.0.1/24", "b", "eth0", "10.0.0.2/24")
+    net.cable("a", "eth1", "10.9.0.1/24", "b", "eth1", "10.9.0.2/24")
+    net.route("b", "10.0.0.1/32", dev="eth1")
+    assert net.walk("a", "10.0.0.2").request.arrived
+    net.set("b", "net.ipv4.conf.all.arp_filter", 1)
+    assert net.walk("a", "10.0.0.2").request.reason is Reason.UNRESOLVED
+
+
+def test_proxy_arp(routed):
+    """A router answers for what it would forward, if it is told to."""
+    routed.change("guest", routes=routed.stack("guest").routes[:-1])
+    routed.route("guest", "10.2.0.0/24", dev="eth0")
+    assert routed.walk("guest", "far").request.outcome is Outcome.UNRESOLVED
+    routed.set("host", "net.ipv4.conf.in0.proxy_arp", 1)
+    assert routed.walk("guest", "far").works is True
+
+
+def test_mark_does_not_cross_a_cable(routed):
+    """skb_scrub_packet takes the mark away between namespaces."""
+    routed.rules("guest", "-A OUTPUT -j MARK --set-mark 7", table="mangle")
+    routed.rules("host", "-A FORWARD -m mark --mark 7 -j DROP")
+    walk = routed.walk("guest", "far")
+    assert walk.request.arrived
+    assert [hop.packet.mark for hop in walk.request.hops if hop.stack == "guest"][-1] == 7
+
+
+def test_a_guest_whose_inside_is_not_seen(bridged):
+    """The walk ends at its tap, and says that the rest is assumed."""
+    bridged.link("host", "vnet9", kind="tun", guest="dark")
+    bridged.alter("host", "vnet9", master="br0")
+    walk = bridged.walk("g1", "10.0.0.77")
+    assert walk.request.outcome is Outcome.DELIVERED
+    assert any("dark" in sentence for sentence in walk.request.assumptions)
+    assert walk.works is None
+
+
+def test_leaving_by_an_uplink(routed):
+    """A cable whose far end is not seen leads out; what lies beyond is assumed."""
+    routed.link("host", "up0", "198.51.100.2/24", kind="veth")
+    routed.route("host", "default", "198.51.100.1")
+    routed.forward("host")
+    routed.rules("host", "-A POSTROUTING -o up0 -j MASQUERADE", table="nat")
+    walk = routed.walk("guest", "203.0.113.5")
+    assert walk.request.outcome is Outcome.LEFT
+    assert str(walk.request.end.packet.src) == "198.51.100.2"
+    assert walk.works is True
+    assert str(walk.reply.end.packet.dst) == "10.1.0.2"
+
+
+def test_an_untranslated_source_may_not_come_back(routed):
+    """Nothing shows that the outside knows the way back to a private address."""
+    routed.link("host", "up0", "198.51.100.2/24", kind="veth")
+    routed.route("host", "default", "198.51.100.1")
+    routed.forward("host")
+    walk = routed.walk("guest", "203.0.113.5")
+    assert walk.request.outcome is Outcome.LEFT
+    assert walk.reply.reason is Reason.NO_RETURN_ROUTE
+    assert walk.works is None
