@@ -6,7 +6,7 @@ kernel names in ``/proc/net/ip_tables_names`` are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,20 +14,28 @@ from kvmdiag.collect import nf_tables
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Family, Table, UnknownMatch, UnknownStatement
 from kvmdiag.model.snapshot import Gap
+from kvmdiag.parse import ebtables
 from kvmdiag.parse.errors import ParseError
+from kvmdiag.parse.ipset import asks_ipset, parse_ipsets, with_ipsets
 from kvmdiag.parse.iptables import incompatible_tables, parse_save
 from kvmdiag.parse.join import Key, MismatchError, join
 from kvmdiag.parse.nft import parse_ruleset
 from kvmdiag.system.programs import ProgramMissing, run
 
 _ATTEMPTS = 3
-_OWN_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
-_SAVE: dict[Family, str] = {"ip": "iptables-nft-save", "ip6": "ip6tables-nft-save"}
+_OWN_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security", "broute"})
+_SAVE: dict[Family, tuple[str, ...]] = {
+    "ip": ("iptables-nft-save", "-c"),
+    "ip6": ("ip6tables-nft-save", "-c"),
+    "bridge": ("ebtables-nft-save",),
+}
 _LEGACY: tuple[tuple[Family, str, str], ...] = (
     ("ip", "ip_tables_names", "iptables-legacy-save"),
     ("ip6", "ip6_tables_names", "ip6tables-legacy-save"),
 )
 _NET = Path("/proc/thread-self/net")
+_MODULES = Path("/sys/module")
+_EBTABLES = ("filter", "nat", "broute")
 
 
 class _UnreadError(KvmdiagError):
@@ -48,6 +56,7 @@ def read_tables(stack: str) -> tuple[tuple[Table, ...] | None, tuple[Gap, ...]]:
     gaps: list[Gap] = []
     try:
         tables = (*_of_nf_tables(stack, gaps), *_of_legacy())
+        tables = _with_ipsets(stack, tables, gaps)
     except _UnreadError as error:
         return None, (Gap(stack=stack, fact="tables", why=str(error), help=error.help),)
     except PermissionError:
@@ -56,7 +65,41 @@ def read_tables(stack: str) -> tuple[tuple[Table, ...] | None, tuple[Gap, ...]]:
     except (KvmdiagError, OSError) as error:
         help_ = "run kvmdiag again; see whether nft list ruleset works"
         return None, (Gap(stack=stack, fact="tables", why=str(error), help=help_),)
-    return tables, tuple(gaps)
+    return tables, (*gaps, *_out_of_reach(stack))
+
+
+def _out_of_reach(stack: str) -> Iterator[Gap]:
+    """Tables of older kinds that may be there; asking for them would make them."""
+    loaded = [name for name in _EBTABLES if (_MODULES / f"ebtable_{name}").exists()]
+    if loaded:
+        yield Gap(
+            stack=stack,
+            fact="ebtables-legacy tables",
+            why=f"the kernel has ebtable_{loaded[0]} loaded, and reading it would create it",
+            help="see whether ebtables-legacy -t nat -L shows rules",
+        )
+    try:
+        names = (_NET / "arp_tables_names").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        names = []
+    if names:
+        yield Gap(
+            stack=stack,
+            fact="arptables-legacy tables",
+            why="rules upon ARP are not looked at",
+            help="see whether arptables-legacy -L shows rules",
+        )
+
+
+def _with_ipsets(stack: str, tables: tuple[Table, ...], gaps: list[Gap]) -> tuple[Table, ...]:
+    """The tables with the ipsets their rules ask; what those hold is unknown without ipset."""
+    if not asks_ipset(tables):
+        return tables
+    try:
+        return with_ipsets(tables, parse_ipsets(_printed(("ipset", "save"), "ipset")))
+    except _UnreadError as error:
+        gaps.append(Gap(stack=stack, fact="ipsets", why=str(error), help=error.help))
+        return tables
 
 
 def _of_nf_tables(stack: str, gaps: list[Gap]) -> tuple[Table, ...]:
@@ -85,7 +128,7 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
     # Threads start in the network namespace of the one that starts them.
     with ThreadPoolExecutor(max_workers=1 + len(wanted)) as pool:
         listing = pool.submit(_printed, ("nft", "-j", "list", "ruleset"), "nftables")
-        savings = [(f, pool.submit(_printed, (_SAVE[f], "-c"), "iptables")) for f in wanted]
+        savings = [(f, pool.submit(_printed, _SAVE[f], "iptables")) for f in wanted]
         listed = parse_ruleset(listing.result())
         saved: list[Table] = []
         incompatible: set[Key] = set()
@@ -95,7 +138,12 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
             except _UnreadError as error:
                 gaps += _meaning_gaps(stack, family, listed, error)
                 continue
-            saved += parse_save(text, family=family, backend="iptables-nft")
+            parsed = (
+                ebtables.parse_save(text)
+                if family == "bridge"
+                else parse_save(text, family=family, backend="iptables-nft")
+            )
+            saved += parsed
             incompatible |= {(family, name) for name in incompatible_tables(text)}
     return join(listed, saved, frozenset(incompatible))
 

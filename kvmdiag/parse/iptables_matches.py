@@ -16,6 +16,7 @@ from kvmdiag.model.netfilter import (
     BridgePortIs,
     ConntrackStateIs,
     Family,
+    FieldIs,
     IcmpTypeIs,
     InterfaceIs,
     MacIs,
@@ -23,6 +24,8 @@ from kvmdiag.model.netfilter import (
     Match,
     PortIs,
     ProtocolIs,
+    Ranges,
+    ReverseRouteIs,
     SetContains,
     Side,
     TcpFlagsAre,
@@ -47,8 +50,9 @@ def build(builder: Builder, option: Option, family: Family) -> Match | None:
 
 def extension(name: str, options: Sequence[Option], family: Family) -> tuple[Match, ...]:
     """What ``-m name`` with its options means."""
-    if name == "addrtype":
-        return _address_type(options)
+    together = _TOGETHER.get(name)
+    if together is not None:
+        return together(options)
     known = EXTENSIONS.get(name)
     if known is None or (not options and name not in _IDLE_WITHOUT_OPTIONS):
         words = ("-m", name) if name else ()
@@ -166,13 +170,108 @@ def _address_range(side: Side) -> Builder:
     return builder
 
 
-def _set(option: Option, _family: Family) -> Match:
-    name, fields = option.values
-    return SetContains(name=name, fields=tuple(fields.split(",")), negate=option.negate)
-
-
 def _always(_option: Option, _family: Family) -> None:
     """A comment, which matches every packet."""
+
+
+def _fragment(option: Option, _family: Family) -> Match:
+    """All but the first fragment of a packet (``ip_packet_match``)."""
+    return FieldIs(field="ip frag-off", ranges=((1, 0x1FFF),), mask=0x1FFF, negate=option.negate)
+
+
+def _field(field: str, ranges: Callable[[str], Ranges]) -> Builder:
+    """A number; ``{version}`` in the field's name stands for ip or ip6."""
+
+    def builder(option: Option, family: Family) -> Match:
+        name = field.format(version="ip6" if family == "ip6" else "ip")
+        return FieldIs(field=name, ranges=ranges(option.value), negate=option.negate)
+
+    return builder
+
+
+def _exactly(most: int) -> Callable[[str], Ranges]:
+    return lambda text: ((values.number(text, most),) * 2,)
+
+
+def _less(text: str) -> Ranges:
+    return ((0, values.number(text, 255) - 1),)
+
+
+def _greater(text: str) -> Ranges:
+    return ((values.number(text, 255) + 1, 255),)
+
+
+def _length(text: str) -> Ranges:
+    return (values.port_range(text),)
+
+
+def _dscp(text: str) -> Ranges:
+    return ((values.dscp(text),) * 2,)
+
+
+def _packet_type(text: str) -> Ranges:
+    types = {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
+    if text not in types:
+        raise ValueError(text)
+    return ((types[text],) * 2,)
+
+
+def _connection_address(of: Literal["original", "reply"], side: Side) -> Builder:
+    def builder(option: Option, family: Family) -> Match:
+        networks = (values.network(option.value, family),)
+        return AddressIs(side=side, networks=networks, negate=option.negate, of=of)
+
+    return builder
+
+
+def _connection_port(field: str) -> Builder:
+    return _field(field, lambda text: (values.port_range(text),))
+
+
+def _direction(option: Option, _family: Family) -> Match:
+    number = {"ORIGINAL": 0, "REPLY": 1}.get(option.value)
+    if number is None:
+        raise ValueError(option.value)
+    return FieldIs(field="ct direction", ranges=((number, number),), negate=option.negate)
+
+
+def _set_options(options: Sequence[Option]) -> tuple[Match, ...]:
+    """``-m set``: counters may be left alone, but a match upon them is not understood."""
+    found: list[Match] = []
+    for option in options:
+        if option.name == "--match-set" and len(option.values) == 2:
+            name, fields = option.values
+            found.append(
+                SetContains(name=name, fields=tuple(fields.split(",")), negate=option.negate)
+            )
+        elif option.name not in ("--update-counters", "--update-subcounters"):
+            found.append(UnknownMatch(text=f"-m set {option.text}"))
+    return tuple(found)
+
+
+def _reverse_path(options: Sequence[Option]) -> tuple[Match, ...]:
+    """``-m rpfilter``: true of packets that pass the test, unless inverted."""
+    names = {option.name for option in options}
+    if names - {"--loose", "--validmark", "--accept-local", "--invert"}:
+        return (UnknownMatch(text=" ".join(("-m rpfilter", *(o.text for o in options)))),)
+    return (
+        ReverseRouteIs(
+            strict="--loose" not in names,
+            mark="--validmark" in names,
+            accept_local="--accept-local" in names,
+            negate="--invert" in names,
+        ),
+    )
+
+
+def _recent(options: Sequence[Option]) -> tuple[Match, ...]:
+    """``-m recent --set`` notes the packet and is true; the others ask what was noted."""
+    asking = {"--rcheck", "--update", "--remove"}
+    if any(o.name == "--set" and not o.negate for o in options) and not any(
+        o.name in asking for o in options
+    ):
+        return ()
+    return (UnknownMatch(text=" ".join(("-m recent", *(o.text for o in options)))),)
 
 
 def _address_type(options: Sequence[Option]) -> tuple[Match, ...]:
@@ -204,6 +303,7 @@ GENERAL = _aliases(
     ("-i|--in-interface", _interface("in")),
     ("-o|--out-interface", _interface("out")),
     ("-p|--protocol|--proto", _protocol),
+    ("-f|--fragment", _fragment),
 )
 """Options that need no extension."""
 
@@ -220,11 +320,22 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
     ),
     "icmp": _aliases(("--icmp-type", _icmp)),
     "icmp6": _aliases(("--icmpv6-type", _icmp)),
-    "conntrack": _aliases(("--ctstate", _states)),
+    "conntrack": _aliases(
+        ("--ctstate", _states),
+        ("--ctproto", _protocol),
+        ("--ctdir", _direction),
+        ("--ctorigsrc", _connection_address("original", "src")),
+        ("--ctorigdst", _connection_address("original", "dst")),
+        ("--ctreplsrc", _connection_address("reply", "src")),
+        ("--ctrepldst", _connection_address("reply", "dst")),
+        ("--ctorigsrcport", _connection_port("ct original proto-src")),
+        ("--ctorigdstport", _connection_port("ct original proto-dst")),
+        ("--ctreplsrcport", _connection_port("ct reply proto-src")),
+        ("--ctrepldstport", _connection_port("ct reply proto-dst")),
+    ),
     "state": _aliases(("--state", _states)),
     "mark": _aliases(("--mark", _mark("packet"))),
     "connmark": _aliases(("--mark", _mark("connection"))),
-    "addrtype": {},
     "physdev": _aliases(
         ("--physdev-in", _bridge_port("in")),
         ("--physdev-out", _bridge_port("out")),
@@ -237,8 +348,28 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
         ("--src-range", _address_range("src")),
         ("--dst-range", _address_range("dst")),
     ),
-    "set": _aliases(("--match-set", _set)),
+    "length": _aliases(("--length", _field("meta length", _length))),
+    "ttl": _aliases(
+        ("--ttl-eq", _field("ip ttl", _exactly(255))),
+        ("--ttl-lt", _field("ip ttl", _less)),
+        ("--ttl-gt", _field("ip ttl", _greater)),
+    ),
+    "hl": _aliases(
+        ("--hl-eq", _field("ip6 hoplimit", _exactly(255))),
+        ("--hl-lt", _field("ip6 hoplimit", _less)),
+        ("--hl-gt", _field("ip6 hoplimit", _greater)),
+    ),
+    "dscp": _aliases(("--dscp|--dscp-class", _field("{version} dscp", _dscp))),
+    "pkttype": _aliases(("--pkt-type", _field("meta pkttype", _packet_type))),
     "comment": _aliases(("--comment", _always)),
+}
+
+# Extensions whose options mean something together only.
+_TOGETHER: Mapping[str, Callable[[Sequence[Option]], tuple[Match, ...]]] = {
+    "addrtype": _address_type,
+    "recent": _recent,
+    "rpfilter": _reverse_path,
+    "set": _set_options,
 }
 
 _IDLE_WITHOUT_OPTIONS = frozenset({"tcp", "udp", "icmp", "icmp6", "comment"})

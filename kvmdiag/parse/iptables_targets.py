@@ -11,17 +11,20 @@ from typing import Literal
 
 from kvmdiag.model.netfilter import (
     Accept,
+    CopyMark,
     DestinationNat,
     Drop,
     Family,
     Jump,
     Masquerade,
+    NetMap,
     NoEffect,
     NoTrack,
     Redirect,
     Reject,
     Return,
     SetMark,
+    SetZone,
     SourceNat,
     Statement,
     UnknownStatement,
@@ -33,6 +36,7 @@ Options = Sequence[Option]
 Builder = Callable[[str, Options, Family], Statement]
 
 _ALL = 0xFFFFFFFF
+_LONG_LIFE = 32
 
 # Value and mask of ``mark = (mark & ~mask) ^ value``, as libxt_MARK.c fills them in.
 _MARKS: Mapping[str, Callable[[int, int], tuple[int, int]]] = {
@@ -137,7 +141,7 @@ def _set_mark(of: Literal["packet", "connection"]) -> Builder:
     def builder(_text: str, options: Options, _family: Family) -> Statement:
         (option,) = options
         operation = _MARKS.get(option.name)
-        if operation is None:  # --save-mark and --restore-mark copy what only the kernel knows
+        if operation is None:
             raise ValueError(option.name)
         value, mask = operation(*values.mark(option.value))
         return SetMark(of=of, value=value, mask=mask)
@@ -145,10 +149,54 @@ def _set_mark(of: Literal["packet", "connection"]) -> Builder:
     return builder
 
 
+def _connection_mark(text: str, options: Options, family: Family) -> Statement:
+    """``CONNMARK``; what copying does is in connmark_tg_shift in net/netfilter/xt_connmark.c."""
+    given = {option.name: option for option in options}
+    copying = given.keys() & {"--save-mark", "--restore-mark"}
+    if not copying:
+        return _set_mark("connection")(text, options, family)
+    if len(copying) > 1 or given.keys() - {"--nfmask", "--ctmask", "--mask", *copying}:
+        raise ValueError(text)
+    of_packet, of_connection = (
+        values.number(given[name].value if name in given else given["--mask"].value, _ALL)
+        if name in given or "--mask" in given
+        else _ALL
+        for name in ("--nfmask", "--ctmask")
+    )
+    if "--save-mark" in copying:
+        return CopyMark(to="connection", keep=of_connection ^ _ALL, take=of_packet)
+    return CopyMark(to="packet", keep=of_packet ^ _ALL, take=of_connection)
+
+
+def _net_map(_text: str, options: Options, family: Family) -> Statement:
+    network = _only(options, "--to")
+    if network is None:
+        msg = "no network"
+        raise ValueError(msg)
+    return NetMap(network=values.network(network, family))
+
+
+def _life(text: str, options: Options, _family: Family) -> Statement:
+    """A longer life makes no difference to where a packet goes; a short one may."""
+    (option,) = options
+    longer = option.name in ("--ttl-inc", "--hl-inc")
+    if longer or (option.name in ("--ttl-set", "--hl-set") and int(option.value) >= _LONG_LIFE):
+        return NoEffect(text=text)
+    raise ValueError(text)
+
+
+def _set_target(text: str, options: Options, _family: Family) -> Statement:
+    if any(option.name.startswith("--map-") for option in options):
+        raise ValueError(text)
+    return NoEffect(text=text)
+
+
 def _ct(text: str, options: Options, _family: Family) -> Statement:
     names = {option.name for option in options}
     if names == {"--notrack"}:
         return NoTrack()
+    if names == {"--zone"}:
+        return SetZone(zone=values.number(options[0].value, 0xFFFF))
     if names <= {"--helper", "--timeout", "--ctevents", "--expevents"}:
         return NoEffect(text=text)
     raise ValueError(text)
@@ -170,15 +218,14 @@ def _refuse(options: Iterable[Option]) -> None:
         raise ValueError(msg)
 
 
-_NO_EFFECT = (
-    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "LED", "LOG", "NFLOG", "RATEEST", "SECMARK",
-    "TCPMSS", "TRACE", "ULOG",
+NO_EFFECT = (
+    "AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "DSCP", "ECN", "IDLETIMER", "LED", "LOG",
+    "NFLOG", "RATEEST", "SECMARK", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "ULOG",
 )  # fmt: skip
 
 # Targets of iptables that change the packet or its way in a manner the model does not have.
 _NOT_UNDERSTOOD = frozenset({
-    "CLUSTERIP", "DNPT", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "NETMAP", "NFQUEUE", "QUEUE",
-    "SET", "SNPT", "SYNPROXY", "TCPOPTSTRIP", "TEE", "TOS", "TPROXY", "TTL",
+    "CLUSTERIP", "DNPT", "HMARK", "NFQUEUE", "QUEUE", "SNPT", "SYNPROXY", "TPROXY",
 })  # fmt: skip
 
 TARGETS: Mapping[str, Builder] = {
@@ -192,8 +239,12 @@ TARGETS: Mapping[str, Builder] = {
     "MASQUERADE": _masquerade,
     "REDIRECT": _redirect,
     "MARK": _set_mark("packet"),
-    "CONNMARK": _set_mark("connection"),
+    "CONNMARK": _connection_mark,
     "CT": _ct,
-    **dict.fromkeys(_NO_EFFECT, _no_effect),
+    "NETMAP": _net_map,
+    "SET": _set_target,
+    "TTL": _life,
+    "HL": _life,
+    **dict.fromkeys(NO_EFFECT, _no_effect),
 }
 """Targets by name."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from kvmdiag.model.netfilter import Chain, Family, Table
+from kvmdiag.model.netfilter import Chain, Family, Rule, Table, UnknownMatch, UnknownStatement
 from kvmdiag.parse.errors import ParseError
 
 Key = tuple[Family, str]
@@ -56,12 +56,36 @@ def join(
 
 def _joined(listed: Table, saved: Table) -> Table:
     """The saved table, with only the chains that are there, and with handles."""
+    if listed.family == "bridge":
+        return _explained(listed, saved)
     extra = {chain.name for chain in saved.chains if chain.rules} - {c.name for c in listed.chains}
     if extra:
         msg = f"nft does not list chain {min(extra)} of {listed.family} {listed.name}"
         raise MismatchError(msg)
     chains = tuple(_joined_chain(listed, chain, saved.chain(chain.name)) for chain in listed.chains)
     return msgspec.structs.replace(saved, chains=chains, sets=listed.sets, backend="iptables-nft")
+
+
+def _explained(listed: Table, saved: Table) -> Table:
+    """The listed table of family bridge, with what only ebtables can say of its rules.
+
+    ebtables also prints tables that it did not make; those need no explanation.
+    """
+    chains = []
+    for chain in listed.chains:
+        other = saved.chain(chain.name)
+        if other is not None and len(other.rules) == len(chain.rules):
+            rules = tuple(map(_explained_rule, chain.rules, other.rules))
+            chain = msgspec.structs.replace(chain, rules=rules)  # noqa: PLW2901
+        chains.append(chain)
+    return msgspec.structs.replace(listed, chains=tuple(chains))
+
+
+def _explained_rule(listed: Rule, saved: Rule) -> Rule:
+    unknown = any(isinstance(part, UnknownMatch | UnknownStatement) for part in listed.body)
+    if not unknown:
+        return listed
+    return msgspec.structs.replace(listed, body=saved.body, text=saved.text)
 
 
 def _joined_chain(table: Table, listed: Chain, saved: Chain | None) -> Chain:

@@ -19,7 +19,7 @@ from kvmdiag.model.netfilter import (
     UnknownStatement,
 )
 from kvmdiag.parse.errors import ParseError
-from kvmdiag.parse.nft_matches import Sets, matches
+from kvmdiag.parse.nft_matches import element_text, matches
 from kvmdiag.parse.nft_statements import statement
 from kvmdiag.parse.nft_text import render, render_one
 
@@ -84,17 +84,12 @@ def _table(
     key: Key, chains: Sequence[_Object], sets: Sequence[_Object], rules: Mapping[str, list[_Object]]
 ) -> Table:
     family, name = key
-    elements: Sets = {
-        str(item["name"]): _elements(item)
-        for item in sets
-        if "map" not in item and isinstance(item.get("type"), str)
-    }
     return Table(
         family=family,
         name=name,
         backend="nft",
         chains=tuple(
-            _chain(chain, [_rule(r, family, elements) for r in rules.get(str(chain["name"]), ())])
+            _chain(chain, [_rule(r, family) for r in rules.get(str(chain["name"]), ())])
             for chain in chains
         ),
         sets=tuple(_named_set(item) for item in sets),
@@ -113,7 +108,7 @@ def _named_set(item: _Object) -> NamedSet:
     return NamedSet(
         name=str(item["name"]),
         type=str(kind),
-        elements=tuple(render_one(element) for element in _elements(item)),
+        elements=tuple(element_text(element) for element in _elements(item)),
     )
 
 
@@ -133,7 +128,7 @@ def _chain(item: _Object, rules: Sequence[Rule]) -> Chain:
     )
 
 
-def _rule(item: _Object, family: Family, sets: Sets) -> Rule:
+def _rule(item: _Object, family: Family) -> Rule:
     expressions = item.get("expr", ())
     if not isinstance(expressions, list):
         expressions = []
@@ -147,7 +142,7 @@ def _rule(item: _Object, family: Family, sets: Sets) -> Rule:
         if kind == "counter":
             counts = inner if isinstance(inner, dict) else {}
         elif kind == "match" and isinstance(inner, dict):
-            body += matches(inner, family, sets, body)
+            body += matches(inner, family, body)
         else:
             body.append(statement(kind, inner, family))
     comment, handle = item.get("comment"), item.get("handle")

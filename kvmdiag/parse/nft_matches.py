@@ -2,8 +2,9 @@
 
 Source: libnftables-json(5). nft leaves out of its output what follows from an expression
 (``tcp dport 80`` is true of TCP only, ``ip saddr`` of IPv4 only); here it is put back, so
-that a negated comparison stays false for other packets. What is not understood raises
-``ValueError`` and becomes an :class:`UnknownMatch`.
+that a negated comparison stays false for other packets. Comparisons that have no match of
+their own in the model become :class:`FieldIs` or, with a set, :class:`InSet`. What is not
+understood raises ``ValueError`` and becomes an :class:`UnknownMatch`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from kvmdiag.model.netfilter import (
     ConntrackStateIs,
     Family,
     FamilyIs,
+    FieldIs,
     IcmpTypeIs,
+    InSet,
     InterfaceIs,
     MacIs,
     MarkIs,
     Match,
     PortIs,
     ProtocolIs,
+    Ranges,
+    ReverseRouteIs,
     Side,
     TcpFlagsAre,
     UnknownMatch,
@@ -32,11 +37,9 @@ from kvmdiag.model.netfilter import (
 from kvmdiag.parse import values
 from kvmdiag.parse.nft_text import render_one
 
-Sets = Mapping[str, Sequence[object]]
-"""Elements of the table's named sets."""
-
 _FAMILIES = {"ipv4": "ip", "ipv6": "ip6", "ip": "ip", "ip6": "ip6", "arp": "arp"}
-_TCP_FLAGS = frozenset({"fin", "syn", "rst", "psh", "ack", "urg"})
+_ALL_TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
+_TCP_FLAGS = frozenset(_ALL_TCP_FLAGS)
 _SIDES: dict[str, Side] = {"saddr": "src", "daddr": "dst", "sport": "src", "dport": "dst"}
 
 
@@ -65,27 +68,132 @@ class Comparison:
 
 
 def matches(
-    expression: Mapping[str, object], family: Family, sets: Sets, before: Sequence[object]
+    expression: Mapping[str, object], family: Family, before: Sequence[object]
 ) -> tuple[Match, ...]:
     """What ``{"match": expression}`` means, with what nft left implied.
 
     ``before`` is the part of the rule that was read already.
     """
     try:
-        comparison = _comparison(expression, sets)
-        ((kind, inner),) = comparison.field.items()
-        if not isinstance(inner, Mapping):
-            raise ValueError(kind)
-        if kind == "payload":
-            return _payload(inner, comparison, family, before)
-        if comparison.mask is not None and inner.get("key") != "mark":
-            raise ValueError(kind)
-        return _BY_KIND[kind](inner, comparison)
+        right = expression["right"]
+        fields = fields_of(expression["left"])
+        if isinstance(right, str) and right.startswith("@"):
+            return (InSet(fields=fields, name=right[1:], negate=_is_negated(expression)),)
+        if len(fields) > 1:
+            return (_in_anonymous_set(fields, right, negate=_is_negated(expression)),)
     except (ValueError, TypeError, KeyError, AttributeError):
-        return (UnknownMatch(text=render_one({"match": expression})),)
+        fields = ()
+    for meaning in (_specific, _general):
+        try:
+            return meaning(expression, family, before, fields)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return (UnknownMatch(text=render_one({"match": expression})),)
 
 
-def _comparison(expression: Mapping[str, object], sets: Sets) -> Comparison:
+def fields_of(left: object) -> tuple[str, ...]:
+    """The fields that an expression names, in nft's own words (``ip saddr``, ``iifname``)."""
+    if not isinstance(left, Mapping):
+        raise TypeError(left)
+    ((kind, inner),) = left.items()
+    if kind == "concat":
+        return tuple(name for part in inner for name in fields_of(part))
+    if not isinstance(inner, Mapping) or kind not in ("payload", "meta", "ct"):
+        return (render_one(left),)
+    key = str(inner["key"]) if kind != "payload" else f"{inner['protocol']} {inner['field']}"
+    if kind == "meta" and key in ("iif", "oif", "iifname", "oifname"):
+        return (key,)
+    words = {"payload": "", "meta": "meta ", "ct": f"ct {inner.get('dir', '')} "}[kind]
+    return (f"{words}{key}".replace("  ", " "),)
+
+
+def _is_negated(expression: Mapping[str, object]) -> bool:
+    operator = expression["op"]
+    if operator not in ("==", "in", "!="):
+        raise ValueError(operator)
+    return operator == "!="
+
+
+def _in_anonymous_set(fields: tuple[str, ...], right: object, *, negate: bool) -> Match:
+    if not isinstance(right, Mapping):
+        raise TypeError(right)
+    elements = tuple(element_text(element) for element in right["set"])
+    return InSet(fields=fields, elements=elements, negate=negate)
+
+
+def element_text(element: object) -> str:
+    """An element of a set or map, without its time-out, counter and comment."""
+    if isinstance(element, list):
+        key, value = element
+        return f"{element_text(key)} : {render_one(_plain(value))}"
+    return render_one(_plain(element))
+
+
+def _general(
+    expression: Mapping[str, object],
+    _family: Family,
+    _before: Sequence[object],
+    _fields: tuple[str, ...],
+) -> tuple[Match, ...]:
+    """A number compared with numbers, or a field looked up in a set."""
+    comparison = _comparison(expression)
+    (field,) = fields_of(comparison.field)
+    mask = None if comparison.mask is None else values.number(str(comparison.mask), _ALL)
+    if comparison.operator in _ORDERINGS:
+        (operand,) = _texts(comparison.operands)
+        ranges: Ranges = (_ORDERINGS[comparison.operator](values.number(operand, _ALL)),)
+        return (FieldIs(field=field, ranges=ranges, mask=mask),)
+    if field not in _NUMBERS:
+        if mask is not None or field not in _WORDS:
+            raise ValueError(field)
+        elements = tuple(element_text(operand) for operand in comparison.operands)
+        return (InSet(fields=(field,), elements=elements, negate=comparison.negate),)
+    ranges = tuple(_number_range(operand) for operand in comparison.operands)
+    return (FieldIs(field=field, ranges=ranges, mask=mask, negate=comparison.negate),)
+
+
+# Fields whose values nft prints as numbers, and those it has names for.
+_NUMBERS = frozenset({
+    "ip ttl", "ip6 hoplimit", "ip length", "ip version", "ip frag-off", "meta length",
+    "meta mark", "ct mark", "ct zone", "ct original proto-src", "ct original proto-dst",
+    "ct reply proto-src", "ct reply proto-dst",
+})  # fmt: skip
+_WORDS = frozenset({
+    "ip dscp", "ip6 dscp", "icmp type", "icmp code", "icmpv6 type", "icmpv6 code", "meta pkttype",
+    "meta iifkind", "meta oifkind", "ct direction", "ct original ip saddr",
+    "ct original ip daddr", "ct original ip6 saddr", "ct original ip6 daddr",
+    "ct reply ip saddr", "ct reply ip daddr", "ct reply ip6 saddr", "ct reply ip6 daddr",
+    "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr", "ip protocol", "ip6 nexthdr",
+    "th sport", "th dport",
+})  # fmt: skip
+
+
+def _number_range(operand: object) -> tuple[int, int]:
+    if isinstance(operand, Mapping):
+        first, last = operand["range"]
+        return values.number(str(first), _ALL), values.number(str(last), _ALL)
+    return (values.number(str(operand), _ALL),) * 2
+
+
+def _specific(
+    expression: Mapping[str, object],
+    family: Family,
+    before: Sequence[object],
+    _fields: tuple[str, ...],
+) -> tuple[Match, ...]:
+    """A comparison that the model has a match of its own for."""
+    comparison = _comparison(expression)
+    ((kind, inner),) = comparison.field.items()
+    if not isinstance(inner, Mapping):
+        raise ValueError(kind)
+    if kind == "payload":
+        return _payload(inner, comparison, family, before)
+    if comparison.mask is not None and inner.get("key") != "mark":
+        raise ValueError(kind)
+    return _BY_KIND[kind](inner, comparison)
+
+
+def _comparison(expression: Mapping[str, object]) -> Comparison:
     left, right = expression["left"], expression["right"]
     if not isinstance(left, Mapping):
         raise TypeError(left)
@@ -93,10 +201,10 @@ def _comparison(expression: Mapping[str, object], sets: Sets) -> Comparison:
     if "&" in left:
         left, mask = left["&"]
     is_set = False
-    if isinstance(right, str) and right.startswith("@"):
-        right = {"set": sets[right[1:]]}
     if isinstance(right, Mapping) and "set" in right:
         is_set, right = True, right["set"]
+    if isinstance(right, Mapping) and "|" in right:
+        right = right["|"]
     operands = right if isinstance(right, list | tuple) else (right,)
     return Comparison(str(expression["op"]), left, mask, tuple(map(_plain, operands)), is_set)
 
@@ -185,7 +293,8 @@ def _ether(field: str, comparison: Comparison) -> Match:
 
 
 def _family_is(comparison: Comparison) -> Match:
-    families = tuple(_FAMILIES[text] for text in _texts(comparison.operands))
+    # An ethertype that has no name here is that of a packet no walk follows.
+    families = tuple(_FAMILIES.get(text, text) for text in _texts(comparison.operands))
     return FamilyIs(families=families, negate=comparison.negate)
 
 
@@ -196,18 +305,18 @@ def _transport(field: str, comparison: Comparison) -> Match:
         raise ValueError(field)
     if comparison.operator in _ORDERINGS:
         (operand,) = _texts(comparison.operands)
-        ordered = _ORDERINGS[comparison.operator](values.number(operand, 65535))
-        return PortIs(side=_SIDES[field], ranges=(ordered,))
+        first, last = _ORDERINGS[comparison.operator](values.number(operand, 65535))
+        return PortIs(side=_SIDES[field], ranges=((first, min(last, 65535)),))
     ranges = tuple(_port_range(operand) for operand in comparison.operands)
     return PortIs(side=_SIDES[field], ranges=ranges, negate=comparison.negate)
 
 
-# An empty range, (0, -1) or (65536, 65535), holds no port.
+# An empty range, such as (0, -1), holds no number.
 _ORDERINGS: Mapping[str, Callable[[int], tuple[int, int]]] = {
-    "<": lambda port: (0, port - 1),
-    "<=": lambda port: (0, port),
-    ">": lambda port: (port + 1, 65535),
-    ">=": lambda port: (port, 65535),
+    "<": lambda number: (0, number - 1),
+    "<=": lambda number: (0, number),
+    ">": lambda number: (number + 1, _ALL),
+    ">=": lambda number: (number, _ALL),
 }
 
 
@@ -229,6 +338,8 @@ def _tcp_flags(comparison: Comparison) -> Match:
         return TcpFlagsAre(mask=mask, flags=flags, negate=comparison.negate)
     if comparison.operator in ("in", "!") and len(flags) == 1:
         return TcpFlagsAre(mask=flags, flags=flags, negate=comparison.negate)
+    if comparison.operator in ("==", "!="):
+        return TcpFlagsAre(mask=_ALL_TCP_FLAGS, flags=flags, negate=comparison.negate)
     raise ValueError(flags)
 
 
@@ -276,14 +387,35 @@ def _conntrack(inner: Mapping[str, object], comparison: Comparison) -> tuple[Mat
 
 def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ...]:
     flags = inner["flags"]
-    sides = set(_texts(flags if isinstance(flags, list) else [flags]))
-    limits: dict[str, Literal["in", "out"]] = {"iif": "in", "oif": "out"}
-    limit = next((limits[flag] for flag in sides if flag in limits), None)
-    (side,) = sides - limits.keys()
-    if inner["result"] != "type" or len(sides) > 2:
+    wanted = set(_texts(flags if isinstance(flags, list) else [flags]))
+    (side,) = wanted & _SIDES.keys()
+    wanted.discard(side)
+    if inner["result"] == "type":
+        limits: dict[str, Literal["in", "out"]] = {"iif": "in", "oif": "out"}
+        limit = limits[wanted.pop()] if wanted else None
+        if wanted:
+            raise ValueError(flags)
+        types = _texts(comparison.operands)
+        return (
+            AddressTypeIs(side=_SIDES[side], types=types, limit=limit, negate=comparison.negate),
+        )
+    if inner["result"] not in ("oif", "oifname") or wanted - {"iif", "mark"}:
         raise ValueError(flags)
-    types = _texts(comparison.operands)
-    return (AddressTypeIs(side=_SIDES[side], types=types, limit=limit, negate=comparison.negate),)
+    negate = comparison.negate
+    links: tuple[str, ...] = ()
+    if comparison.operands in ((False,), ("0",), (0,)):
+        negate = not negate
+    elif comparison.operands != (True,):
+        links = _texts(comparison.operands)
+    return (
+        ReverseRouteIs(
+            side=_SIDES[side],
+            strict="iif" in wanted,
+            mark="mark" in wanted,
+            links=links,
+            negate=negate,
+        ),
+    )
 
 
 _BY_KIND: Mapping[str, Callable[[Mapping[str, object], Comparison], tuple[Match, ...]]] = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from kvmdiag.model.netfilter import (
     Accept,
+    CopyMark,
     DestinationNat,
     Drop,
     Family,
@@ -20,12 +21,17 @@ from kvmdiag.model.netfilter import (
     Reject,
     Return,
     SetMark,
+    SetZone,
     SourceNat,
     Statement,
     UnknownMatch,
     UnknownStatement,
+    ValueMap,
+    VerdictMap,
 )
 from kvmdiag.parse import values
+from kvmdiag.parse.iptables_targets import NO_EFFECT as NO_EFFECT_OF_IPTABLES
+from kvmdiag.parse.nft_matches import element_text, fields_of
 from kvmdiag.parse.nft_text import render_one
 
 _ALL = 0xFFFFFFFF
@@ -36,9 +42,12 @@ _PLAIN: Mapping[str, Statement] = {
     "return": Return(),
     "notrack": NoTrack(),
 }
-_NO_EFFECT = frozenset({"log", "continue", "dup", "flow", "ct timeout", "ct helper", "secmark"})
+_NO_EFFECT = frozenset({
+    "continue", "ct expectation", "ct helper", "ct timeout", "dup", "flow", "last", "log",
+    "secmark",
+})  # fmt: skip
 # They stop the rule for some packets and not for others.
-_MAY_STOP = frozenset({"limit", "quota", "ct count", "meter", "last"})
+_MAY_STOP = frozenset({"limit", "quota", "ct count", "meter"})
 
 
 def statement(kind: str, inner: object, family: Family) -> Match | Statement:
@@ -47,9 +56,9 @@ def statement(kind: str, inner: object, family: Family) -> Match | Statement:
     plain = _PLAIN.get(kind)
     if plain is not None:
         return plain
-    if kind in _NO_EFFECT or (kind == "set" and _only_adds(inner)):
+    if kind in _NO_EFFECT or _is_harmless(kind, inner):
         return NoEffect(text=text)
-    if kind in _MAY_STOP or (kind == "xt" and _is_xt_match(inner)):
+    if kind in _MAY_STOP or kind == "set" or (kind == "xt" and _is_xt(inner, "match")):
         return UnknownMatch(text=text)
     try:
         return _detailed(kind, inner if isinstance(inner, Mapping) else {}, family, text)
@@ -66,27 +75,75 @@ def _detailed(kind: str, inner: Mapping[str, object], family: Family, text: str)
         return Reject(reply=_reply(inner, family))
     if kind == "masquerade":
         return Masquerade(ports=_ports(inner))
-    if kind == "redirect":
-        return Redirect(ports=_ports(inner))
-    if kind == "snat":
-        first, last = _addresses(inner, family)
-        if first is None:
-            raise ValueError(text)
-        return SourceNat(first=first, last=last, ports=_ports(inner))
-    if kind == "dnat":
-        first, last = _addresses(inner, family)
-        return DestinationNat(first=first, last=last, ports=_ports(inner))
+    if kind in ("redirect", "snat", "dnat"):
+        return _translation(kind, inner, family, text)
     if kind == "mangle":
         return _mangle(inner, text)
+    if kind == "vmap":
+        name, elements = _map_of(inner["data"])
+        return VerdictMap(fields=fields_of(inner["key"]), name=name, elements=elements)
     raise ValueError(kind)
 
 
-def _only_adds(inner: object) -> bool:
-    return isinstance(inner, Mapping) and "stmt" not in inner
+def _translation(
+    kind: Literal["redirect", "snat", "dnat"] | str,
+    inner: Mapping[str, object],
+    family: Family,
+    text: str,
+) -> Statement:
+    mapped = [inner[key]["map"] for key in ("addr", "port") if _is_map(inner.get(key))]  # type: ignore[index]
+    if mapped:
+        if len(mapped) > 1 or len({"addr", "port"} & inner.keys()) > 1 or _is_prefix(inner):
+            raise ValueError(text)
+        name, elements = _map_of(mapped[0]["data"])
+        fields = fields_of(mapped[0]["key"])
+        return ValueMap(action=_ACTIONS[kind], fields=fields, name=name, elements=elements)
+    if kind == "redirect":
+        return Redirect(ports=_ports(inner))
+    first, last = _addresses(inner, family)
+    if kind == "dnat":
+        return DestinationNat(first=first, last=last, ports=_ports(inner))
+    if first is None:
+        raise ValueError(text)
+    return SourceNat(first=first, last=last, ports=_ports(inner))
 
 
-def _is_xt_match(inner: object) -> bool:
-    return isinstance(inner, Mapping) and inner.get("type") == "match"
+_ACTIONS: Mapping[str, Literal["snat", "dnat", "redirect"]] = {
+    "snat": "snat",
+    "dnat": "dnat",
+    "redirect": "redirect",
+}
+
+
+def _is_map(given: object) -> bool:
+    return isinstance(given, Mapping) and "map" in given
+
+
+def _is_prefix(inner: Mapping[str, object]) -> bool:
+    return "prefix" in str(inner.get("type_flags", ""))
+
+
+def _map_of(data: object) -> tuple[str | None, tuple[str, ...]]:
+    """Name and elements of a map, one of which there is."""
+    if isinstance(data, str) and data.startswith("@"):
+        return data[1:], ()
+    if not isinstance(data, Mapping):
+        raise TypeError(data)
+    return None, tuple(element_text(element) for element in data["set"])
+
+
+def _is_harmless(kind: str, inner: object) -> bool:
+    if kind == "set":  # adding to a set, with no condition attached
+        return isinstance(inner, Mapping) and "stmt" not in inner
+    return kind == "xt" and (
+        _is_xt(inner, "watcher")
+        or (_is_xt(inner, "match") and inner.get("name") == "comment")
+        or (_is_xt(inner, "target") and inner.get("name") in NO_EFFECT_OF_IPTABLES)
+    )
+
+
+def _is_xt(inner: object, kind: str) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(inner, Mapping) and inner.get("type") == kind
 
 
 def _reply(inner: Mapping[str, object], family: Family) -> str:
@@ -99,7 +156,7 @@ def _reply(inner: Mapping[str, object], family: Family) -> str:
 
 
 def _addresses(inner: Mapping[str, object], family: Family) -> tuple[str | None, str | None]:
-    if "type_flags" in inner:  # prefix, concatenation: a map of addresses
+    if "type_flags" in inner:
         raise ValueError(inner)
     given = inner.get("addr")
     if given is None:
@@ -118,31 +175,57 @@ def _ports(inner: Mapping[str, object]) -> tuple[int, int] | None:
     return values.number(str(first), 65535), values.number(str(last), 65535)
 
 
+_MARKS: tuple[tuple[object, Literal["packet", "connection"]], ...] = (
+    ({"meta": {"key": "mark"}}, "packet"),
+    ({"ct": {"key": "mark"}}, "connection"),
+)
+# What may be changed without changing where the packet goes.
+_HARMLESS = (
+    {"meta": {"key": "nftrace"}},
+    {"meta": {"key": "priority"}},
+    {"ct": {"key": "label"}},
+    {"ct": {"key": "event"}},
+    {"payload": {"protocol": "ip", "field": "dscp"}},
+    {"payload": {"protocol": "ip6", "field": "dscp"}},
+    {"payload": {"protocol": "ip", "field": "ecn"}},
+    {"payload": {"protocol": "ip6", "field": "ecn"}},
+)
+
+
 def _mangle(inner: Mapping[str, object], text: str) -> Statement:
-    key = inner["key"]
-    if key in ({"meta": {"key": "nftrace"}}, {"meta": {"key": "priority"}}):
+    key, value = inner["key"], inner["value"]
+    if key in _HARMLESS or (isinstance(key, Mapping) and "tcp option" in key):
         return NoEffect(text=text)
-    marks: tuple[tuple[object, Literal["packet", "connection"]], ...] = (
-        ({"meta": {"key": "mark"}}, "packet"),
-        ({"ct": {"key": "mark"}}, "connection"),
-    )
-    of = next((of for mark, of in marks if mark == key), None)
+    if key == {"ct": {"key": "zone"}}:
+        return SetZone(zone=values.number(str(value), 0xFFFF))
+    of = next((of for mark, of in _MARKS if mark == key), None)
     if of is None:
         raise ValueError(text)
-    keep, value = _arithmetic(inner["value"], key, 0)
-    return SetMark(of=of, value=value, mask=keep ^ _ALL)
+    if isinstance(value, Mapping) and "map" in value:
+        name, elements = _map_of(value["map"]["data"])
+        action: Literal["mark", "ct mark"] = "mark" if of == "packet" else "ct mark"
+        fields = fields_of(value["map"]["key"])
+        return ValueMap(action=action, fields=fields, name=name, elements=elements)
+    base, keep, flip = _arithmetic(value, 0)
+    if base is None or base == of:
+        return SetMark(of=of, value=flip, mask=keep ^ _ALL)
+    return CopyMark(to=of, take=keep, flip=flip)
 
 
-def _arithmetic(expression: object, mark: object, depth: int) -> tuple[int, int]:
-    """``keep`` and ``flip`` of ``(mark & keep) ^ flip``, which every such expression comes to."""
+def _arithmetic(expression: object, depth: int) -> tuple[str | None, int, int]:
+    """``base``, ``keep`` and ``flip`` of ``(base & keep) ^ flip``, what all such comes to.
+
+    ``base`` is the mark of the packet or of the connection; ``None`` without one.
+    """
     if depth > 8:
         raise ValueError(depth)
-    if expression == mark:
-        return _ALL, 0
+    base = next((of for mark, of in _MARKS if mark == expression), None)
+    if base is not None:
+        return base, _ALL, 0
     if not isinstance(expression, Mapping):
-        return 0, values.number(str(expression), _ALL)
+        return None, 0, values.number(str(expression), _ALL)
     ((operator, operands),) = expression.items()
-    keep, flip = _arithmetic(operands[0], mark, depth + 1)
+    found, keep, flip = _arithmetic(operands[0], depth + 1)
     for operand in operands[1:]:
         number = values.number(str(operand), _ALL)
         if operator == "&":
@@ -153,4 +236,4 @@ def _arithmetic(expression: object, mark: object, depth: int) -> tuple[int, int]
             flip ^= number
         else:
             raise ValueError(operator)
-    return keep, flip
+    return found, keep, flip

@@ -40,12 +40,19 @@ def _named(name: str, inner: object, depth: int) -> str:
     if name == "concat" and isinstance(inner, list):
         return " . ".join(_part(item, depth) for item in inner)
     if name == "set" and isinstance(inner, list):
-        return "{ " + ", ".join(_part(item, depth) for item in inner) + " }"
+        return "{ " + ", ".join(_element(item, depth) for item in inner) + " }"
     if inner is None:
         return name
     if isinstance(inner, Mapping):
         return _fields(name, inner, depth)
     return f"{name} {_part(inner, depth)}"
+
+
+def _element(item: object, depth: int) -> str:
+    """An element of a set, or of a map: ``key : value``."""
+    if isinstance(item, list):
+        return " : ".join(_part(part, depth) for part in item)
+    return _part(item, depth)
 
 
 def _fields(name: str, inner: Mapping[str, object], depth: int) -> str:
@@ -82,6 +89,7 @@ _SHAPES = {
     "counter": " ",
     "mangle": "{key} set {value}",
     "vmap": "{key} vmap {data}",
+    "map": "{key} map {data}",
     "fib": "fib {flags} {result}",
     "xt": "xt {type} {name}",
 }

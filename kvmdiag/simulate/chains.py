@@ -26,9 +26,9 @@ def base_chains(tables: tuple[Table, ...], family: Family, hook: HookName) -> tu
     families = {family, "inet"} if family in ("ip", "ip6") else {family}
     found = [
         BaseChain(table, chain, compiled)
-        for table in tables
+        for table in reversed(tables)
         if table.family in families
-        for chain in table.chains
+        for chain in reversed(table.chains)
         if chain.hook == hook and (compiled := program_of(table).chain(chain.name)) is not None
     ]
-    return tuple(sorted(found[::-1], key=lambda base: base.chain.priority))
+    return tuple(sorted(found, key=lambda base: base.chain.priority))

@@ -49,6 +49,13 @@ class Sets:
             self._made[key] = _lookup(fields, self._named[name].elements, value)
         return self._made[key]  # type: ignore[return-value]  # made with the same value
 
+    def elements(self, name: str | None, inline: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The texts of a set's elements; ``None`` if there is no such set."""
+        if name is None:
+            return inline
+        found = self._named.get(name)
+        return None if found is None else found.elements
+
     def ipset(self, name: str, sides: tuple[str, ...], depth: int = 0) -> Lookup[bool] | None:
         """Whether an ipset has the packet's fields, each of the source or the destination."""
         found = self._named.get(name)

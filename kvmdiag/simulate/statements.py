@@ -163,10 +163,10 @@ def _mark_by_map(statement: ValueMap, sets: Sets) -> Effect:
 
 
 def _map(statement: VerdictMap | ValueMap, sets: Sets, value: Callable[[str], End]) -> End:
+    fields = " . ".join(statement.fields)
     made = sets.lookup(statement.fields, statement.name, statement.elements, value)
     if made is None:
-        name = statement.name or " . ".join(statement.fields)
-        return End("unknown", why=f"map {name} is not understood")
+        return _any_element(statement, sets, value, fields)
     lookup, elements = made
 
     def choose(seen: Seen) -> End | None:
@@ -175,7 +175,21 @@ def _map(statement: VerdictMap | ValueMap, sets: Sets, value: Callable[[str], En
             return End("either", either=(None, *dict.fromkeys(elements.values())))
         return found if isinstance(found, End) else None
 
-    return End("map", choose=choose, why=" . ".join(statement.fields))
+    return End("map", choose=choose)
+
+
+def _any_element(
+    statement: VerdictMap | ValueMap, sets: Sets, value: Callable[[str], End], fields: str
+) -> End:
+    """What a map says for fields that cannot be told, such as a random number."""
+    texts = sets.elements(statement.name, statement.elements)
+    try:
+        ends = [value(text.partition(" : ")[2]) for text in texts or ()]
+    except (ValueError, KeyError):
+        ends = []
+    if not ends:
+        return End("unknown", why=f"map {statement.name or fields} is not understood")
+    return End("either", either=(None, *dict.fromkeys(ends)))
 
 
 def _translation(statement: ValueMap, text: str) -> End:

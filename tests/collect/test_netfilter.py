@@ -12,7 +12,10 @@ from kvmdiag.model.netfilter import (
     Accept,
     AddressIs,
     ConntrackStateIs,
+    Drop,
+    FamilyIs,
     InterfaceIs,
+    MacIs,
     Masquerade,
     PortIs,
     ProtocolIs,
@@ -207,3 +210,92 @@ def test_missing_iptables_leaves_unknown_matches(namespace, monkeypatch):
     assert gap.help == "install iptables"
     rule = tables["nft", "ip", "filter"].chain("LIBVIRT_FWI").rules[0]
     assert UnknownMatch(text="xt match conntrack") in rule.body
+
+
+EBTABLES = (
+    "-t nat -N I-vnet0 -P DROP",
+    "-t nat -A PREROUTING -i vnet0 -j I-vnet0",
+    "-t nat -A I-vnet0 -s ! 52:54:00:aa:bb:0c -j DROP",
+    "-t nat -A I-vnet0 -p IPv4 --ip-src ! 192.168.122.5 -j DROP",
+    "-t nat -A I-vnet0 -p IPv4 --ip-proto udp --ip-sport 68 --ip-dport 67 -j ACCEPT",
+    "-t nat -A I-vnet0 -p ARP --arp-ip-src 192.168.122.5 -j ACCEPT",
+)
+
+
+def test_rules_of_ebtables_in_full(namespace):
+    """What nft calls xt is explained by ebtables; the policy of a user's chain is a rule."""
+    for rule in EBTABLES:
+        load(namespace, "ebtables-nft", *rule.split())
+    tables, gaps = read(namespace)
+    assert gaps == ()
+    chain = tables["nft", "bridge", "nat"].chain("I-vnet0")
+    assert [rule.body for rule in chain.rules] == [
+        (MacIs(side="src", macs=("52:54:00:aa:bb:0c",), negate=True), Drop()),
+        (
+            FamilyIs(families=("ip",)),
+            AddressIs(side="src", networks=("192.168.122.5/32",), negate=True),
+            Drop(),
+        ),
+        (
+            FamilyIs(families=("ip",)),
+            ProtocolIs(protocols=("udp",)),
+            PortIs(side="src", ranges=((68, 68),)),
+            PortIs(side="dst", ranges=((67, 67),)),
+            Accept(),
+        ),
+        (
+            FamilyIs(families=("arp",)),
+            UnknownMatch(text="--arp-ip-src 192.168.122.5"),
+            Accept(),
+        ),
+        (Drop(),),
+    ]
+    assert all(rule.handle for rule in chain.rules)
+
+
+def asking(name):
+    """The arguments of a rule that asks an ipset."""
+    return ("-A", "FORWARD", "-m", "set", "--match-set", name, "src", "-j", "DROP")
+
+
+def test_ipsets_come_with_the_tables_that_ask_them(namespace):
+    """A set, what a list of sets holds, and nothing of the others."""
+    sets = (
+        "create pools hash:net\nadd pools 10.0.0.0/8\nadd pools 10.1.0.0/16 nomatch\n"
+        "create hosts hash:ip netmask 24\nadd hosts 10.9.9.9\n"
+        "create all list:set\nadd all pools\nadd all hosts\ncreate other hash:ip\n"
+    )
+    load(namespace, "ipset", "restore", text=sets)
+    load(
+        namespace,
+        "iptables-nft",
+        *["-A", "FORWARD", "-m", "set", "--match-set", "all", "src", "-j", "DROP"],
+    )
+    tables, gaps = read(namespace)
+    assert gaps == ()
+    assert {entry.name: (entry.type, set(entry.elements)) for entry in
+            tables["iptables-nft", "ip", "filter"].sets} == {
+        "all": ("list:set", {"pools", "hosts"}),
+        "pools": ("hash:net", {"10.0.0.0/8", "10.1.0.0/16 nomatch"}),
+        "hosts": ("hash:ip", {"10.9.9.0/24"}),
+    }  # fmt: skip
+
+
+def test_ipsets_without_ipset_are_a_gap(namespace, monkeypatch):
+    """Rules that ask a set stay, and it is said that what they ask could not be read."""
+    load(namespace, "ipset", "create", "pools", "hash:net")
+    load(
+        namespace,
+        "iptables-nft",
+        *["-A", "FORWARD", "-m", "set", "--match-set", "pools", "src", "-j", "DROP"],
+    )
+
+    def without(argv, **options):
+        if argv[0] == "ipset":
+            raise ProgramMissing(argv[0])
+        return run(argv, **options)
+
+    monkeypatch.setattr(netfilter, "run", without)
+    tables, (gap,) = read(namespace)
+    assert (gap.fact, gap.help) == ("ipsets", "install ipset")
+    assert tables["iptables-nft", "ip", "filter"].chain("FORWARD").rules

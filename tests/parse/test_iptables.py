@@ -11,8 +11,10 @@ from kvmdiag.model.netfilter import (
     BridgedIs,
     BridgePortIs,
     ConntrackStateIs,
+    CopyMark,
     DestinationNat,
     Drop,
+    FieldIs,
     Goto,
     IcmpTypeIs,
     InterfaceIs,
@@ -20,6 +22,7 @@ from kvmdiag.model.netfilter import (
     MacIs,
     MarkIs,
     Masquerade,
+    NetMap,
     NoEffect,
     NoTrack,
     PortIs,
@@ -27,8 +30,10 @@ from kvmdiag.model.netfilter import (
     Redirect,
     Reject,
     Return,
+    ReverseRouteIs,
     SetContains,
     SetMark,
+    SetZone,
     SourceNat,
     TcpFlagsAre,
     UnknownMatch,
@@ -68,13 +73,25 @@ MATCHES = {
     ),
     "-m limit --limit 5/min": UnknownMatch(text="-m limit --limit 5/min"),
     "-m mark --mark nonsense": UnknownMatch(text="--mark nonsense"),
+    "-m conntrack ! --ctorigdst 10.0.0.1": AddressIs(
+        side="dst", networks=("10.0.0.1/32",), negate=True, of="original"
+    ),
+    "-m conntrack --ctdir REPLY": FieldIs(field="ct direction", ranges=((1, 1),)),
+    "-m conntrack --ctstatus ASSURED": UnknownMatch(text="-m conntrack --ctstatus ASSURED"),
+    "-m rpfilter --validmark --invert": ReverseRouteIs(mark=True, negate=True),
+    "-m ttl --ttl-lt 5": FieldIs(field="ip ttl", ranges=((0, 4),)),
+    "-m length ! --length 100:200": FieldIs(field="meta length", ranges=((100, 200),), negate=True),
+    "-m pkttype --pkt-type multicast": FieldIs(field="meta pkttype", ranges=((2, 2),)),
+    "! -f": FieldIs(field="ip frag-off", ranges=((1, 0x1FFF),), mask=0x1FFF, negate=True),
+    "-m recent --update --seconds 30": UnknownMatch(text="-m recent --update --seconds 30"),
+    "-m set --match-set pools src --packets-gt 5": UnknownMatch(text="-m set --packets-gt 5"),
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), MATCHES.items(), ids=MATCHES)
 def test_match(text, expected):
     """A match stands before the verdict, negated where a ``!`` says so."""
-    assert parse_rule(f"{text} -j ACCEPT").body == (expected, Accept())
+    assert parse_rule(f"{text} -j ACCEPT").body[-2:] == (expected, Accept())
 
 
 TCP_MATCHES = {
@@ -119,10 +136,18 @@ TARGETS = {
     "-j MARK --or-mark 0x5": SetMark(of="packet", value=5, mask=5),
     "-j MARK --xor-mark 0x5": SetMark(of="packet", value=5, mask=0),
     "-j CONNMARK --set-xmark 0x1": SetMark(of="connection", value=1),
-    "-j CONNMARK --restore-mark": UnknownStatement(text="-j CONNMARK --restore-mark"),
+    "-j CONNMARK --restore-mark --nfmask 0xf --ctmask 0xff": CopyMark(
+        to="packet", keep=0xFFFFFFF0, take=0xFF
+    ),
+    "-j CONNMARK --save-mark": CopyMark(to="connection"),
+    "-j NETMAP --to 10.1.0.0/24": NetMap(network="10.1.0.0/24"),
     "-j NOTRACK": NoTrack(),
     "-j CT --notrack": NoTrack(),
-    "-j CT --zone 5": UnknownStatement(text="-j CT --zone 5"),
+    "-j CT --zone 5": SetZone(zone=5),
+    "-j CT --zone mark": UnknownStatement(text="-j CT --zone mark"),
+    "-j TTL --ttl-set 64": NoEffect(text="-j TTL --ttl-set 64"),
+    "-j TTL --ttl-dec 3": UnknownStatement(text="-j TTL --ttl-dec 3"),
+    "-j SET --add-set s src": NoEffect(text="-j SET --add-set s src"),
     "-j CHECKSUM --checksum-fill": NoEffect(text="-j CHECKSUM --checksum-fill"),
     "-j TPROXY": UnknownStatement(text="-j TPROXY"),
     "": NoEffect(text="no target"),

@@ -11,18 +11,25 @@ from kvmdiag.model.netfilter import (
     AddressIs,
     AddressTypeIs,
     ConntrackStateIs,
+    CopyMark,
     DestinationNat,
     FamilyIs,
+    FieldIs,
     IcmpTypeIs,
+    InSet,
     InterfaceIs,
     MarkIs,
+    NamedSet,
     NoEffect,
     PortIs,
     ProtocolIs,
     Reject,
+    ReverseRouteIs,
     SetMark,
     UnknownMatch,
     UnknownStatement,
+    ValueMap,
+    VerdictMap,
 )
 from kvmdiag.parse.errors import ParseError
 from kvmdiag.parse.nft import parse_ruleset
@@ -42,8 +49,8 @@ def match(left, right, op="=="):
     return {"match": {"op": op, "left": left, "right": right}}
 
 
-def rule_of(*expressions, family="inet", elements=()):
-    """The rule that these expressions make, in a table with a set ``s``."""
+def table_of(*expressions, family="inet", elements=()):
+    """A table with the rule that these expressions make, and a set ``s``."""
     where = {"family": family, "table": "t"}
     listed = [
         {"table": {"family": family, "name": "t"}},
@@ -52,7 +59,12 @@ def rule_of(*expressions, family="inet", elements=()):
         {"set": {**where, "name": "s", "type": "any", "elem": list(elements)}},
     ]
     (table,) = parse_ruleset(json.dumps({"nftables": listed}))
-    return table.chains[0].rules[0]
+    return table
+
+
+def rule_of(*expressions, family="inet"):
+    """The rule that these expressions make."""
+    return table_of(*expressions, family=family).chains[0].rules[0]
 
 
 CASES = [
@@ -78,8 +90,21 @@ CASES = [
      "fib daddr . iif type local", (AddressTypeIs(side="dst", types=("local",), limit="in"),)),
     (match({"meta": {"key": "nfproto"}}, "ipv6"), "meta nfproto ipv6",
      (FamilyIs(families=("ip6",)),)),
-    (match(payload("ip", "ttl"), 1), "ip ttl 1", (UnknownMatch(text="ip ttl 1"),)),
-    (match(payload("th", "dport"), 53), "th dport 53", (UnknownMatch(text="th dport 53"),)),
+    (match(payload("ip", "ttl"), 1), "ip ttl 1", (FieldIs(field="ip ttl", ranges=((1, 1),)),)),
+    (match(payload("ip", "ttl"), 5, "<"), "ip ttl < 5",
+     (FieldIs(field="ip ttl", ranges=((0, 4),)),)),
+    (match(payload("th", "dport"), 53), "th dport 53",
+     (InSet(fields=("th dport",), elements=("53",)),)),
+    (match(payload("ether", "type"), 32821), "ether type 32821", (FamilyIs(families=("32821",)),)),
+    (match(payload("vlan", "id"), 5), "vlan id 5", (UnknownMatch(text="vlan id 5"),)),
+    (match({"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}}, False),
+     "fib saddr . mark . iif oif false", (ReverseRouteIs(mark=True, negate=True),)),
+    (match({"ct": {"key": "ip daddr", "dir": "original"}}, "10.0.0.1"), 'ct "ip daddr" 10.0.0.1',
+     (InSet(fields=("ct original ip daddr",), elements=("10.0.0.1",)),)),
+    (match({"concat": [payload("ip", "saddr"), payload("th", "dport")]}, {"set": [
+        {"concat": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": [80, 90]}]}]}, "!="),
+     "ip saddr . th dport != { 10.0.0.0/8 . 80-90 }",
+     (InSet(fields=("ip saddr", "th dport"), elements=("10.0.0.0/8 . 80-90",), negate=True),)),
     ({"xt": {"type": "match", "name": "physdev"}}, "xt match physdev",
      (UnknownMatch(text="xt match physdev"),)),
     ({"xt": {"type": "target", "name": "MASQUERADE"}}, "xt target MASQUERADE",
@@ -89,8 +114,18 @@ CASES = [
      "dnat family ip addr 10.0.0.1 port 80", (DestinationNat(first="10.0.0.1", ports=(80, 80)),)),
     ({"mangle": {"key": MARK, "value": {"^": [{"&": [MARK, 0xFF]}, 0x10]}}},
      "meta mark set meta mark & 255 ^ 16", (SetMark(of="packet", value=0x10, mask=0xFFFFFF00),)),
+    ({"mangle": {"key": MARK, "value": {"&": [{"ct": {"key": "mark"}}, 0xFF]}}},
+     "meta mark set ct mark & 255", (CopyMark(to="packet", take=0xFF),)),
     ({"vmap": {"key": {"ct": {"key": "state"}}, "data": "@m"}}, "ct state vmap @m",
-     (UnknownStatement(text="ct state vmap @m"),)),
+     (VerdictMap(fields=("ct state",), name="m"),)),
+    ({"vmap": {"key": payload("tcp", "dport"), "data": {"set": [[80, {"accept": None}],
+      [{"range": [81, 90]}, {"jump": {"target": "x"}}]]}}},
+     "tcp dport vmap { 80 : accept, 81-90 : jump x }",
+     (VerdictMap(fields=("tcp dport",), elements=("80 : accept", "81-90 : jump x")),)),
+    ({"dnat": {"family": "ip", "addr": {"map": {"key": payload("ip", "daddr"), "data": "@m"}}}},
+     "dnat family ip addr ip daddr map @m",
+     (ValueMap(action="dnat", fields=("ip daddr",), name="m"),)),
+    ({"tproxy": {"port": 80}}, "tproxy port 80", (UnknownStatement(text="tproxy port 80"),)),
 ]  # fmt: skip
 
 
@@ -103,17 +138,13 @@ def test_expression(expression, text, expected):
     assert rule.handle == 7
 
 
-def test_named_set_is_looked_up():
-    """The elements of a set stand in for its name, whatever their time-outs."""
-    aged = {"elem": {"val": "10.0.0.9", "timeout": 3600}}
-    rule = rule_of(match(payload("ip", "saddr"), "@s"), family="ip", elements=["10.0.0.1", aged])
-    assert rule.body == (AddressIs(side="src", networks=("10.0.0.1/32", "10.0.0.9/32")),)
-
-
-def test_set_that_is_not_listed_is_unknown():
-    """A reference into nowhere matches nobody knows what."""
-    rule = rule_of(match(payload("ip", "saddr"), "@elsewhere"), {"accept": None}, family="ip")
-    assert rule.body == (UnknownMatch(text="ip saddr @elsewhere"), Accept())
+def test_named_set_is_referred_to():
+    """A set is kept once, whatever the time-outs of its elements, and rules name it."""
+    aged = {"elem": {"val": "10.0.0.9", "timeout": 3600, "comment": "x"}}
+    expression = match(payload("ip", "saddr"), "@s")
+    table = table_of(expression, {"accept": None}, elements=["10.0.0.1", aged])
+    assert table.sets == (NamedSet(name="s", type="any", elements=("10.0.0.1", "10.0.0.9")),)
+    assert table.chains[0].rules[0].body == (InSet(fields=("ip saddr",), name="s"), Accept())
 
 
 def test_counter_is_no_statement():
@@ -129,15 +160,20 @@ def test_what_is_no_ruleset_is_refused(text):
         parse_ruleset(text)
 
 
+KEYS = ["meta", "payload", "key", "set", "map", "concat", "&", "x"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["meta", "payload", "key", "set", "&", "x"]), inner)
+        | st.dictionaries(
+            st.sampled_from(["meta", "payload", "key", "set", "map", "concat", "&", "x"]), inner
+        )
     ),
     max_leaves=8,
 )
-KINDS = st.sampled_from(["match", "dnat", "mangle", "reject", "jump", "xt", "limit", "set", "?"])
+KINDS = st.sampled_from(
+    ["match", "dnat", "mangle", "reject", "jump", "xt", "limit", "set", "vmap", "?"]
+)
 OPERANDS = st.fixed_dictionaries({}, optional={"op": JSON, "left": JSON, "right": JSON})
 
 

@@ -1,0 +1,260 @@
+"""Text of ``ebtables-nft-save`` to rules, for what nft cannot say of them.
+
+::
+
+    *nat
+    :PREROUTING ACCEPT
+    :I-vnet0-mac DROP
+    -A PREROUTING -i vnet0 -j I-vnet0-mac
+    -A I-vnet0-mac -s ! 52:54:00:aa:bb:cc -j DROP
+
+A chain of the user's has a policy too; nf_tables holds it as a last rule, and so does the
+table that is read here. Source: ebtables-nft(8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from kvmdiag.model.netfilter import (
+    Accept,
+    AddressIs,
+    Chain,
+    Drop,
+    Family,
+    FamilyIs,
+    FieldIs,
+    IcmpTypeIs,
+    InterfaceIs,
+    Jump,
+    MacIs,
+    MarkIs,
+    Match,
+    NoEffect,
+    PortIs,
+    ProtocolIs,
+    Return,
+    Rule,
+    SetMark,
+    Side,
+    Statement,
+    Table,
+    UnknownMatch,
+    UnknownStatement,
+)
+from kvmdiag.parse import values
+from kvmdiag.parse.errors import ParseError
+from kvmdiag.parse.words import Option, options
+
+_VERDICTS: Mapping[str, Statement] = {
+    "ACCEPT": Accept(),
+    "DROP": Drop(),
+    "RETURN": Return(),
+    "CONTINUE": NoEffect(text="-j CONTINUE"),
+}
+_FAMILIES = {"ipv4": "ip", "ipv6": "ip6", "arp": "arp", "0x800": "ip", "0x86dd": "ip6"}
+_MACS = {
+    "Unicast": "00:00:00:00:00:00/01:00:00:00:00:00",
+    "Multicast": "01:00:00:00:00:00/01:00:00:00:00:00",
+    "Broadcast": "ff:ff:ff:ff:ff:ff",
+    "BGA": "01:80:c2:00:00:00",
+}
+_NEGATED = re.compile(r"(?<=\s)(-\S+) ! ")
+
+
+def parse_save(text: str) -> tuple[Table, ...]:
+    """Tables of family bridge in the order printed.
+
+    Raises:
+        ParseError: a line belongs to no table.
+    """
+    tables: dict[str, dict[str, list[Rule]]] = {}
+    policies: dict[tuple[str, str], str] = {}
+    name = ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("#"):
+            continue
+        words = line.split()
+        if line.startswith("*"):
+            name = line[1:]
+            tables[name] = {}
+        elif line.startswith(":") and len(words) == 2 and name:
+            tables[name][words[0][1:]] = []
+            policies[name, words[0][1:]] = words[1]
+        elif words[0] == "-A" and len(words) > 1 and words[1] in tables.get(name, ()):
+            tables[name][words[1]].append(parse_rule(line))
+        elif line != "COMMIT":
+            msg = f"ebtables-save printed a line of no table: {line[:80]!r}"
+            raise ParseError(msg)
+    return tuple(
+        Table(
+            family="bridge",
+            name=table,
+            backend="iptables-nft",
+            chains=tuple(
+                Chain(name=chain, rules=_with_policy(rules, policies[table, chain]))
+                for chain, rules in chains.items()
+            ),
+        )
+        for table, chains in tables.items()
+    )
+
+
+def _with_policy(rules: Sequence[Rule], policy: str) -> tuple[Rule, ...]:
+    if policy not in ("ACCEPT", "DROP"):
+        return tuple(rules)
+    return (*rules, Rule(body=(_VERDICTS[policy],), text=f"-P {policy}"))
+
+
+def parse_rule(text: str) -> Rule:
+    """One rule, as ebtables-nft-save prints it."""
+    try:
+        given = options(_NEGATED.sub(r"! \1 ", text))
+    except ValueError as error:
+        unread = f"{text[:200]} ({error})"
+        return Rule(body=(UnknownMatch(text=unread), UnknownStatement(text=unread)), text=text)
+    matches: list[Match] = []
+    target: list[Option] = []
+    for option in given:
+        if option.name == "-j" or target:
+            target.append(option)
+        elif option.name != "-A":
+            matches += _match(option)
+    return Rule(body=(*matches, *_statements(target)), text=text)
+
+
+def _match(option: Option) -> tuple[Match, ...]:
+    builder = _MATCHES.get(option.name)
+    try:
+        if builder is not None:
+            return builder(option)
+    except ValueError:
+        pass
+    return (UnknownMatch(text=option.text),)
+
+
+def _statements(target: Sequence[Option]) -> tuple[Statement, ...]:
+    if not target or len(target[0].values) != 1:
+        return (NoEffect(text="no target"),)
+    name, own = target[0].value, target[1:]
+    text = " ".join(option.text for option in target)
+    if not own:
+        return (_VERDICTS.get(name) or _without_options(name, text),)
+    if name == "mark" and len(own) == 2 and own[1].name == "--mark-target":
+        try:
+            value = values.number(own[0].value, 0xFFFFFFFF)
+            mark = _MARKS[own[0].name](value)
+            return mark, _VERDICTS[own[1].value]
+        except (KeyError, ValueError):
+            pass
+    return (UnknownStatement(text=text),)
+
+
+def _without_options(name: str, text: str) -> Statement:
+    if name in ("snat", "dnat", "redirect", "mark", "arpreply"):
+        return UnknownStatement(text=text)
+    return Jump(chain=name)
+
+
+_MARKS: Mapping[str, Callable[[int], SetMark]] = {
+    "--mark-set": lambda value: SetMark(of="packet", value=value),
+    "--mark-or": lambda value: SetMark(of="packet", value=value, mask=value),
+    "--mark-and": lambda value: SetMark(of="packet", value=0, mask=value ^ 0xFFFFFFFF),
+    "--mark-xor": lambda value: SetMark(of="packet", value=value, mask=0),
+}
+
+_Builder = Callable[[Option], tuple[Match, ...]]
+
+
+def _interface(direction: Literal["in", "out"]) -> _Builder:
+    def builder(option: Option) -> tuple[Match, ...]:
+        names = (values.interface(option.value),)
+        return (InterfaceIs(direction=direction, names=names, negate=option.negate),)
+
+    return builder
+
+
+def _mac(side: Side) -> _Builder:
+    def builder(option: Option) -> tuple[Match, ...]:
+        text = _MACS.get(option.value, option.value).lower()
+        if not re.fullmatch(r"[0-9a-f:]{11,17}(/[0-9a-f:]{11,17})?", text):
+            raise ValueError(text)
+        macs = ("/".join(_padded(mac) for mac in text.split("/")),)
+        return (MacIs(side=side, macs=macs, negate=option.negate),)
+
+    return builder
+
+
+def _padded(mac: str) -> str:
+    """Two digits for each byte: ebtables leaves out leading zeros."""
+    return ":".join(byte.zfill(2) for byte in mac.split(":"))
+
+
+def _protocol(option: Option) -> tuple[Match, ...]:
+    text = option.value.lower()
+    return (FamilyIs(families=(_FAMILIES.get(text, text),), negate=option.negate),)
+
+
+def _address(side: Side, family: Family) -> _Builder:
+    def builder(option: Option) -> tuple[Match, ...]:
+        networks = (values.network(option.value, family),)
+        return (AddressIs(side=side, networks=networks, negate=option.negate),)
+
+    return builder
+
+
+def _transport(option: Option) -> tuple[Match, ...]:
+    return (ProtocolIs(protocols=(values.protocol(option.value),), negate=option.negate),)
+
+
+def _ports(side: Side) -> _Builder:
+    def builder(option: Option) -> tuple[Match, ...]:
+        ranges = values.port_ranges(option.value)
+        return (PortIs(side=side, ranges=ranges, negate=option.negate),)
+
+    return builder
+
+
+def _icmp(*, v6: bool) -> _Builder:
+    def builder(option: Option) -> tuple[Match, ...]:
+        kind = values.icmp_type(option.value, v6=v6)
+        return (IcmpTypeIs(types=(kind,), negate=option.negate),)
+
+    return builder
+
+
+def _mark(option: Option) -> tuple[Match, ...]:
+    value, mask = values.mark(option.value)
+    return (MarkIs(of="packet", value=value, mask=mask, negate=option.negate),)
+
+
+def _packet_type(option: Option) -> tuple[Match, ...]:
+    kind = {"host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}.get(option.value)
+    if kind is None:
+        raise ValueError(option.value)
+    return (FieldIs(field="meta pkttype", ranges=((kind, kind),), negate=option.negate),)
+
+
+_MATCHES: Mapping[str, _Builder] = {
+    "-i": _interface("in"),
+    "-o": _interface("out"),
+    "-s": _mac("src"),
+    "-d": _mac("dst"),
+    "-p": _protocol,
+    "--ip-src": _address("src", "ip"),
+    "--ip-dst": _address("dst", "ip"),
+    "--ip6-src": _address("src", "ip6"),
+    "--ip6-dst": _address("dst", "ip6"),
+    "--ip-proto": _transport,
+    "--ip6-proto": _transport,
+    "--ip-sport": _ports("src"),
+    "--ip-dport": _ports("dst"),
+    "--ip6-sport": _ports("src"),
+    "--ip6-dport": _ports("dst"),
+    "--ip-icmp-type": _icmp(v6=False),
+    "--ip6-icmp-type": _icmp(v6=True),
+    "--mark": _mark,
+    "--pkttype-type": _packet_type,
+}
