@@ -1,19 +1,38 @@
-"""Addresses from RTM_NEWADDR, neighbours and FDB entries from RTM_NEWNEIGH messages.
+"""Addresses from RTM_NEWADDR and neighbours from RTM_NEWNEIGH messages.
 
-Source: rtnetlink(7), include/uapi/linux/neighbour.h, net/bridge/br_fdb.c.
+Source: rtnetlink(7), include/uapi/linux/if_addr.h, include/uapi/linux/neighbour.h.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
-from kvmdiag.collect.netlink import Message, attributes
-from kvmdiag.model.stack import Address, FdbEntry, Neighbour
+from kvmdiag.collect.attributes import Layout, address, decode, mac, number
+from kvmdiag.model.stack import Address, Neighbour
 
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
+NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
+_ADDRESS_HEADER = struct.Struct("=BBBBi")
+_ADDRESS: Layout = {1: ("far", address), 2: ("near", address), 8: ("flags", number)}
 _IFA_F_SECONDARY = 0x01
+# The bit of "secondary" means "temporary" in IPv6; "permanent" is what has no end.
+_FLAGS = {
+    0x02: "nodad",
+    0x04: "optimistic",
+    0x08: "dadfailed",
+    0x10: "home",
+    0x20: "deprecated",
+    0x40: "tentative",
+    0x100: "mngtmpaddr",
+    0x200: "noprefixroute",
+    0x400: "autojoin",
+    0x800: "stable-privacy",
+}
+_PERMANENT = 0x80
+_NEIGHBOUR: Layout = {1: ("address", address), 2: ("mac", mac)}
 _NUD = {
     0x01: "incomplete",
     0x02: "reachable",
@@ -25,85 +44,77 @@ _NUD = {
     0x80: "permanent",
 }
 _NUD_NOARP = 0x40
-_NUD_PERMANENT = 0x80
-_NTF_SELF = 0x02
+_NTF_PROXY, _NTF_EXT_LEARNED, _NTF_ROUTER = 0x08, 0x10, 0x80
 
 
-def addresses(messages: Sequence[Message], names: Mapping[int, str]) -> tuple[Address, ...]:
+def addresses(messages: Sequence[bytes], names: Mapping[int, str]) -> tuple[Address, ...]:
     """All addresses, link by link, IPv4 before IPv6, each in the kernel's order."""
-    found = [_address(m, names) for m in messages if m["index"] in names]
+    found = [one for message in messages if (one := _address(message, names)) is not None]
     order = {name: position for position, name in enumerate(names.values())}
     return tuple(sorted(found, key=lambda address: order[address.link]))
 
 
 def neighbours(
-    messages: Sequence[Message], proxies: Sequence[Message], names: Mapping[int, str]
+    messages: Sequence[bytes], proxies: Sequence[bytes], names: Mapping[int, str]
 ) -> tuple[Neighbour, ...]:
-    """All entries as ``ip neigh`` lists them, and those answered for others."""
-    found = []
-    for message in messages:
-        entry = _neighbour(message, names, proxy=False)
-        # The kernel makes these for multicast and loopback; they say nothing of a neighbour.
-        made_up = message["state"] == _NUD_NOARP and entry is not None and _nobody(entry)
-        if entry is not None and not made_up:
-            found.append(entry)
-    found += [e for m in proxies if (e := _neighbour(m, names, proxy=True)) is not None]
-    return tuple(found)
+    """All entries as ``ip neigh`` lists them, then those answered for others.
 
-
-def fdb(messages: Sequence[Message], names: Mapping[int, str]) -> tuple[FdbEntry, ...]:
-    """What bridges know; a device's own filter list (``self``) is not theirs."""
+    Link by link, IPv4 before IPv6, by rising address: the kernel's own order is that of a
+    table hashed with a random number.
+    """
     found = []
-    for message in messages:
-        attrs = attributes(message)
-        bridge = names.get(attrs.get("NDA_MASTER", 0))
-        port = names.get(message["ifindex"])
-        if bridge is None or port is None or message["flags"] & _NTF_SELF:
+    order = {name: position for position, name in enumerate(names.values())}
+    for message in (*messages, *proxies):
+        family, index, state, flags, _ = NEIGHBOUR_HEADER.unpack_from(message)
+        fields = decode(message, _NEIGHBOUR, NEIGHBOUR_HEADER.size)
+        link, where = names.get(index), fields.get("address")
+        if link is None or where is None:
             continue
-        found.append(
-            FdbEntry(
-                bridge=bridge,
-                port=port,
-                mac=attrs["NDA_LLADDR"],
-                local=bool(message["state"] & _NUD_PERMANENT),
-                static=bool(message["state"] & _NUD_NOARP),
-                vlan=attrs.get("NDA_VLAN"),
-            )
+        proxy = bool(flags & _NTF_PROXY)
+        # The kernel makes these for multicast and loopback; they say nothing of a neighbour.
+        if state == _NUD_NOARP and not proxy and _nobody(link, where):
+            continue
+        entry = Neighbour(
+            link=link,
+            address=where,
+            mac=fields.get("mac") or None,
+            state=_NUD.get(state, "none"),
+            proxy=proxy,
+            router=bool(flags & _NTF_ROUTER),
+            learned_elsewhere=bool(flags & _NTF_EXT_LEARNED),
         )
-    return tuple(found)
+        packed = socket.inet_pton(family, where)
+        found.append(((proxy, order[link], family, packed), entry))
+    found.sort(key=lambda pair: pair[0])
+    return tuple(entry for _, entry in found)
 
 
-def _address(message: Message, names: Mapping[int, str]) -> Address:
-    attrs = attributes(message)
-    far: str = attrs["IFA_ADDRESS"] if "IFA_ADDRESS" in attrs else attrs["IFA_LOCAL"]
+def _address(message: bytes, names: Mapping[int, str]) -> Address | None:
+    family, length, flags, scope, index = _ADDRESS_HEADER.unpack_from(message)
+    fields = decode(message, _ADDRESS, _ADDRESS_HEADER.size)
     # IFA_ADDRESS is the far end where there is one, and then IFA_LOCAL the near one.
-    near: str = attrs.get("IFA_LOCAL", far)
-    flags = attrs.get("IFA_FLAGS", message["flags"])
-    return Address(
-        link=names[message["index"]],
-        address=near,
-        prefix_length=message["prefixlen"],
-        scope=SCOPES.get(message["scope"], str(message["scope"])),
-        # The same bit means "temporary" in IPv6.
-        secondary=message["family"] == socket.AF_INET and bool(flags & _IFA_F_SECONDARY),
-        peer=far if far != near else None,
-    )
-
-
-def _neighbour(message: Message, names: Mapping[int, str], *, proxy: bool) -> Neighbour | None:
-    attrs = attributes(message)
-    link = names.get(message["ifindex"])
-    if link is None or "NDA_DST" not in attrs:
+    far = fields.get("far") or fields.get("near")
+    near = fields.get("near") or far
+    if near is None or index not in names:
         return None
-    return Neighbour(
-        link=link,
-        address=attrs["NDA_DST"],
-        mac=attrs.get("NDA_LLADDR"),
-        state=_NUD.get(message["state"], "none"),
-        proxy=proxy,
+    flags = fields.get("flags", flags)
+    version4 = family == socket.AF_INET
+    words = {word for bit, word in _FLAGS.items() if flags & bit}
+    if not flags & _PERMANENT:
+        words.add("dynamic")
+    if flags & _IFA_F_SECONDARY and not version4:
+        words.add("temporary")
+    return Address(
+        link=names[index],
+        address=near,
+        prefix_length=length,
+        scope=SCOPES.get(scope, str(scope)),
+        secondary=version4 and bool(flags & _IFA_F_SECONDARY),
+        peer=far if far != near else None,
+        flags=frozenset(words),
     )
 
 
-def _nobody(entry: Neighbour) -> bool:
-    address = ip_address(entry.address)
-    return address.is_multicast or address.is_loopback or entry.link == "lo"
+def _nobody(link: str, where: str) -> bool:
+    address_ = ip_address(where)
+    return address_.is_multicast or address_.is_loopback or link == "lo"

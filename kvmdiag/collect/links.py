@@ -1,18 +1,51 @@
 """Links from RTM_NEWLINK messages, and what ties veth ends together.
 
-Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c.
+Source: rtnetlink(7), include/uapi/linux/if_link.h, net/core/rtnetlink.c (rtnl_fill_ifinfo).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvmdiag.collect.netlink import Message, attributes
-from kvmdiag.model.link import Bridge, BridgePort, Link, Tap, Vlan
+import msgspec
 
-_IFF_UP = 0x1
+from kvmdiag.collect import link_kinds
+from kvmdiag.collect.attributes import Layout, decode, each, flag, mac, nest, number, raw, text
+from kvmdiag.model.link import Link
+from kvmdiag.model.link_kinds import LinkCounters, Process, Qdisc, TcFilter, Wireless
+
+_HEADER = struct.Struct("=BxHiII")
+_IFF_UP, _IFF_NOARP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x80, 0x100, 0x200
+_INFO: Layout = {1: ("kind", text), 2: ("data", raw), 4: ("slave_kind", text), 5: ("slave", raw)}
+_ALTERNATIVE_NAME = 53
+_LAYOUT: Layout = {
+    1: ("mac", mac),
+    3: ("name", text),
+    4: ("mtu", number),
+    5: ("lower", number),
+    10: ("master", number),
+    13: ("tx_queue_length", number),
+    16: ("operstate", number),
+    18: ("info", nest(_INFO)),
+    20: ("alias", text),
+    22: ("virtual_functions", raw),
+    26: ("families", raw),
+    27: ("group", number),
+    30: ("promiscuous", number),
+    31: ("tx_queues", number),
+    32: ("rx_queues", number),
+    33: ("carrier", flag),
+    35: ("carrier_changes", number),
+    37: ("nsid", number),
+    39: ("protocol_down", flag),
+    43: ("xdp", raw),
+    52: ("properties", raw),
+    54: ("permanent_mac", mac),
+    61: ("all_multicast", number),
+}
 _TYPES = {
     1: "ether",
     32: "infiniband",
@@ -22,11 +55,53 @@ _TYPES = {
     772: "loopback",
     776: "sit",
     778: "gre",
+    803: "monitor",
     823: "gre6",
     65534: "none",
 }
-_PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
-_TUN_TAP = 2
+_OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
+_KINDS: Mapping[str, tuple[str, Callable[[bytes], object]]] = {
+    "bridge": ("bridge", link_kinds.bridge),
+    "tun": ("tap", link_kinds.tap),
+    "vlan": ("vlan", link_kinds.vlan),
+    "macvlan": ("macvlan", link_kinds.macvlan),
+    "macvtap": ("macvlan", link_kinds.macvlan),
+    "ipvlan": ("ipvlan", link_kinds.ipvlan),
+    "ipvtap": ("ipvlan", link_kinds.ipvlan),
+    "vrf": ("vrf", link_kinds.vrf),
+}
+_PORT_KINDS: Mapping[str, tuple[str, Callable[[bytes], object]]] = {
+    "bridge": ("port", link_kinds.bridge_port),
+    "bond": ("bond_port", link_kinds.bond_port),
+}
+_STATS_HEADER = struct.Struct("=BxxxiI")
+_STATS: Layout = {1: ("counters", raw)}
+# struct rtnl_link_stats64; older kernels' is shorter.
+_COUNTERS = struct.Struct("=16Q")
+_NOHANDLER = struct.Struct("=Q")
+_NOHANDLER_AT = 23 * 8
+
+
+@dataclass(frozen=True)
+class RawLink:
+    """A link as the kernel describes it: its fields by name, some still undecoded."""
+
+    index: int
+    flags: int
+    type: int
+    fields: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        name: str = self.fields["name"]
+        return name
+
+    @property
+    def kind(self) -> str | None:
+        """The kernel's word for what it is; ``None`` for a NIC."""
+        kind: str | None = self.fields.get("info", {}).get("kind")
+        return kind
 
 
 @dataclass(frozen=True)
@@ -43,91 +118,168 @@ class Attachment:
     far_index: int
 
 
-def links(messages: Sequence[Message]) -> tuple[Link, ...]:
-    """All links in the kernel's order; ``peer`` is left for whoever knows all namespaces."""
-    names = names_of(messages)
-    return tuple(_link(message, names) for message in messages)
-
-
-def names_of(messages: Sequence[Message]) -> dict[int, str]:
-    """Link names by index."""
-    return {message["index"]: attributes(message)["IFLA_IFNAME"] for message in messages}
-
-
-def attachments(messages: Sequence[Message]) -> tuple[Attachment, ...]:
-    """The veth ends, and whatever else has its lower link in another namespace."""
+def raw_links(messages: Sequence[bytes]) -> tuple[RawLink, ...]:
+    """All links by rising index, whatever order the kernel has them in."""
     found = []
     for message in messages:
-        attrs = attributes(message)
-        kind = attributes(attrs.get("IFLA_LINKINFO")).get("IFLA_INFO_KIND")
-        nsid = attrs.get("IFLA_LINK_NETNSID")
-        far = attrs.get("IFLA_LINK", 0)
-        if far and (kind == "veth" or nsid is not None):
-            found.append(Attachment(attrs["IFLA_IFNAME"], kind, nsid, far))
+        _, link_type, index, flags, _ = _HEADER.unpack_from(message)
+        fields = decode(message, _LAYOUT, _HEADER.size)
+        if "name" in fields:
+            found.append(RawLink(index, flags, link_type, fields))
+    return tuple(sorted(found, key=lambda link: link.index))
+
+
+def names_of(links_: Sequence[RawLink]) -> dict[int, str]:
+    """Link names by index."""
+    return {link.index: link.name for link in links_}
+
+
+def counters(messages: Sequence[bytes]) -> dict[int, LinkCounters]:
+    """What was counted on each link, by index (RTM_NEWSTATS)."""
+    found = {}
+    for message in messages:
+        _, index, _ = _STATS_HEADER.unpack_from(message)
+        data = decode(message, _STATS, _STATS_HEADER.size).get("counters", b"")
+        if len(data) < _COUNTERS.size:
+            continue
+        # fmt: off
+        (rx, tx, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped, multicast,
+         collisions, _, rx_over, _, _, _, rx_missed) = _COUNTERS.unpack_from(data)
+        # fmt: on
+        told = len(data) >= _NOHANDLER_AT + _NOHANDLER.size
+        found[index] = LinkCounters(
+            rx_packets=rx,
+            tx_packets=tx,
+            rx_bytes=rx_bytes,
+            tx_bytes=tx_bytes,
+            rx_errors=rx_errors,
+            tx_errors=tx_errors,
+            rx_dropped=rx_dropped,
+            tx_dropped=tx_dropped,
+            multicast=multicast,
+            collisions=collisions,
+            rx_over_errors=rx_over,
+            rx_missed=rx_missed,
+            rx_nohandler=_NOHANDLER.unpack_from(data, _NOHANDLER_AT)[0] if told else 0,
+        )
+    return found
+
+
+def attachments(links_: Sequence[RawLink]) -> tuple[Attachment, ...]:
+    """The veth ends, and whatever else has its lower link in another namespace."""
+    found = []
+    for link in links_:
+        nsid, far = link.fields.get("nsid"), link.fields.get("lower", 0)
+        if far and (link.kind in ("veth", "netkit") or nsid is not None):
+            found.append(Attachment(link.name, link.kind, nsid, far))
     return tuple(found)
 
 
-def _link(message: Message, names: dict[int, str]) -> Link:
-    attrs = attributes(message)
-    info = attributes(attrs.get("IFLA_LINKINFO"))
-    kind = info.get("IFLA_INFO_KIND")
-    data = info.get("IFLA_INFO_DATA")
-    link_type = _TYPES.get(message["ifi_type"], str(message["ifi_type"]))
+def links(links_: Sequence[RawLink]) -> tuple[Link, ...]:
+    """All links; what other dumps know of them is for ``with_extras`` to add.
+
+    ``peer`` is left for whoever knows all namespaces.
+    """
+    names = names_of(links_)
+    return tuple(_link(link, names) for link in links_)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What other sources say of links, by index; ``None`` when a source could not be read."""
+
+    counters: Mapping[int, LinkCounters] | None = None
+    qdiscs: Mapping[int, tuple[Qdisc, ...]] | None = None
+    filters: Mapping[int, tuple[TcFilter, ...]] | None = None
+    offloads: Mapping[int, tuple[str, ...]] | None = None
+    wireless: Mapping[int, Wireless] | None = None
+
+
+def with_extras(links_: Sequence[Link], extras: Extras) -> tuple[Link, ...]:
+    """The links with what other sources say of them."""
+    return tuple(
+        msgspec.structs.replace(
+            link,
+            counters=None if extras.counters is None else extras.counters.get(link.index),
+            qdiscs=None if extras.qdiscs is None else extras.qdiscs.get(link.index, ()),
+            filters=None if extras.filters is None else extras.filters.get(link.index, ()),
+            offloads=None if extras.offloads is None else extras.offloads.get(link.index),
+            wireless=None if extras.wireless is None else extras.wireless.get(link.index),
+        )
+        for link in links_
+    )
+
+
+def with_readers(
+    links_: Sequence[Link], readers: Callable[[str], tuple[Process, ...] | None]
+) -> tuple[Link, ...]:
+    """The links with the processes that read and write taps, by a tap's name."""
+    return tuple(
+        link
+        if link.tap is None
+        else msgspec.structs.replace(
+            link, tap=msgspec.structs.replace(link.tap, readers=readers(link.name))
+        )
+        for link in links_
+    )
+
+
+def _link(link: RawLink, names: Mapping[int, str]) -> Link:
+    fields = link.fields
+    link_type = _TYPES.get(link.type, str(link.type))
+    has_mac = link_type in ("ether", "loopback")
+    operstate = fields.get("operstate", 0)
     # Only within the namespace is IFLA_LINK an index of ours; a veth's is its peer.
-    near = "IFLA_LINK_NETNSID" not in attrs and kind != "veth"
+    near = "nsid" not in fields and link.kind not in ("veth", "netkit")
+    of_kind: dict[str, Any] = {"lower": names.get(fields.get("lower", 0)) if near else None}
+    of_kind.update(_of_kind(fields.get("info", {}), names))
     return Link(
-        index=message["index"],
-        name=attrs["IFLA_IFNAME"],
-        kind=kind,
+        index=link.index,
+        name=link.name,
+        kind=link.kind,
         type=link_type,
-        mac=attrs.get("IFLA_ADDRESS") if link_type in ("ether", "loopback") else None,
-        mtu=attrs["IFLA_MTU"],
-        up=bool(message["flags"] & _IFF_UP),
-        carrier=bool(attrs.get("IFLA_CARRIER", 1)),
-        operstate=attrs.get("IFLA_OPERSTATE", "unknown").lower(),
-        master=names.get(attrs.get("IFLA_MASTER", 0)),
-        lower=names.get(attrs.get("IFLA_LINK", 0)) if near else None,
-        bridge=_bridge(data) if kind == "bridge" else None,
-        port=_port(info),
-        tap=_tap(data) if kind == "tun" else None,
-        vlan=_vlan(data) if kind == "vlan" else None,
+        mac=fields.get("mac") if has_mac else None,
+        mtu=fields["mtu"],
+        up=bool(link.flags & _IFF_UP),
+        carrier=fields.get("carrier", True),
+        operstate=_OPERSTATES[operstate] if operstate < len(_OPERSTATES) else str(operstate),
+        master=names.get(fields.get("master", 0)),
+        virtual_functions=link_kinds.virtual_functions(fields.get("virtual_functions", b"")),
+        xdp=link_kinds.xdp(fields.get("xdp", b"")),
+        alias=fields.get("alias"),
+        alternative_names=_alternative_names(fields.get("properties", b"")),
+        permanent_mac=fields.get("permanent_mac") if has_mac else None,
+        tx_queue_length=fields.get("tx_queue_length", 0),
+        tx_queues=fields.get("tx_queues", 1),
+        rx_queues=fields.get("rx_queues", 1),
+        promiscuous=bool(fields.get("promiscuous", 0) or link.flags & _IFF_PROMISC),
+        all_multicast=bool(fields.get("all_multicast", 0) or link.flags & _IFF_ALLMULTI),
+        arp=not link.flags & _IFF_NOARP,
+        protocol_down=fields.get("protocol_down", False),
+        group=fields.get("group", 0),
+        carrier_changes=fields.get("carrier_changes", 0),
+        **of_kind,
     )
 
 
-def _bridge(data: Any) -> Bridge:
-    attrs = attributes(data)
-    return Bridge(
-        stp=bool(attrs.get("IFLA_BR_STP_STATE", 0)),
-        forward_delay=attrs.get("IFLA_BR_FORWARD_DELAY", 1500),
-        vlan_filtering=bool(attrs.get("IFLA_BR_VLAN_FILTERING", 0)),
-        nf_call_iptables=bool(attrs.get("IFLA_BR_NF_CALL_IPTABLES", 0)),
-        nf_call_ip6tables=bool(attrs.get("IFLA_BR_NF_CALL_IP6TABLES", 0)),
-        nf_call_arptables=bool(attrs.get("IFLA_BR_NF_CALL_ARPTABLES", 0)),
-        multicast_snooping=bool(attrs.get("IFLA_BR_MCAST_SNOOPING", 0)),
-        group_fwd_mask=attrs.get("IFLA_BR_GROUP_FWD_MASK", 0),
-    )
+def _of_kind(info: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """The fields that only links of that kind have, or only ports of that kind of master."""
+    found: dict[str, Any] = {}
+    kind, data, port = info.get("kind", ""), info.get("data", b""), info.get("slave_kind", "")
+    if kind in _KINDS:
+        field, read = _KINDS[kind]
+        found[field] = read(data)
+    elif kind == "bond":
+        found["bond"] = link_kinds.bond(data, names)
+    elif kind == "vxlan":
+        found["vxlan"], lower = link_kinds.vxlan(data, names)
+        if lower is not None:
+            found["lower"] = lower
+    if port in _PORT_KINDS:
+        field, read = _PORT_KINDS[port]
+        found[field] = read(info.get("slave", b""))
+    return found
 
 
-def _port(info: dict[str, Any]) -> BridgePort | None:
-    if info.get("IFLA_INFO_SLAVE_KIND") != "bridge":
-        return None
-    attrs = attributes(info.get("IFLA_INFO_SLAVE_DATA"))
-    return BridgePort(
-        state=_PORT_STATES[attrs["IFLA_BRPORT_STATE"]],
-        isolated=bool(attrs.get("IFLA_BRPORT_ISOLATED", 0)),
-        hairpin=bool(attrs.get("IFLA_BRPORT_MODE", 0)),
-        learning=bool(attrs.get("IFLA_BRPORT_LEARNING", 1)),
-        flood=bool(attrs.get("IFLA_BRPORT_UNICAST_FLOOD", 1)),
-    )
-
-
-def _tap(data: Any) -> Tap:
-    attrs = attributes(data)
-    return Tap(
-        mode="tap" if attrs.get("IFLA_TUN_TYPE", _TUN_TAP) == _TUN_TAP else "tun",
-        persistent=bool(attrs.get("IFLA_TUN_PERSIST", 0)),
-    )
-
-
-def _vlan(data: Any) -> Vlan:
-    return Vlan(vid=attributes(data)["IFLA_VLAN_ID"])
+def _alternative_names(data: bytes) -> tuple[str, ...]:
+    return tuple(text(value) for kind, value in each(data) if kind == _ALTERNATIVE_NAME)

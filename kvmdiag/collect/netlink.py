@@ -1,93 +1,131 @@
 """Asking the kernel by rtnetlink: whole dumps of the calling thread's network namespace.
 
-pyroute2 is given an event loop of the calling thread, so its socket is made in that thread's
-namespace. Source: rtnetlink(7), netlink(7).
+Each dump stands alone: one that the kernel refuses becomes a failure with its reason, and the
+others are there. Source: rtnetlink(7), net/core/rtnetlink.c, net/bridge/br_netlink.c.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import NamedTuple
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nlsocket import NetlinkRequest
-from pyroute2.netlink.rtnl import (
-    RTM_GETADDR,
-    RTM_GETLINK,
-    RTM_GETNEIGH,
-    RTM_GETROUTE,
-    RTM_GETRULE,
-)
-from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from kvmdiag.collect.attributes import attribute, decode, signed
+from kvmdiag.system.netlink import Netlink
 
-Message = Any
-"""A decoded message of pyroute2: fields by name, attributes under ``attrs``."""
+_GETLINK, _GETADDR, _GETROUTE, _GETNEIGH, _GETRULE = 18, 22, 26, 30, 34
+_GETQDISC, _GETTFILTER, _GETMDB, _GETNSID, _GETSTATS, _GETNEXTHOP = 38, 46, 86, 90, 94, 106
 
-_Result = TypeVar("_Result")
-_KINDS = {
-    "link": (ifinfmsg, RTM_GETLINK),
-    "address": (ifaddrmsg, RTM_GETADDR),
-    "route": (rtmsg, RTM_GETROUTE),
-    "rule": (fibmsg, RTM_GETRULE),
-    "neighbour": (ndmsg, RTM_GETNEIGH),
-}
+_LINK_HEADER = struct.Struct("=BxHiII")
+_ADDRESS_HEADER = struct.Struct("=BBBBi")
+_ROUTE_HEADER = struct.Struct("=8BI")
+_NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")
+_STATS_HEADER = struct.Struct("=BxxxiI")
+_BRIDGE_PORT_HEADER = struct.Struct("=Bxxxi")
+_NEXTHOP_HEADER = struct.Struct("=BBBxI")
+_TC_HEADER = struct.Struct("=BxxxiIII")
+
+_EXT_MASK = 29
+_EXT_VF, _EXT_BRIDGE_VLANS, _EXT_SKIP_STATS = 0x01, 0x04, 0x08
+_STATS_LINK_64 = 1
 _NTF_PROXY = 0x08
-_EXT_SKIP_STATS = 0x08
-_ATTEMPTS = 5
-# A kernel without IPv6 says one of these.
-_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
-_HEADER = 16
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+_V4, _V6, _BRIDGE = socket.AF_INET, socket.AF_INET6, socket.AF_BRIDGE
+# What a kernel says that was built without IPv6, bridges, nexthop objects or traffic control.
+_ABSENT = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
+
+
+class _Question(NamedTuple):
+    """A dump: its message, and the family that the answers must have (0 for any)."""
+
+    kind: int
+    family: int
+    body: bytes
+    optional: bool = False
+
+
+def _links(family: int, mask: int) -> bytes:
+    return _LINK_HEADER.pack(family, 0, 0, 0, 0) + attribute(_EXT_MASK, struct.pack("=I", mask))
+
+
+def _neighbours(family: int, flags: int = 0) -> bytes:
+    return _NEIGHBOUR_HEADER.pack(family, 0, 0, flags, 0)
+
+
+def _routes(family: int) -> bytes:
+    return _ROUTE_HEADER.pack(family, *bytes(7), 0)
+
+
+_QUESTIONS: Mapping[str, tuple[_Question, ...]] = {
+    "link": (_Question(_GETLINK, 0, _links(0, _EXT_VF | _EXT_SKIP_STATS)),),
+    "stats": (_Question(_GETSTATS, 0, _STATS_HEADER.pack(0, 0, 1 << _STATS_LINK_64 - 1)),),
+    "address": tuple(
+        _Question(_GETADDR, family, _ADDRESS_HEADER.pack(family, 0, 0, 0, 0), family == _V6)
+        for family in (_V4, _V6)
+    ),
+    "route": tuple(_Question(_GETROUTE, f, _routes(f), f == _V6) for f in (_V4, _V6)),
+    "rule": tuple(_Question(_GETRULE, f, _routes(f), f == _V6) for f in (_V4, _V6)),
+    "neighbour": tuple(_Question(_GETNEIGH, f, _neighbours(f), f == _V6) for f in (_V4, _V6)),
+    "proxy": tuple(
+        _Question(_GETNEIGH, f, _neighbours(f, _NTF_PROXY), f == _V6) for f in (_V4, _V6)
+    ),
+    "fdb": (_Question(_GETNEIGH, _BRIDGE, _neighbours(_BRIDGE), optional=True),),
+    "bridge vlan": (
+        _Question(_GETLINK, _BRIDGE, _links(_BRIDGE, _EXT_BRIDGE_VLANS), optional=True),
+    ),
+    "mdb": (_Question(_GETMDB, _BRIDGE, _BRIDGE_PORT_HEADER.pack(_BRIDGE, 0), optional=True),),
+    "nexthop": (_Question(_GETNEXTHOP, 0, _NEXTHOP_HEADER.pack(0, 0, 0, 0), optional=True),),
+    "qdisc": (_Question(_GETQDISC, 0, _TC_HEADER.pack(0, 0, 0, 0, 0), optional=True),),
+}
 
 
 @dataclass(frozen=True)
 class Dumps:
     """What the kernel said, by kind; for a kind it did not tell, the reason."""
 
-    messages: Mapping[str, tuple[Message, ...]]
+    messages: Mapping[str, tuple[bytes, ...]]
     failures: Mapping[str, str]
 
 
 def read_dumps() -> Dumps:
     """All dumps of the calling thread's namespace; one that fails does not stop the others.
 
-    Their names: link, address, route, rule, neighbour, proxy and fdb.
+    Their names: link, stats, address, route, rule, neighbour, proxy, fdb, bridge vlan, mdb,
+    nexthop and qdisc.
     """
-    wanted = {
-        "link": ("link", (socket.AF_UNSPEC,), 0),
-        "address": ("address", (socket.AF_INET, socket.AF_INET6), 0),
-        "route": ("route", (socket.AF_INET, socket.AF_INET6), 0),
-        "rule": ("rule", (socket.AF_INET, socket.AF_INET6), 0),
-        "neighbour": ("neighbour", (socket.AF_INET, socket.AF_INET6), 0),
-        "proxy": ("neighbour", (socket.AF_INET, socket.AF_INET6), _NTF_PROXY),
-        "fdb": ("neighbour", (socket.AF_BRIDGE,), 0),
-    }
-
-    async def ask(ip: AsyncIPRoute) -> Dumps:
-        messages: dict[str, tuple[Message, ...]] = {}
-        failures: dict[str, str] = {}
-        for name, (kind, families, flags) in wanted.items():
-            try:
-                answers = [await _dump(ip, kind, family, flags) for family in families]
-                messages[name] = tuple(message for answer in answers for message in answer)
-            except (NetlinkError, OSError, ValueError) as error:
-                failures[name] = f"the kernel did not answer the {name} dump: {error}"
-        return Dumps(messages, failures)
-
+    messages: dict[str, tuple[bytes, ...]] = {}
+    failures: dict[str, str] = {}
     try:
-        return _session(ask)
+        with Netlink() as kernel:
+            for name, questions in _QUESTIONS.items():
+                try:
+                    messages[name] = tuple(
+                        message for asked in questions for message in _answers(kernel, asked)
+                    )
+                except OSError as error:
+                    why = error.strerror or str(error)
+                    failures[name] = f"the kernel did not answer the {name} dump: {why}"
     except OSError as error:
-        return Dumps({}, dict.fromkeys(wanted, f"no netlink socket: {error.strerror}"))
+        return Dumps({}, dict.fromkeys(_QUESTIONS, f"no netlink socket: {error.strerror}"))
+    return Dumps(messages, failures)
+
+
+def read_filters(hooks: Iterable[tuple[int, int]]) -> dict[tuple[int, int], list[bytes]]:
+    """The tc filters of each (link index, parent handle); raises OSError."""
+    found = {}
+    with Netlink() as kernel:
+        for index, parent in hooks:
+            body = _TC_HEADER.pack(0, index, 0, parent, 0)
+            try:
+                found[index, parent] = kernel.dump(_GETTFILTER, body)
+            except OSError as error:
+                # The qdisc has gone since, or is of a kind that has no filters.
+                if error.errno not in (errno.ENODEV, errno.EINVAL, errno.ENOENT, *_ABSENT):
+                    raise
+    return found
 
 
 def namespace_ids(descriptors: Iterable[int]) -> dict[int, int]:
@@ -95,82 +133,27 @@ def namespace_ids(descriptors: Iterable[int]) -> dict[int, int]:
 
     Those without an id are left out. Asking makes none (RTM_GETNSID, net_namespace.c).
     """
-
-    async def ask(ip: AsyncIPRoute) -> dict[int, int]:
-        found: dict[int, int] = {}
+    found: dict[int, int] = {}
+    with Netlink() as kernel:
         for descriptor in descriptors:
+            body = bytes(4) + attribute(_NETNSA_FD, struct.pack("=i", descriptor))
             try:
-                answer = await ip.get_netnsid(fd=descriptor)
-            except (NetlinkError, OSError):
+                answers = kernel.ask(_GETNSID, body)
+            except OSError:
                 continue
-            # -1: there is no id for it.
-            if answer and answer["nsid"] is not None and answer["nsid"] < 1 << 31:
-                found[descriptor] = answer["nsid"]
-        return found
-
-    return _session(ask)
-
-
-def attributes(holder: Any) -> dict[str, Any]:
-    """The attributes of a message or of a nested attribute by name."""
-    return dict(holder["attrs"]) if holder else {}
-
-
-def raw_attributes(message: Message, header: int) -> dict[int, bytes]:
-    """All attributes by number, undecoded: for those pyroute2 does not know yet.
-
-    ``header`` is the size of the family header before the attributes, in bytes.
-    """
-    start = message.offset + _HEADER + header
-    end = message.offset + message["header"]["length"]
-    found: dict[int, bytes] = {}
-    while start + 4 <= end:
-        length, kind = struct.unpack_from("HH", message.data, start)
-        if length < 4:
-            break
-        found[kind & 0x3FFF] = bytes(message.data[start + 4 : start + length])
-        start += (length + 3) & ~3
+            for answer in answers:
+                nsid = decode(answer, {_NETNSA_NSID: ("nsid", signed)}, 4).get("nsid", -1)
+                if nsid >= 0:
+                    found[descriptor] = nsid
     return found
 
 
-def _session(ask: Callable[[AsyncIPRoute], Awaitable[_Result]]) -> _Result:
-    async def main() -> _Result:
-        async with AsyncIPRoute() as ip:
-            return await ask(ip)
-
-    # Not asyncio.run(): that meddles with Ctrl-C's handler, and takes as long as a dump to do so.
-    loop = asyncio.new_event_loop()
+def _answers(kernel: Netlink, asked: _Question) -> list[bytes]:
     try:
-        return loop.run_until_complete(main())
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-async def _dump(ip: AsyncIPRoute, kind: str, family: int, flags: int) -> list[Message]:
-    """One dump, asked again while the kernel says that it changed underway."""
-    for _ in range(_ATTEMPTS):
-        try:
-            answer = await _dump_once(ip, kind, family, flags)
-        except (NetlinkError, OSError) as error:
-            code = error.code if isinstance(error, NetlinkError) else error.errno
-            if code in _NO_FAMILY and family == socket.AF_INET6:
-                return []
-            raise
-        if not any(message["header"]["flags"] & NLM_F_DUMP_INTR for message in answer):
-            # A family the kernel does not know is answered with those it knows.
-            return [m for m in answer if family == socket.AF_UNSPEC or m["family"] == family]
-    raise OSError(errno.EAGAIN, f"it kept changing while it was read, {_ATTEMPTS} times")
-
-
-async def _dump_once(ip: AsyncIPRoute, kind: str, family: int, flags: int) -> list[Message]:
-    layout, request_type = _KINDS[kind]
-    message = layout()
-    message["family"] = family
-    if flags:
-        message["flags"] = flags
-    if kind == "link":
-        message["attrs"].append(("IFLA_EXT_MASK", _EXT_SKIP_STATS))
-    request = NetlinkRequest(ip, message, request_type, NLM_F_REQUEST | NLM_F_DUMP)
-    await request.send()
-    return [answer async for answer in request.response()]
+        answers = kernel.dump(asked.kind, asked.body)
+    except OSError as error:
+        if asked.optional and error.errno in _ABSENT:
+            return []
+        raise
+    # A family the kernel does not know is answered with those it knows.
+    return [answer for answer in answers if asked.family in (0, answer[0])]

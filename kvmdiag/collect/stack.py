@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kvmdiag.collect import addresses, links, routes
+import msgspec
+
+from kvmdiag.collect import addresses, bridges, generic, links, routes, traffic_control
+from kvmdiag.collect.counters import read_conntrack, read_counters
+from kvmdiag.collect.holders import Holders
 from kvmdiag.collect.links import Attachment
 from kvmdiag.collect.netfilter import read_tables
-from kvmdiag.collect.netlink import Dumps, Message, read_dumps
+from kvmdiag.collect.netlink import read_dumps, read_filters
+from kvmdiag.collect.sockets import read_sockets
 from kvmdiag.collect.sysctls import read_sysctls
 from kvmdiag.errors import NotReadableError
+from kvmdiag.model.link import Link
+from kvmdiag.model.link_kinds import Process, TcFilter
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Stack, StackKind
+from kvmdiag.system.namespaces import THREAD_NETNS, identity
 
 _Fact = TypeVar("_Fact")
 _HELP = "run as root (sudo)"
@@ -28,47 +37,21 @@ class Reading:
     attachments: tuple[Attachment, ...] = ()
 
 
-def read_stack(name: str, kind: StackKind, netns: str) -> Reading:
-    """Read the calling thread's namespace; what fails becomes ``None`` and a gap."""
-    dumps = read_dumps()
-    gaps: list[Gap] = []
+def read_stack(name: str, kind: StackKind, netns: str, holders: Holders | None = None) -> Reading:
+    """Read the calling thread's namespace; what fails becomes ``None`` and a gap.
 
-    def fact(field: str, needs: tuple[str, ...], make: Callable[[], _Fact]) -> _Fact | None:
-        try:
-            return _made(dumps, needs, make)
-        except routes.UnresolvedNextHop as error:
-            help_ = "sysctl net.ipv4.nexthop_compat_mode=1"
-            gaps.append(Gap(stack=name, fact=field, why=str(error), help=help_))
-        except (OSError, LookupError, ValueError) as error:
-            gaps.append(Gap(stack=name, fact=field, why=_line(error), help=_HELP))
-        return None
-
-    def of(dump: str) -> tuple[Message, ...]:
-        return dumps.messages[dump]
-
-    names = links.names_of(dumps.messages.get("link", ()))
-    tables, table_gaps = read_tables(name)
-    stack = Stack(
-        name=name,
-        kind=kind,
-        netns=netns,
-        links=fact("links", ("link",), lambda: links.links(of("link"))),
-        addresses=fact(
-            "addresses", ("link", "address"), lambda: addresses.addresses(of("address"), names)
-        ),
-        routes=fact("routes", ("link", "route"), lambda: routes.routes(of("route"), names)),
-        policy_rules=fact("policy_rules", ("rule",), lambda: routes.policy_rules(of("rule"))),
-        neighbours=fact(
-            "neighbours",
-            ("link", "neighbour", "proxy"),
-            lambda: addresses.neighbours(of("neighbour"), of("proxy"), names),
-        ),
-        fdb=fact("fdb", ("link", "fdb"), lambda: addresses.fdb(of("fdb"), names)),
-        sysctls=fact("sysctls", (), read_sysctls),
-        tables=tables,
-    )
-    cables = links.attachments(dumps.messages.get("link", ()))
-    return Reading(stack, (*gaps, *table_gaps), cables)
+    ``holders`` say which processes hold its taps and sockets.
+    """
+    # Threads start in the namespace of the one that starts them. Tables are a matter of other
+    # programs, which run while this one decodes.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        reading_tables = pool.submit(read_tables, name)
+        facts = _Facts(name)
+        stack = _kernel_facts(Stack(name=name, kind=kind, netns=netns), facts)
+        stack = _with_activity(stack, facts, holders or Holders())
+        tables, table_gaps = reading_tables.result()
+    stack = msgspec.structs.replace(stack, tables=tables)
+    return Reading(stack, (*facts.gaps, *table_gaps), links.attachments(facts.links))
 
 
 def unread_stack(name: str, kind: StackKind, netns: str, error: NotReadableError) -> Reading:
@@ -78,11 +61,100 @@ def unread_stack(name: str, kind: StackKind, netns: str, error: NotReadableError
     return Reading(Stack(name=name, kind=kind, netns=netns), (gap,))
 
 
-def _made(dumps: Dumps, needs: tuple[str, ...], make: Callable[[], _Fact]) -> _Fact:
-    for need in needs:
-        if need in dumps.failures:
-            raise ValueError(dumps.failures[need])
-    return make()
+class _Facts:
+    """The kernel's dumps of one stack, and what of it could not be made into facts."""
+
+    def __init__(self, stack: str) -> None:
+        self._stack = stack
+        self._dumps = read_dumps()
+        self.gaps: list[Gap] = []
+        self.links = links.raw_links(self._dumps.messages.get("link", ()))
+        self.names = links.names_of(self.links)
+
+    def of(self, dump: str) -> tuple[bytes, ...]:
+        """The messages of a dump."""
+        return self._dumps.messages[dump]
+
+    def make(
+        self, fact: str, needs: tuple[str, ...], maker: Callable[[], _Fact], help_: str = _HELP
+    ) -> _Fact | None:
+        """The fact, or ``None`` and a gap."""
+        try:
+            for need in needs:
+                if need in self._dumps.failures:
+                    raise ValueError(self._dumps.failures[need])
+            return maker()
+        except (OSError, LookupError, ValueError) as error:
+            self.gaps.append(Gap(stack=self._stack, fact=fact, why=_line(error), help=help_))
+        return None
+
+
+def _kernel_facts(stack: Stack, facts: _Facts) -> Stack:
+    """The stack with all that rtnetlink tells of it, and its sysctls."""
+    of, names, make = facts.of, facts.names, facts.make
+    nexthops = make("nexthops", ("link", "nexthop"), lambda: routes.nexthops(of("nexthop"), names))
+    return msgspec.structs.replace(
+        stack,
+        links=make("links", ("link",), lambda: _links(facts)),
+        addresses=make(
+            "addresses", ("link", "address"), lambda: addresses.addresses(of("address"), names)
+        ),
+        nexthops=nexthops,
+        routes=make(
+            "routes", ("link", "route"), lambda: routes.routes(of("route"), names, nexthops)
+        ),
+        policy_rules=make("policy_rules", ("rule",), lambda: routes.policy_rules(of("rule"))),
+        neighbours=make(
+            "neighbours",
+            ("link", "neighbour", "proxy"),
+            lambda: addresses.neighbours(of("neighbour"), of("proxy"), names),
+        ),
+        fdb=make("fdb", ("link", "fdb"), lambda: bridges.fdb(of("fdb"), names)),
+        tunnels=make("tunnels", ("link", "fdb"), lambda: bridges.tunnels(of("fdb"), names)),
+        bridge_vlans=make(
+            "bridge_vlans", ("bridge vlan",), lambda: bridges.vlans(of("bridge vlan"))
+        ),
+        mdb=make("mdb", ("link", "mdb"), lambda: bridges.mdb(of("mdb"), names)),
+        sysctls=make("sysctls", ("link",), lambda: read_sysctls(facts.links)),
+    )
+
+
+def _links(facts: _Facts) -> tuple[Link, ...]:
+    """Links with what other sources than the link dump say of them."""
+    of, names, make = facts.of, facts.names, facts.make
+    queueing = make("qdiscs", ("qdisc",), lambda: traffic_control.qdiscs(of("qdisc"), names))
+    hooks = () if queueing is None else queueing[1]
+
+    def filters() -> dict[int, tuple[TcFilter, ...]]:
+        if queueing is None:
+            raise ValueError("it is not known on which qdiscs there may be some")
+        answers = read_filters(hook.asked for hook in hooks)
+        return traffic_control.filters(answers, hooks, names)
+
+    extras = links.Extras(
+        counters=make("counters of links", ("stats",), lambda: links.counters(of("stats"))),
+        qdiscs=None if queueing is None else queueing[0],
+        filters=make("filters", (), filters),
+        offloads=make("offloads", (), generic.read_offloads, "a kernel from 5.7 on tells them"),
+        wireless=make("wireless", (), generic.read_wireless),
+    )
+    return links.with_extras(links.links(facts.links), extras)
+
+
+def _with_activity(stack: Stack, facts: _Facts, holders: Holders) -> Stack:
+    """The stack with who reads its taps, who listens, and what was counted."""
+    here = identity(THREAD_NETNS)
+
+    def readers(tap: str) -> tuple[Process, ...] | None:
+        return holders.taps.get((here, tap), () if holders.all_taps else None)
+
+    return msgspec.structs.replace(
+        stack,
+        links=None if stack.links is None else links.with_readers(stack.links, readers),
+        sockets=facts.make("sockets", (), lambda: read_sockets(holders.sockets, holders.complete)),
+        conntrack=facts.make("conntrack", (), read_conntrack),
+        counters=facts.make("counters", (), read_counters),
+    )
 
 
 def _line(error: Exception) -> str:

@@ -51,7 +51,7 @@ class Bridge(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 32768
     root_port: int = 0
     vlan_protocol: str = "802.1Q"
-    default_pvid: int = 1
+    default_pvid: int = 0
 
 
 class BridgePort(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     a tap even when its inside cannot be seen.
 
     ``address_assigned`` says where the MAC is from: permanent, random, stolen or set.
-    ``offloads`` are the ethtool features that are on. ``qdiscs``, ``filters``, ``offloads``
+    ``offloads`` are the ethtool features that are on; ``carrier_changes`` counts them. ``qdiscs``, ``filters``, ``offloads``
     and ``counters`` are ``None`` when they could not be read; ``wireless`` is ``None`` for
     what is no 802.11 interface.
     """
@@ -158,6 +158,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     arp: bool = True
     protocol_down: bool = False
     group: int = 0
+    carrier_changes: int = 0
     qdiscs: tuple[Qdisc, ...] | None = None
     filters: tuple[TcFilter, ...] | None = None
     offloads: tuple[str, ...] | None = None

@@ -155,4 +155,3 @@ class LinkCounters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     rx_over_errors: int = 0
     rx_missed: int = 0
     rx_nohandler: int = 0
-    carrier_changes: int = 0

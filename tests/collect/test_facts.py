@@ -11,7 +11,7 @@ from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.link import Bridge, BridgePort, LinkRef, Tap, Vlan
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Address, FdbEntry, NextHop, Stack
+from kvmdiag.model.stack import Address, FdbEntry, NextHop, NexthopObject, Stack
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_addresses_in_the_kernels_order(host):
         Address(
             link="br0", address="198.51.100.1", prefix_length=32, scope="link", peer="198.51.100.9"
         ),
-        Address(link="br0", address="2001:db8::1", prefix_length=64),
+        Address(link="br0", address="2001:db8::1", prefix_length=64, flags=frozenset({"nodad"})),
     }
 
 
@@ -243,14 +243,42 @@ def test_nexthop_objects_are_resolved(router):
     assert [hop.weight for hop in route(router, "198.51.100.0/24").next_hops] == [1, 3]
 
 
-def test_nexthop_objects_the_kernel_does_not_resolve_are_a_gap(router):
-    """Routes without their next hops would be worse than none."""
-    router.ip("nexthop add id 1 via 192.0.2.8 dev br0", "route add 203.0.113.0/24 nhid 1")
+def test_nexthop_objects_the_kernel_does_not_resolve(router):
+    """With nexthop_compat_mode off it tells the number alone; the routes are the same."""
+    router.ip(
+        "nexthop add id 1 via 192.0.2.8 dev br0",
+        "nexthop add id 2 via 192.0.2.9 dev br0",
+        "nexthop add id 3 group 1,7/2,200",
+        "nexthop add id 4 blackhole",
+        "nexthop add id 5 via 2001:db8::9 dev br0",
+        "route add 203.0.113.0/24 nhid 1",
+        "route add 198.51.100.0/24 nhid 3",
+        "route add 198.18.0.0/15 nhid 4",
+        "route add 2001:db8:9::/48 nhid 5",
+    )
+    resolved = read(router).routes
     router.sysctl("net.ipv4.nexthop_compat_mode", 0)
-    taken = snapshot(router)
-    assert taken.stack("host").routes is None
-    (gap,) = (gap for gap in taken.gaps if gap.fact == "routes")
-    assert gap.help == "sysctl net.ipv4.nexthop_compat_mode=1"
+    assert read(router).routes == resolved
+    assert route(router, "203.0.113.0/24").nexthop == 1
+    assert [hop.weight for hop in route(router, "198.51.100.0/24").next_hops] == [7, 200]
+    assert (route(router, "198.18.0.0/15").type, route(router, "198.18.0.0/15").next_hops) == (
+        "blackhole",
+        (),
+    )
+
+
+def test_nexthop_objects_themselves(router):
+    """Ways out, holes and groups, by rising number."""
+    router.ip(
+        "nexthop add id 9 via 192.0.2.8 dev br0",
+        "nexthop add id 2 blackhole",
+        "nexthop add id 7 group 9,3",
+    )
+    assert read(router).nexthops == (
+        NexthopObject(id=2, blackhole=True),
+        NexthopObject(id=7, group=((9, 3),)),
+        NexthopObject(id=9, next_hop=NextHop(link="br0", gateway="192.0.2.8")),
+    )
 
 
 def policy(host, priority):
