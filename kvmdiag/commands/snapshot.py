@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,10 +18,21 @@ app = typer.Typer()
 
 @app.command()
 @takes((*SOURCE, *OUTPUT))
-def snapshot(*, options: Options) -> int:
+def snapshot(
+    *,
+    redact: Annotated[
+        bool,
+        typer.Option(
+            "--redact",
+            help="Replace addresses, MACs and names by stand-ins, so that it can be shown.",
+        ),
+    ] = False,
+    options: Options,
+) -> int:
     """Save all facts to one file, to be looked at anywhere with --snapshot FILE.
 
-    Without -o the file goes to standard output, unless that is a terminal.
+    Without -o the file goes to standard output, unless that is a terminal. With --snapshot FILE
+    --redact a file that was saved before is redacted.
     """
     from kvmdiag.commands.files import write
     from kvmdiag.model.codec import save
@@ -29,6 +40,10 @@ def snapshot(*, options: Options) -> int:
     if options.output is None and sys.stdout.isatty():
         raise UsageError("a snapshot is no sight for a terminal; name a file with -o FILE")
     taken = facts(options)
+    if redact:
+        from kvmdiag.model.redact.snapshot import redact as redacted
+
+        taken = redacted(taken)
     data = save(taken)
     if options.output is None:
         sys.stdout.buffer.write(data)

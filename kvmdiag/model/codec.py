@@ -1,26 +1,49 @@
 """Snapshots as files: gzip'd JSON, the same bytes for the same facts.
 
 A file may come from anybody: it is unpacked up to a limit, decoded strictly against the
-model, and its addresses are checked, before anything uses it.
+model, and its addresses and numbers are checked, before anything uses it. What is left for
+others to expect are names that lead nowhere and rings of links and chains: a race while
+reading makes such snapshots as well.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import msgspec
 
 from kvmdiag.errors import InputError
+from kvmdiag.model.meaning import (
+    UNORDERED,
+    FieldInfo,
+    Meaning,
+    fields,
+    is_struct,
+    leaves,
+    structs,
+    texts,
+)
 from kvmdiag.model.snapshot import SCHEMA, Snapshot
 from kvmdiag.model.stack import Stack
 
 LIMIT = 256 << 20
 """Most bytes of JSON that are unpacked."""
 
+MOST_VALUES = 8_000_000
+"""Most values in a file. Small ones take ten times as much memory as they do as text."""
+
+LARGEST_NUMBER = 2**64 - 1
+"""Counters of the kernel have 64 bits, everything else fewer."""
+
 _GZIP = 16 + zlib.MAX_WBITS
+_LONG_NUMBER = re.compile(rb"\d{20}")
+_ADDRESSES = frozenset({Meaning.ADDRESS})
 
 
 class _Header(msgspec.Struct):
@@ -29,7 +52,7 @@ class _Header(msgspec.Struct):
 
 def save(snapshot: Snapshot) -> bytes:
     """The file of a snapshot."""
-    return gzip.compress(msgspec.json.encode(snapshot, order="deterministic"), mtime=0)
+    return gzip.compress(msgspec.json.encode(_in_order(snapshot), order="deterministic"), mtime=0)
 
 
 def load(data: bytes) -> Snapshot:
@@ -50,6 +73,8 @@ def load(data: bytes) -> Snapshot:
         snapshot = msgspec.json.decode(text, type=Snapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not a kvmdiag snapshot: {_short(str(error))}") from None
+    if _LONG_NUMBER.search(text):
+        _refuse_large_numbers(snapshot)
     for complaint in _complaints(snapshot):
         raise InputError(f"damaged snapshot: {_short(complaint)}")
     return snapshot
@@ -67,7 +92,59 @@ def _unpacked(data: bytes) -> bytes:
         raise InputError("damaged snapshot: the file is cut off; take or copy it again")
     if unpacker.unused_data:
         raise InputError("damaged snapshot: there is more behind its end")
+    if text.count(b",") > MOST_VALUES:
+        raise InputError(f"snapshot holds more than {MOST_VALUES} values")
     return text
+
+
+def _in_order(value: Any) -> Any:
+    """The struct with those lists sorted whose order means nothing."""
+    struct: type = type(value)
+    changes = {}
+    for field in _leading_to_unordered(struct):
+        old = getattr(value, field.name)
+        if not old:
+            continue
+        if field.key in UNORDERED:
+            changes[field.name] = tuple(sorted(old, key=msgspec.json.encode))
+        elif isinstance(old, tuple):
+            changes[field.name] = tuple(map(_in_order, old))
+        else:
+            changes[field.name] = _in_order(old)
+    return msgspec.structs.replace(value, **changes) if changes else value
+
+
+@cache
+def _leading_to_unordered(struct: type) -> tuple[FieldInfo, ...]:
+    """The fields whose value is such a list, or holds one somewhere."""
+    return tuple(
+        field
+        for field in fields(struct)
+        if field.key in UNORDERED
+        or any(
+            inner.key in UNORDERED
+            for hint in leaves(field.type)
+            if is_struct(hint)
+            for below in structs(hint)
+            for inner in fields(below)
+        )
+    )
+
+
+def _refuse_large_numbers(value: Any) -> None:
+    """No field has room for a number of more than 64 bits; arithmetic on one takes for ever."""
+    if isinstance(value, int):
+        if abs(value) > LARGEST_NUMBER:
+            raise InputError("damaged snapshot: a number in it has more than 64 bits")
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            _refuse_large_numbers(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            _refuse_large_numbers(inner)
+    elif isinstance(value, tuple | frozenset):
+        for inner in value:
+            _refuse_large_numbers(inner)
 
 
 def _complaints(snapshot: Snapshot) -> Iterator[str]:
@@ -78,28 +155,16 @@ def _complaints(snapshot: Snapshot) -> Iterator[str]:
     if len(set(names)) < len(names):
         yield "two stacks have the same name"
     for stack in snapshot.stacks:
-        for address in _addresses(stack):
-            try:
-                ip_address(address)
-            except ValueError:
-                yield f"{address!r} in stack {stack.name!r} is no address"
         for network in _networks(stack):
             try:
                 ip_network(network, strict=False)
             except ValueError:
                 yield f"{network!r} in stack {stack.name!r} is no network"
-
-
-def _addresses(stack: Stack) -> Iterator[str]:
-    for address in stack.addresses or ():
-        if address.peer is not None:
-            yield address.peer
-    for route in stack.routes or ():
-        if route.preferred_source is not None:
-            yield route.preferred_source
-        yield from (hop.gateway for hop in route.next_hops if hop.gateway is not None)
-    for neighbour in stack.neighbours or ():
-        yield neighbour.address
+    for field, address in texts(snapshot, _ADDRESSES):
+        try:
+            ip_address(address)
+        except ValueError:
+            yield f"{address!r} ({field.key}) is no address"
 
 
 def _networks(stack: Stack) -> Iterator[str]:

@@ -1,0 +1,343 @@
+"""What each text of a snapshot is: an address, a name, a word of the kernel's, free text.
+
+Redaction, comparison and the documentation go by this table, and walk the structs by their
+types, so that a new field needs one line here and nothing else. A field whose text nobody
+has classified is treated as a secret, and a test names it.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import msgspec
+
+
+class Meaning(StrEnum):
+    """What kind of text a field holds.
+
+    WORD     a term of the kernel, of a protocol or of kvmdiag itself: nobody's secret
+    ADDRESS  an IP address
+    NETWORK  an address with its prefix length, or a range ``first-last``
+    MAC      a hardware address
+    LINK     the name of a network device, or a pattern that ends in ``*``
+    CHAIN    the name of a netfilter chain
+    NAME     any other name: of a guest, a namespace, a network, a table, a set
+    PATH     a path in the file system
+    SYSCTLS  dotted sysctl names, which hold names of devices, and their values
+    RULE     a piece of a rule, a set's element, a command line: a language with few words
+    TEXT     what somebody called something: a comment, a label, a program
+    PROSE    a sentence of kvmdiag's, or an error message
+    UNKNOWN  not classified: treated as a secret
+    """
+
+    WORD = "word"
+    ADDRESS = "address"
+    NETWORK = "network"
+    MAC = "mac"
+    LINK = "link"
+    CHAIN = "chain"
+    NAME = "name"
+    PATH = "path"
+    SYSCTLS = "sysctls"
+    RULE = "rule"
+    TEXT = "text"
+    PROSE = "prose"
+    UNKNOWN = "unknown"
+
+
+_W, _L, _N, _R = Meaning.WORD, Meaning.LINK, Meaning.NAME, Meaning.RULE
+_A, _CIDR, _M, _C = Meaning.ADDRESS, Meaning.NETWORK, Meaning.MAC, Meaning.CHAIN
+
+MEANINGS: Mapping[str, Meaning] = {
+    "Address.address": _A,
+    "Address.flags": _W,
+    "Address.link": _L,
+    "Address.peer": _A,
+    "Address.scope": _W,
+    "AddressIs.networks": _CIDR,
+    "AddressTypeIs.types": _W,
+    "Bond.active": _L,
+    "Bond.hash_policy": _W,
+    "Bond.lacp_rate": _W,
+    "Bond.mode": _W,
+    "Bond.primary": _L,
+    "BondPort.mii_status": _W,
+    "BondPort.state": _W,
+    "Bridge.vlan_protocol": _W,
+    "BridgePort.state": _W,
+    "BridgePortIs.names": _L,
+    "BridgeVlan.link": _L,
+    "Chain.devices": _L,
+    "Chain.name": _C,
+    "Conntrack.stats": _W,
+    "ConntrackStateIs.states": _W,
+    "DestinationNat.first": _A,
+    "DestinationNat.last": _A,
+    "Domain.agent": _W,
+    "Domain.name": _N,
+    "Domain.state": _W,
+    "FamilyIs.families": _W,
+    "FdbEntry.bridge": _L,
+    "FdbEntry.mac": _M,
+    "FdbEntry.port": _L,
+    "FieldIs.field": _R,
+    "Flow.protocol": _W,
+    "Flow.status": _W,
+    "Flow.tcp_state": _W,
+    "FlowTuple.destination": _A,
+    "FlowTuple.source": _A,
+    "Gap.fact": _W,
+    "Gap.help": Meaning.PROSE,
+    "Gap.stack": _N,
+    "Gap.why": Meaning.PROSE,
+    "Goto.chain": _C,
+    "GuestNic.filter": _N,
+    "GuestNic.link_state": _W,
+    "GuestNic.mac": _M,
+    "GuestNic.source": _N,
+    "GuestNic.target": _L,
+    "GuestNic.type": _W,
+    "InSet.elements": _R,
+    "InSet.fields": _R,
+    "InSet.name": _N,
+    "Inside.agent": _W,
+    "Inside.domain": _N,
+    "Inside.stack": _N,
+    "InterfaceIs.names": _L,
+    "Ipvlan.mode": _W,
+    "Jump.chain": _C,
+    "Link.address_assigned": _W,
+    "Link.alias": Meaning.TEXT,
+    "Link.alternative_names": _L,
+    "Link.guest": _N,
+    "Link.kind": _W,
+    "Link.lower": _L,
+    "Link.mac": _M,
+    "Link.master": _L,
+    "Link.name": _L,
+    "Link.offloads": _W,
+    "Link.operstate": _W,
+    "Link.permanent_mac": _M,
+    "Link.type": _W,
+    "LinkRef.link": _L,
+    "LinkRef.stack": _N,
+    "ListeningSocket.address": _A,
+    "ListeningSocket.protocol": _W,
+    "MacIs.macs": _M,
+    "Macvlan.mode": _W,
+    "MdbEntry.bridge": _L,
+    "MdbEntry.group": _R,
+    "MdbEntry.port": _L,
+    "NamedSet.elements": _R,
+    "NamedSet.name": _N,
+    "NamedSet.type": _R,
+    "Neighbour.address": _A,
+    "Neighbour.link": _L,
+    "Neighbour.mac": _M,
+    "Neighbour.state": _W,
+    "NetMap.network": _CIDR,
+    "Network.addresses": _CIDR,
+    "Network.bridge": _L,
+    "Network.forward_link": _L,
+    "Network.mode": _W,
+    "Network.name": _N,
+    "NextHop.flags": _W,
+    "NextHop.gateway": _A,
+    "NextHop.link": _L,
+    "NoEffect.text": _R,
+    "PolicyRule.action": _W,
+    "PolicyRule.destination": _CIDR,
+    "PolicyRule.iif": _L,
+    "PolicyRule.oif": _L,
+    "PolicyRule.protocol": _W,
+    "PolicyRule.source": _CIDR,
+    "PolicyRule.unknown": _R,
+    "Process.name": Meaning.TEXT,
+    "ProtocolIs.protocols": _W,
+    "Qdisc.handle": _W,
+    "Qdisc.kind": _W,
+    "Qdisc.parent": _W,
+    "Reject.reply": _W,
+    "Resolver.nameservers": Meaning.TEXT,
+    "Resolver.options": _W,
+    "Resolver.search": Meaning.TEXT,
+    "ReverseRouteIs.links": _L,
+    "Route.destination": _CIDR,
+    "Route.preferred_source": _A,
+    "Route.protocol": _W,
+    "Route.scope": _W,
+    "Route.source": _CIDR,
+    "Route.type": _W,
+    "Rule.comment": Meaning.TEXT,
+    "Rule.text": _R,
+    "SetContains.fields": _W,
+    "SetContains.name": _N,
+    "Snapshot.host": _N,
+    "Snapshot.kernel": _W,
+    "Snapshot.taken_at": _W,
+    "Snapshot.tool": _W,
+    "SourceNat.first": _A,
+    "SourceNat.last": _A,
+    "Stack.counters": _W,
+    "Stack.name": _N,
+    "Stack.netns": Meaning.PATH,
+    "Stack.sysctls": Meaning.SYSCTLS,
+    "Table.name": _N,
+    "Tap.mode": _W,
+    "TcFilter.actions": _W,
+    "TcFilter.kind": _W,
+    "TcFilter.program": _R,
+    "TcFilter.redirects": _L,
+    "TcFilter.where": _W,
+    "TcpFlagsAre.flags": _W,
+    "TcpFlagsAre.mask": _W,
+    "TunnelEntry.link": _L,
+    "TunnelEntry.mac": _M,
+    "TunnelEntry.remote": _A,
+    "TunnelEntry.via": _L,
+    "UnknownMatch.text": _R,
+    "UnknownStatement.text": _R,
+    "ValueMap.elements": _R,
+    "ValueMap.fields": _R,
+    "ValueMap.name": _N,
+    "VerdictMap.elements": _R,
+    "VerdictMap.fields": _R,
+    "VerdictMap.name": _N,
+    "VirtualFunction.link_state": _W,
+    "VirtualFunction.mac": _M,
+    "Vlan.protocol": _W,
+    "Vxlan.local": _A,
+    "Vxlan.remote": _A,
+    "Wireless.mode": _W,
+    "Xdp.mode": _W,
+}
+
+PASSING = frozenset(
+    {
+        "Chain.bytes",
+        "Chain.packets",
+        "Conntrack.count",
+        "Conntrack.stats",
+        "Flow.timeout",
+        "Link.counters",
+        "ListeningSocket.inode",
+        "Neighbour.state",
+        "Process.pid",
+        "Rule.bytes",
+        "Rule.handle",
+        "Rule.packets",
+        "Snapshot.taken_at",
+        "Stack.counters",
+    }
+)
+"""What differs from one moment to the next without anybody having changed anything."""
+
+UNORDERED = frozenset({"NamedSet.elements", "Stack.fdb", "Stack.neighbours"})
+"""Tuples whose order means nothing: the kernel lists them as its hash tables have them."""
+
+
+class FieldInfo(msgspec.Struct, frozen=True):
+    """A field of a struct: its name, its type, and what its text is."""
+
+    struct: str
+    name: str
+    type: Any
+    default: Any
+    meaning: Meaning
+
+    @property
+    def key(self) -> str:
+        """``Struct.field``, as the tables above have it."""
+        return f"{self.struct}.{self.name}"
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it holds text that is not one of a few fixed words."""
+        return str in leaves(self.type)
+
+
+@cache
+def fields(struct: type) -> tuple[FieldInfo, ...]:
+    """The fields of a struct in the order in which they are written."""
+    return tuple(
+        FieldInfo(
+            struct.__name__,
+            field.name,
+            field.type,
+            field.default,
+            MEANINGS.get(f"{struct.__name__}.{field.name}", Meaning.UNKNOWN),
+        )
+        for field in msgspec.structs.fields(struct)
+    )
+
+
+def structs(root: type) -> tuple[type, ...]:
+    """The struct and all that are used in it, each once, in the order of their use."""
+    found: dict[type, None] = {}
+    waiting = [root]
+    while waiting:
+        struct = waiting.pop(0)
+        if struct in found:
+            continue
+        found[struct] = None
+        for field in fields(struct):
+            waiting += [t for t in leaves(field.type) if is_struct(t)]
+    return tuple(found)
+
+
+def leaves(hint: Any) -> Iterator[Any]:
+    """The types that a type is put together from; of ``Literal`` its own kind is given."""
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        yield typing.Literal
+    elif origin is typing.Annotated:
+        yield from leaves(typing.get_args(hint)[0])
+    elif origin is not None or isinstance(hint, types.UnionType):
+        for inner in typing.get_args(hint):
+            if inner is not Ellipsis:
+                yield from leaves(inner)
+    else:
+        yield hint
+
+
+def texts(struct: Any, wanted: frozenset[Meaning]) -> Iterator[tuple[FieldInfo, str]]:
+    """Every text of these meanings in a struct and all that it holds; of mappings the keys."""
+    kind: type = type(struct)
+    for field in _leading_to(kind, wanted):
+        waiting = [getattr(struct, field.name)]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, str):
+                if field.meaning in wanted:
+                    yield field, value
+            elif isinstance(value, msgspec.Struct):
+                yield from texts(value, wanted)
+            elif isinstance(value, tuple | frozenset | Mapping):
+                waiting += value
+
+
+@cache
+def _leading_to(struct: type, wanted: frozenset[Meaning]) -> tuple[FieldInfo, ...]:
+    """The fields of a struct that hold such a text, or a struct that does somewhere."""
+    return tuple(
+        field
+        for field in fields(struct)
+        if (field.meaning in wanted and field.has_text)
+        or any(
+            other.meaning in wanted and other.has_text
+            for hint in leaves(field.type)
+            if is_struct(hint)
+            for inner in structs(hint)
+            for other in fields(inner)
+        )
+    )
+
+
+def is_struct(hint: Any) -> bool:
+    """Whether a type is a struct of the model."""
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
