@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from kvmdiag import __version__
 from kvmdiag.collect.cables import far_namespaces, plugged
 from kvmdiag.collect.discovery import Identity, Known, Namespace, known_namespaces, unique
+from kvmdiag.collect.holders import Holders, read_holders
 from kvmdiag.collect.libvirt import name_guests, not_asked, read_libvirt
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
@@ -49,7 +50,8 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
     """Readings of the host, of what belongs to it and of all that cables lead to from there."""
     with entered(scope.host):
         host = identity(THREAD_NETNS)
-        readings = {host: read_stack(_HOST, "host", scope.host)}
+        holders = read_holders()
+        readings = {host: read_stack(_HOST, "host", scope.host, holders)}
     names = _chosen_names(scope)
     ends: dict[Identity, Mapping[int, Identity]] = {}
     gaps: list[Gap] = []
@@ -63,7 +65,7 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
             paths[here] = namespace.path
             taken = {reading.stack.name for reading in readings.values()}
             name = unique(names.get(here, namespace.name), taken)
-            reading = _read(namespace, name)
+            reading = _read(namespace, name, holders)
             if reading is None:
                 continue
             readings[here] = reading
@@ -79,13 +81,13 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
     return plugged(readings, ends), tuple(gaps)
 
 
-def _read(namespace: Namespace, name: str) -> Reading | None:
+def _read(namespace: Namespace, name: str, holders: Holders) -> Reading | None:
     """The namespace's facts; ``None`` when it has gone, or become another, since it was found."""
     try:
         if identity(namespace.path) != namespace.identity:
             return None
         with entered(namespace.path):
-            return read_stack(name, "namespace", namespace.path)
+            return read_stack(name, "namespace", namespace.path, holders)
     except FileNotFoundError:
         return None
     except NotReadableError as error:
