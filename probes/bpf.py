@@ -21,6 +21,7 @@ SNAP_LENGTH = 256
 _MOST_ANSWERERS = 8
 
 _NET = -0x100000
+_PROTOCOL = -0x1000  # SKF_AD_PROTOCOL: the frame's EtherType
 _ABSOLUTE, _INDIRECT, _RET, _LD_IMM, _LDX_IMM = 0x20, 0x40, 0x06, 0x00, 0x01
 _HALF, _BYTE = 0x08, 0x10
 _AND, _LSH, _RSH, _ADD, _ADD_X, _TAX, _MSH = 0x54, 0x64, 0x74, 0x04, 0x0C, 0x07, 0xB1
@@ -112,6 +113,31 @@ def _program(probe: Probe, answerers: Sequence[IPAddress]) -> bytes:
     p.label("accept")
     p.add(_RET, SNAP_LENGTH)
     p.label("drop")
+    return p.assembled()
+
+
+def resolution_answer(address: IPAddress) -> bytes:
+    """Accept the ARP reply or the neighbour advertisement that is about this address alone."""
+    p = _Program()
+    p.add(_ABSOLUTE | _HALF, _PROTOCOL)
+    if address.version == 4:
+        p.expect(0x0806, "drop")
+        p.add(_ABSOLUTE | _HALF, _NET + 6)
+        p.expect(2, "drop")
+        at = _NET + 14
+    else:
+        p.expect(0x86DD, "drop")
+        p.add(_ABSOLUTE | _BYTE, _NET + 6)
+        p.expect(58, "drop")
+        p.add(_ABSOLUTE | _BYTE, _NET + 40)
+        p.expect(136, "drop")
+        at = _NET + 48
+    for word in range(0, len(address.packed), 4):
+        p.add(_ABSOLUTE, at + word)
+        p.expect(int.from_bytes(address.packed[word : word + 4], "big"), "drop")
+    p.add(_RET, SNAP_LENGTH)
+    p.label("drop")
+    p.add(_RET, 0)
     return p.assembled()
 
 

@@ -71,6 +71,7 @@ class SocketSender:
     """
 
     remarks: tuple[str, ...] = ()
+    bypassed: str | None = None
 
     def __init__(self, stack: Stack, question: Question, probe: Probe) -> None:
         self._question = question

@@ -92,10 +92,17 @@ def build(probe: Probe, source: str, destination: str) -> bytes:
 
     ``source`` and ``destination`` count for the checksum of TCP and ICMPv6 only.
     """
+    return build_packet(probe, source, destination)[HEADER[probe.version] :]
+
+
+def build_packet(probe: Probe, source: str, destination: str) -> bytes:
+    """The whole probe with its IP header, DF set."""
     scapy = layers()
-    ip = scapy.IP if probe.version == 4 else scapy.IPv6
-    whole = bytes(ip(src=source, dst=destination) / _upper(scapy, probe))
-    return whole[HEADER[probe.version] :]
+    if probe.version == 4:
+        ip = scapy.IP(src=source, dst=destination, flags="DF", id=probe.number & 0xFFFF)
+    else:
+        ip = scapy.IPv6(src=source, dst=destination)
+    return bytes(ip / _upper(scapy, probe))
 
 
 def _upper(scapy: Layers, probe: Probe) -> Any:

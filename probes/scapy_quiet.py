@@ -22,13 +22,23 @@ class Layers:
 
     def __init__(self) -> None:
         from scapy.layers.inet import ICMP, IP, TCP, UDP
-        from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+        from scapy.layers.inet6 import (
+            ICMPv6EchoRequest,
+            ICMPv6ND_NS,
+            ICMPv6NDOptSrcLLAddr,
+            IPv6,
+        )
+        from scapy.layers.l2 import ARP, Ether
         from scapy.packet import Raw
 
         self.IP: Any = IP
         self.IPv6: Any = IPv6
         self.ICMP: Any = ICMP
         self.ICMPv6EchoRequest: Any = ICMPv6EchoRequest
+        self.ICMPv6ND_NS: Any = ICMPv6ND_NS
+        self.ICMPv6NDOptSrcLLAddr: Any = ICMPv6NDOptSrcLLAddr
+        self.ARP: Any = ARP
+        self.Ether: Any = Ether
         self.TCP: Any = TCP
         self.UDP: Any = UDP
         self.Raw: Any = Raw

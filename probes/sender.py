@@ -21,12 +21,14 @@ class Sender(Protocol):
 
     ``probe`` is the probe as it will be sent, ``sent_ns`` the time of sending (nanoseconds of
     CLOCK_REALTIME, 0 before). ``remarks`` are sentences on how it is sent, where that is not
-    simply from inside the source, and what had to be assumed.
+    simply from inside the source, and what had to be assumed. ``bypassed`` is the stack that
+    the probe does not pass, though the source's own packets would.
     """
 
     probe: Probe
     sent_ns: int
     remarks: tuple[str, ...]
+    bypassed: str | None
 
     def __enter__(self) -> Self: ...
 

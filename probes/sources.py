@@ -6,10 +6,12 @@ from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
+from kvmdiag.probes.behind_tap import behind_tap
 from kvmdiag.probes.connect import Connector
-from kvmdiag.probes.inject import SocketSender, source_stack
+from kvmdiag.probes.inject import SocketSender
 from kvmdiag.probes.packet import Probe
 from kvmdiag.probes.sender import Sender
+from kvmdiag.probes.tap import TapSender
 
 
 def sender_for(snapshot: Snapshot, walk: Walk, probe: Probe, *, on_tap: bool = False) -> Sender:
@@ -20,8 +22,11 @@ def sender_for(snapshot: Snapshot, walk: Walk, probe: Probe, *, on_tap: bool = F
         UsageError: the source has no such link or address.
 
     """
-    del on_tap
-    return inside(source_stack(snapshot, walk.question), walk.question, probe)
+    known = {stack.name: stack for stack in snapshot.stacks}
+    source = known.get(walk.question.source.stack or "")
+    if on_tap or source is None or source.netns is None:
+        return TapSender(behind_tap(snapshot, walk), probe)
+    return inside(source, walk.question, probe)
 
 
 def inside(stack: Stack, question: Question, probe: Probe) -> SocketSender | Connector:

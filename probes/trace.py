@@ -92,7 +92,7 @@ def _observation(
         waited=(watch.ended_ns[number] - sender.sent_ns) / 1e9,
         sightings=_in_path_order(_sightings(captures, sender.probe), snapshot),
         answer=watch.answers.get(number),
-        watched=frozenset(capture.stack for capture in captures),
+        watched=frozenset(capture.stack for capture in captures) - {sender.bypassed},
         blind=blind,
         truncated=any(capture.truncated for capture in captures),
         remarks=sender.remarks,

@@ -10,7 +10,8 @@ class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answer`` is what the source's own socket got, ``None`` when it got nothing within
     ``waited`` seconds. ``disagreement`` says where the model was wrong. ``unwatched`` are
-    stacks in which nobody looked, each with the reason.
+    stacks in which nobody looked, each with the reason. ``remarks`` say how it was sent and
+    what was assumed for that; ``doubt`` why an answer may not be the destination's own.
     """
 
     reached: bool
@@ -19,3 +20,5 @@ class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
     disagreement: str | None = None
     unwatched: tuple[tuple[str, str], ...] = ()
     truncated: bool = False
+    remarks: tuple[str, ...] = ()
+    doubt: str | None = None

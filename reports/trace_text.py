@@ -31,6 +31,8 @@ def render_trace(
     lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[walk.works])
     if notes is not None and notes.disagreement is not None:
         lines.prose((notes.disagreement, "bold yellow"), lead=("model  ", "yellow"))
+    if notes is not None and notes.doubt is not None:
+        lines.prose((notes.doubt, "bold yellow"), lead=("doubt  ", "yellow"))
     return Group(lines, "", _table(walk, verbose, notes is not None), _remarks(walk, notes))
 
 
@@ -124,6 +126,8 @@ def _remarks(walk: Walk, notes: ProbeNotes | None) -> Lines:
         lines.prose(text, lead=("assumed  ", "dim"))
     if notes is None:
         return lines
+    for text in notes.remarks:
+        lines.prose(text, lead=("sending  ", "dim"))
     for stack, why in notes.unwatched:
         lines.prose(f"{stack}: {why}", lead=("not watched  ", "dim"))
     if notes.truncated:
