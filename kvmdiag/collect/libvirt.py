@@ -13,13 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from kvmdiag.collect.libvirt_xml import parse_domain, parse_network
 from kvmdiag.model.libvirt import Domain, Network
-from kvmdiag.model.link import Link
 from kvmdiag.model.snapshot import Gap
-from kvmdiag.model.stack import Stack
 
 _STATES = (
     "nostate",
@@ -68,24 +64,6 @@ def read_libvirt(uri: str) -> Guests:
 def not_asked() -> Guests:
     """What is known of guests when the scope leaves libvirt out."""
     return _nothing("libvirt was not asked", "it has no part in what is looked at", expected=True)
-
-
-def name_guests(host: Stack, domains: tuple[Domain, ...] | None) -> Stack:
-    """The host with ``Link.guest`` set for the taps that live guests' XML names."""
-    owners = {
-        nic.target: domain.name
-        for domain in domains or ()
-        if domain.state != "shutoff"
-        for nic in domain.nics
-        if nic.target is not None
-    }
-    if not owners or host.links is None:
-        return host
-
-    def named(link: Link) -> Link:
-        return msgspec.structs.replace(link, guest=owners.get(link.name, link.guest))
-
-    return msgspec.structs.replace(host, links=tuple(map(named, host.links)))
 
 
 def _ask(uri: str) -> Guests:

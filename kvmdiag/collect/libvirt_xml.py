@@ -13,6 +13,8 @@ from defusedxml.ElementTree import fromstring
 
 from kvmdiag.model.libvirt import Domain, GuestNic, Network
 
+_AGENT = "org.qemu.guest_agent.0"
+
 
 def parse_domain(xml: str, state: str) -> Domain:
     """A domain from its XML.
@@ -23,7 +25,7 @@ def parse_domain(xml: str, state: str) -> Domain:
     """
     root = _root(xml)
     nics = tuple(_nic(element) for element in root.iterfind("./devices/interface"))
-    return Domain(name=root.findtext("name", ""), state=state, nics=nics)
+    return Domain(name=root.findtext("name", ""), state=state, nics=nics, agent=_agent(root))
 
 
 def parse_network(xml: str, *, active: bool, autostart: bool) -> Network:
@@ -54,6 +56,14 @@ def _root(xml: str) -> Element:
     except (ParseError, DefusedXmlException) as error:
         raise ValueError(f"libvirt's XML cannot be read: {error}") from None
     return root
+
+
+def _agent(root: Element) -> str | None:
+    for target in root.iterfind("./devices/channel/target"):
+        if target.get("name") == _AGENT:
+            # libvirt tells the state of a live domain only.
+            return target.get("state", "unknown")
+    return None
 
 
 def _nic(element: Element) -> GuestNic:

@@ -20,6 +20,7 @@ class Scope:
         names: stack names people recognise, by path of the namespace.
         connect: libvirt's URI.
         libvirt: whether to ask libvirt.
+        guest_access: ``agent`` to look into guests by their agents, ``none`` not to.
 
     """
 
@@ -29,6 +30,7 @@ class Scope:
     names: Mapping[str, str] = field(default_factory=dict)
     connect: str = "qemu:///system"
     libvirt: bool = True
+    guest_access: str = "agent"
 
     def takes(self, name: str) -> bool:
         """Whether a namespace of that name, other than the host's, is to be looked at."""

@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from kvmdiag import __version__
 from kvmdiag.collect.cables import far_namespaces, plugged
 from kvmdiag.collect.discovery import Identity, Known, Namespace, known_namespaces, unique
+from kvmdiag.collect.guest_facts import GuestReading
+from kvmdiag.collect.guests import libvirt_agents, not_looked_into, plugged_in, read_guests
 from kvmdiag.collect.holders import Holders, read_holders
-from kvmdiag.collect.libvirt import name_guests, not_asked, read_libvirt
+from kvmdiag.collect.libvirt import not_asked, read_libvirt
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
 from kvmdiag.errors import NotReadableError
+from kvmdiag.model.libvirt import Domain
 from kvmdiag.model.snapshot import Gap, Snapshot
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
@@ -34,16 +37,36 @@ def collect(scope: Scope) -> Snapshot:
     readings, gaps = _read_all(scope, known)
     guests = read_libvirt(scope.connect) if scope.libvirt else not_asked()
     stacks = [reading.stack for reading in readings.values()]
+    inside, guest_gaps = _insides(scope, guests.domains, [stack.name for stack in stacks])
+    seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
     return Snapshot(
         tool=f"kvmdiag {__version__}",
         taken_at=taken_at,
         kernel=os.uname().release,
         host=_HOST,
-        stacks=(name_guests(stacks[0], guests.domains), *stacks[1:]),
+        stacks=(seen_host, *stacks[1:], *seen_guests),
         domains=guests.domains,
         networks=guests.networks,
-        gaps=(*(g for reading in readings.values() for g in reading.gaps), *gaps, *guests.gaps),
+        guests=None if inside is None else tuple(reading.inside for reading in inside),
+        gaps=(
+            *(g for reading in readings.values() for g in reading.gaps),
+            *gaps,
+            *guests.gaps,
+            *guest_gaps,
+        ),
     )
+
+
+def _insides(
+    scope: Scope, domains: tuple[Domain, ...] | None, taken: list[str]
+) -> tuple[tuple[GuestReading, ...] | None, tuple[Gap, ...]]:
+    """The insides of libvirt's guests, as far as they may be looked into."""
+    if domains is None:
+        return None, ()
+    if scope.guest_access == "none":
+        return None, not_looked_into(domains)
+    inside = read_guests(domains, libvirt_agents(scope.connect), taken)
+    return inside, tuple(gap for reading in inside for gap in reading.gaps)
 
 
 def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tuple[Gap, ...]]:

@@ -182,8 +182,16 @@ def scope_of(options: Options) -> Scope:
         from kvmdiag.lab import manager
 
         scope = manager.scope(options.lab)
-        return dataclasses.replace(scope, exclude=(*scope.exclude, *(options.exclude_netns or ())))
-    return Scope(exclude=tuple(options.exclude_netns or ()), connect=options.connect)
+        return dataclasses.replace(
+            scope,
+            exclude=(*scope.exclude, *(options.exclude_netns or ())),
+            guest_access=options.guest_access,
+        )
+    return Scope(
+        exclude=tuple(options.exclude_netns or ()),
+        connect=options.connect,
+        guest_access=options.guest_access,
+    )
 
 
 def facts(options: Options) -> Snapshot:

@@ -17,11 +17,16 @@ class GuestNic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
-    """A guest. ``state`` in libvirt's words: running, paused, shutoff ..."""
+    """A guest. ``state`` in libvirt's words: running, paused, shutoff ...
+
+    ``agent`` is the state of the guest agent's channel, connected or disconnected (unknown
+    where libvirt does not tell), ``None`` when there is no such channel.
+    """
 
     name: str
     state: str
     nics: tuple[GuestNic, ...] = ()
+    agent: str | None = None
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from kvmdiag.model.guest import Inside
 from kvmdiag.model.libvirt import Domain, Network
 from kvmdiag.model.stack import Stack
 
@@ -29,7 +30,10 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All facts. ``host`` names the stack kvmdiag ran in; ``taken_at`` is UTC, ISO 8601."""
+    """All facts. ``host`` names the stack kvmdiag ran in; ``taken_at`` is UTC, ISO 8601.
+
+    ``guests`` tells how far the inside of each running domain was seen.
+    """
 
     schema: Literal["kvmdiag.snapshot/1"] = SCHEMA
     tool: str
@@ -39,6 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stacks: tuple[Stack, ...]
     domains: tuple[Domain, ...] | None = None
     networks: tuple[Network, ...] | None = None
+    guests: tuple[Inside, ...] | None = None
     gaps: tuple[Gap, ...] = ()
 
     def stack(self, name: str) -> Stack:

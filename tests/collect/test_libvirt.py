@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdiag.collect.libvirt import name_guests, read_libvirt
+from kvmdiag.collect.libvirt import read_libvirt
 from kvmdiag.collect.libvirt_xml import parse_domain, parse_network
 from kvmdiag.model.libvirt import Domain, GuestNic, Network
-from kvmdiag.model.link import Link
-from kvmdiag.model.stack import Stack
 
 _DOMAIN = """
 <domain type='kvm' id='3'>
@@ -27,6 +25,9 @@ _DOMAIN = """
       <target dev='vnet1'/>
     </interface>
     <interface type='user'/>
+    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0' state='connected'/>
+    </channel>
   </devices>
 </domain>
 """
@@ -49,6 +50,7 @@ def test_the_nics_of_a_domain():
             GuestNic(type="network", mac="52:54:00:78:70:ab", source="default", target="vnet1"),
             GuestNic(type="user"),
         ),
+        agent="connected",
     )
 
 
@@ -136,12 +138,3 @@ def test_a_libvirt_that_does_not_answer_is_said(monkeypatch, tmp_path):
     guests = read_libvirt("qemu:///session?socket=" + str(tmp_path / "libvirt/virtqemud-sock"))
     assert guests.domains is None
     assert all("qemu:///session" in gap.why for gap in guests.gaps)
-
-
-def test_the_guest_behind_a_tap_is_named():
-    """By the live XML of a guest that runs."""
-    links = (Link(index=1, name="vnet3", kind="tun"), Link(index=2, name="vnet9", kind="tun"))
-    host = Stack(name="host", kind="host", netns=None, links=links)
-    off = Domain(name="off", state="shutoff", nics=(GuestNic(type="bridge", target="vnet9"),))
-    named = name_guests(host, (parse_domain(_DOMAIN, "running"), off))
-    assert [link.guest for link in named.links] == ["node1", None]
