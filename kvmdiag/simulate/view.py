@@ -19,7 +19,7 @@ from kvmdiag.model.stack import Address, FdbEntry, Neighbour, Stack
 from kvmdiag.simulate import conntrack
 from kvmdiag.simulate.chains import BaseChain, base_chains
 from kvmdiag.simulate.fib import Fib
-from kvmdiag.simulate.unread import NotRead
+from kvmdiag.simulate.unread import NotRead, NotUnderstood
 
 T = TypeVar("T")
 
@@ -28,6 +28,24 @@ T = TypeVar("T")
 def parse_address(text: str) -> IPAddress:
     """An address from its text; remembered, because facts repeat the same few."""
     return ip_address(text)
+
+
+class _Links(dict[str, Link]):
+    """Links by name. A name that leads nowhere ends the walk: a link vanished while reading."""
+
+    def __init__(self, stack: str, links: tuple[Link, ...]) -> None:
+        super().__init__((link.name, link) for link in links)
+        self._stack = stack
+
+    def __missing__(self, name: str) -> Link:
+        raise NotUnderstood(self._stack, f"{self._stack} has no link {name or '-'}")
+
+
+class _Stacks(dict[str, "StackView"]):
+    """Stacks by name; one that is not in the snapshot ends the walk."""
+
+    def __missing__(self, name: str) -> StackView:
+        raise NotUnderstood(name, f"nothing is known of {name}")
 
 
 class StackView:
@@ -42,7 +60,7 @@ class StackView:
     @cached_property
     def links(self) -> dict[str, Link]:
         """Links by name."""
-        return {link.name: link for link in self._read(self.stack.links, "links")}
+        return _Links(self.name, self._read(self.stack.links, "links"))
 
     @cached_property
     def ports(self) -> dict[str, tuple[Link, ...]]:
@@ -146,9 +164,9 @@ class View:
         self.snapshot = snapshot
         old = base.stacks.values() if base is not None else ()
         known = {id(view.stack): view for view in old}
-        self.stacks: dict[str, StackView] = {
-            stack.name: known.get(id(stack)) or StackView(stack) for stack in snapshot.stacks
-        }
+        self.stacks: dict[str, StackView] = _Stacks(
+            (stack.name, known.get(id(stack)) or StackView(stack)) for stack in snapshot.stacks
+        )
 
     def link(self, stack: str, link: str) -> Link:
         """A link that is known to be there."""

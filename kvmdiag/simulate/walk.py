@@ -29,8 +29,7 @@ def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) ->
     """
     view = view or View(snapshot)
     connections = Connections()
-    start = _first_step(view, question)
-    request = _go(Journey(view, "request", connections), start)
+    request = _request(Journey(view, "request", connections), question)
     if not request.arrived:
         return Walk(question=question, request=request)
     answer = reply_to(request.end.packet)
@@ -46,13 +45,16 @@ def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) ->
     return Walk(question=question, request=request, reply=answer_trace)
 
 
-def _first_step(view: View, question: Question) -> Step:
+def _request(journey: Journey, question: Question) -> Trace:
     packet = request_of(question)
     source = question.source
-    if source.stack is None:
-        return outside.enter(view, packet)
-    bound = parse_address(source.address) if source.address is not None else None
-    return Originate(source.stack, packet, source.link, bound)
+    if source.stack is not None:
+        bound = parse_address(source.address) if source.address is not None else None
+        return _go(journey, Originate(source.stack, packet, source.link, bound))
+    try:
+        return _go(journey, outside.enter(journey.view, packet))
+    except (NotRead, NotUnderstood) as gap:
+        return _untold(journey, gap, packet)
 
 
 def _answer_of(request: Trace, answer: Packet) -> Originate | None:
@@ -65,7 +67,11 @@ def _answer_of(request: Trace, answer: Packet) -> Originate | None:
 
 def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
     """The reply to a packet that left: it comes back only if the outside knows the way."""
-    doubt = outside.doubt_of_return(journey.view, request)
+    try:
+        doubt = outside.doubt_of_return(journey.view, request)
+        step = outside.come_back(journey.view, request, answer)
+    except (NotRead, NotUnderstood) as gap:
+        return _untold(journey, gap, answer)
     if doubt is not None:
         hop = Hop(
             direction="reply",
@@ -83,7 +89,6 @@ def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
             hops=(hop,),
         )
     journey.assume(f"{answer.src} answers")
-    step = outside.come_back(journey.view, request, answer)
     return _go(journey, step)
 
 
@@ -131,6 +136,10 @@ def _go(journey: Journey, step: Step) -> Trace:
     except NotUnderstood as gap:
         _unknown(journey, gap.stack, gap.what, step)
         return _trace(journey, Outcome.UNKNOWN, Reason.NOT_MODELLED)
+    except RecursionError:
+        # Only a made-up snapshot has hundreds of bridges one behind the other.
+        _unknown(journey, step.stack, "too many bridges in a row to follow them all", step)
+        return _trace(journey, Outcome.UNKNOWN, Reason.NOT_MODELLED)
 
 
 def _take(journey: Journey, step: Step) -> Step:
@@ -159,6 +168,13 @@ def _unknown(journey: Journey, stack: str, why: str, step: Step) -> None:
     link = None if isinstance(step, Originate) else step.link
     stage = Stage.OUTPUT if isinstance(step, Originate) else Stage.ROUTE
     journey.note(stack, link, stage, packet, "cannot be told", why)
+
+
+def _untold(journey: Journey, gap: NotRead | NotUnderstood, packet: Packet) -> Trace:
+    """A way of which not even the beginning can be told."""
+    journey.note(gap.stack, None, Stage.ROUTE, packet, "cannot be told", str(gap))
+    reason = Reason.NOT_READ if isinstance(gap, NotRead) else Reason.NOT_MODELLED
+    return _trace(journey, Outcome.UNKNOWN, reason)
 
 
 def _packet(step: Step) -> Packet:
