@@ -1,38 +1,49 @@
 """Which network namespaces there are on this machine, and by which names people know them.
 
-Named ones (``ip netns``) come first; a namespace without a name is known by its oldest
-process. Source: ip-netns(8), proc(5), network_namespaces(7).
+Named ones (``ip netns``: also those of Neutron, qrouter- and the like) come first; a
+namespace without a name is known by its oldest processes, or by where else it is mounted.
+Source: ip-netns(8), proc(5), network_namespaces(7).
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmdiag.collect.owners import Holder, owner, plain
 from kvmdiag.collect.scope import Scope
 from kvmdiag.model.stack import NAMED_NETNS, OWN_NETNS
-from kvmdiag.system.namespaces import identity
+from kvmdiag.system.namespaces import host_name, identity
 
 PRACTICE_PREFIX = "kvmdiag-"
 _PROC = Path("/proc")
 # More processes than this are not looked at; a namespace has to have one of the oldest.
 _MOST_PROCESSES = 65536
-_ODD = re.compile(r"[^A-Za-z0-9_.-]")
+# A name is looked for among so many of the oldest processes of a namespace.
+_MOST_HOLDERS = 8
+_MOST_TEXT = 1 << 14
+# Namespaces that no cable leads to, and that have no name: more are not looked at.
+MOST_UNCONNECTED = 128
+# Named by a program, for itself; people know the pod.
+_MACHINE_MADE = ("cni-",)
 
 Identity = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Namespace:
-    """A network namespace. ``named`` tells those of ``ip netns`` from those of processes."""
+    """A network namespace. ``named`` tells those of ``ip netns`` from those of processes.
+
+    ``others`` are further names by which it may be taken or left out.
+    """
 
     path: str
     name: str
     identity: Identity
     named: bool
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,24 +59,36 @@ class Known:
     def belonging(self, scope: Scope, host: Identity) -> tuple[Namespace, ...]:
         """Those that are looked at whether or not a cable leads to them.
 
-        All with a name belong to the machine kvmdiag runs on; those included by name belong
-        to whatever is looked at.
+        All belong to the machine kvmdiag runs on, as many as are looked at; those included by
+        name belong to whatever is looked at.
         """
-        whole = self._is_machine(scope, host)
-        return tuple(
+        candidates = self._candidates(scope, host)
+        left_out = set(self._too_many(scope, candidates))
+        return tuple(one for one in candidates if one.identity not in left_out)
+
+    def left_out(self, scope: Scope, host: Identity) -> int:
+        """How many of those that belong are not looked at, because there are too many."""
+        return len(self._too_many(scope, self._candidates(scope, host)))
+
+    def _candidates(self, scope: Scope, host: Identity) -> list[Namespace]:
+        if not scope.include and not self._is_machine(scope, host):
+            return []
+        return [
             namespace
             for namespace in self.namespaces.values()
-            if namespace.identity != host
-            and self.admits(scope, host, namespace)
-            and (bool(scope.include) or (namespace.named and whole))
-        )
+            if namespace.identity != host and self.admits(scope, host, namespace)
+        ]
+
+    def _too_many(self, scope: Scope, candidates: list[Namespace]) -> list[Identity]:
+        unnamed = [one.identity for one in candidates if not one.named]
+        return [] if scope.include else unnamed[MOST_UNCONNECTED:]
 
     def admits(self, scope: Scope, host: Identity, namespace: Namespace) -> bool:
         """Whether the scope lets it be looked at, should it belong to the host."""
         practice = namespace.name.startswith(PRACTICE_PREFIX)
         if practice and not scope.include and self._is_machine(scope, host):
             return False
-        return scope.takes(namespace.name)
+        return scope.takes(namespace.name, *namespace.others)
 
     def _is_machine(self, scope: Scope, host: Identity) -> bool:
         """Whether the host is the real one, as far as can be told, not a namespace on it."""
@@ -74,23 +97,29 @@ class Known:
 
 
 def known_namespaces() -> Known:
-    """Every namespace with a name or with a process."""
+    """Every namespace with a name, with a process, or mounted somewhere."""
     found: dict[Identity, Namespace] = {}
     for namespace in _named():
         found.setdefault(namespace.identity, namespace)
-    hidden = False
-    for pid in _processes():
-        path = f"/proc/{pid}/ns/net"
+    inside, hidden = _inhabited()
+    for which, pids in inside.items():
+        known = found.get(which)
+        if known is not None and not known.name.startswith(_MACHINE_MADE):
+            continue
+        name, others = _owner_names(pids)
+        if known is None:
+            path = f"/proc/{pids[0]}/ns/net"
+            found[which] = Namespace(path, name, which, named=False, others=others)
+        else:
+            others = (known.name, *others)
+            found[which] = Namespace(known.path, name, which, named=True, others=others)
+    for path in _mounted():
         try:
             which = identity(path)
-        except PermissionError:
-            hidden = True
-            continue
         except OSError:
-            # It has ended since.
             continue
-        if which not in found:
-            found[which] = Namespace(path, f"{_command(pid)}-{pid}", which, named=False)
+        name = plain(path.rpartition("/")[2])
+        found.setdefault(which, Namespace(path, name, which, named=False))
     return Known(found, hidden)
 
 
@@ -120,15 +149,64 @@ def _named() -> Iterable[Namespace]:
             yield Namespace(path, name, which, named=True)
 
 
-def _processes() -> list[int]:
-    """Process ids, oldest first as far as ids tell."""
+def _inhabited() -> tuple[dict[Identity, list[int]], bool]:
+    """The oldest processes of each namespace, and whether there are any hidden ones."""
+    found: dict[Identity, list[int]] = {}
+    hidden = False
+    # Process ids tell age as far as ids can.
     pids = sorted(int(entry) for entry in os.listdir(_PROC) if entry.isdigit())
-    return pids[:_MOST_PROCESSES]
+    for pid in pids[:_MOST_PROCESSES]:
+        try:
+            inside = found.setdefault(identity(f"/proc/{pid}/ns/net"), [])
+        except PermissionError:
+            hidden = True
+            continue
+        except OSError:
+            # It has ended since.
+            continue
+        if len(inside) < _MOST_HOLDERS:
+            inside.append(pid)
+    return found, hidden
 
 
-def _command(pid: int) -> str:
+def _owner_names(pids: list[int]) -> tuple[str, tuple[str, ...]]:
+    """The name for people, and further ones, of a namespace that these processes are in."""
+    found = owner([_holder(pid) for pid in pids])
+    named = _pod_name(pids[0]) if found.in_pod else None
+    return (named, (found.name, *found.others)) if named else (found.name, found.others)
+
+
+def _pod_name(pid: int) -> str | None:
+    """Kubernetes gives a pod its own name as host name, unless it shares the node's."""
+    name = host_name(pid)
+    return None if name is None or name == os.uname().nodename else f"pod-{plain(name)}"
+
+
+def _holder(pid: int) -> Holder:
+    return Holder(
+        pid=pid,
+        command=_text(pid, "comm").strip(),
+        cgroup=_text(pid, "cgroup"),
+        arguments=tuple(_text(pid, "cmdline").split("\0")),
+    )
+
+
+def _text(pid: int, name: str) -> str:
     try:
-        text = (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
+        with open(_PROC / str(pid) / name, errors="replace") as file:
+            return file.read(_MOST_TEXT)
     except OSError:
-        return "process"
-    return _ODD.sub("_", text) or "process"
+        return ""
+
+
+def _mounted() -> Iterator[str]:
+    """Where namespaces are kept, other than by ``ip netns`` (Docker: /run/docker/netns)."""
+    try:
+        lines = (_PROC / "self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        words = line.split(" ")
+        # ID, parent, device, root within the file system, mount point ...
+        if len(words) > 4 and words[3].startswith("net:[") and "\\" not in words[4]:
+            yield words[4]

@@ -32,8 +32,10 @@ class Scope:
     libvirt: bool = True
     guest_access: str = "agent"
 
-    def takes(self, name: str) -> bool:
-        """Whether a namespace of that name, other than the host's, is to be looked at."""
-        if any(fnmatchcase(name, glob) for glob in self.exclude):
-            return False
-        return not self.include or any(fnmatchcase(name, glob) for glob in self.include)
+    def takes(self, *names: str) -> bool:
+        """Whether a namespace with those names, other than the host's, is to be looked at."""
+
+        def fits(globs: tuple[str, ...]) -> bool:
+            return any(fnmatchcase(name, glob) for name in names for glob in globs)
+
+        return not fits(self.exclude) and (not self.include or fits(self.include))

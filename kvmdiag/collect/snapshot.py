@@ -77,7 +77,7 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
         readings = {host: read_stack(_HOST, "host", scope.host, holders)}
     names = _chosen_names(scope)
     ends: dict[Identity, Mapping[int, Identity]] = {}
-    gaps: list[Gap] = []
+    gaps = _left_out(known.left_out(scope, host))
     waiting = [host, *(namespace.identity for namespace in known.belonging(scope, host))]
     paths = {host: scope.host}
     seen = set(waiting)
@@ -117,6 +117,14 @@ def _read(namespace: Namespace, name: str, holders: Holders) -> Reading | None:
         if not os.path.exists(namespace.path):
             return None
         return unread_stack(name, "namespace", namespace.path, error)
+
+
+def _left_out(number: int) -> list[Gap]:
+    """A gap when there are more namespaces than are looked at."""
+    if not number:
+        return []
+    why = f"{number} namespaces of processes, to which no cable leads, were not looked at"
+    return [Gap(stack=None, fact="stacks", why=why, help="leave others out: --exclude-netns")]
 
 
 def _chosen_names(scope: Scope) -> dict[Identity, str]:

@@ -85,8 +85,12 @@ class _Facts:
                     raise ValueError(self._dumps.failures[need])
             return maker()
         except (OSError, LookupError, ValueError) as error:
-            self.gaps.append(Gap(stack=self._stack, fact=fact, why=_line(error), help=help_))
+            self.lack(fact, _line(error), help_)
         return None
+
+    def lack(self, fact: str, why: str, help_: str = _HELP) -> None:
+        """Note what could not be read."""
+        self.gaps.append(Gap(stack=self._stack, fact=fact, why=why, help=help_))
 
 
 def _kernel_facts(stack: Stack, facts: _Facts) -> Stack:
@@ -148,10 +152,17 @@ def _with_activity(stack: Stack, facts: _Facts, holders: Holders) -> Stack:
     def readers(tap: str) -> tuple[Process, ...] | None:
         return holders.taps.get((here, tap), () if holders.all_taps else None)
 
+    read = None if stack.links is None else links.with_readers(stack.links, readers)
+    sockets = facts.make("sockets", (), lambda: read_sockets(holders.sockets, holders.complete))
+    taps = [link.tap for link in read or () if link.tap is not None]
+    if any(tap.readers is None for tap in taps) or any(
+        socket.processes is None for socket in sockets or ()
+    ):
+        facts.lack("processes", "open files of some processes may not be looked at")
     return msgspec.structs.replace(
         stack,
-        links=None if stack.links is None else links.with_readers(stack.links, readers),
-        sockets=facts.make("sockets", (), lambda: read_sockets(holders.sockets, holders.complete)),
+        links=read,
+        sockets=sockets,
         conntrack=facts.make("conntrack", (), read_conntrack),
         counters=facts.make("counters", (), read_counters),
     )

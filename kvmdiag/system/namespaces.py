@@ -18,6 +18,7 @@ from kvmdiag.model.stack import OWN_NETNS
 
 THREAD_NETNS = "/proc/thread-self/ns/net"
 _CLONE_NEWNET = 0x40000000
+_CLONE_NEWUTS = 0x04000000
 
 
 @contextmanager
@@ -46,6 +47,32 @@ def entered(path: str) -> Iterator[None]:
                 yield
             finally:
                 _setns(before, "the namespace it came from")
+        finally:
+            os.close(before)
+    finally:
+        os.close(target)
+
+
+def host_name(pid: int) -> str | None:
+    """The host name that a process sees (uts_namespaces(7)); ``None`` when it may not be asked.
+
+    The calling thread goes there for a moment.
+    """
+    try:
+        target = os.open(f"/proc/{pid}/ns/uts", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        before = os.open("/proc/thread-self/ns/uts", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(target, _CLONE_NEWUTS) != 0:
+                return None
+            try:
+                return os.uname().nodename
+            finally:
+                if libc.setns(before, _CLONE_NEWUTS) != 0:
+                    raise NotReadableError("cannot get back to the own host name's namespace")
         finally:
             os.close(before)
     finally:

@@ -6,12 +6,18 @@ import os
 
 import pytest
 
-from kvmdiag.collect.discovery import known_namespaces, unique
+from kvmdiag.collect.discovery import (
+    MOST_UNCONNECTED,
+    Known,
+    Namespace,
+    known_namespaces,
+    unique,
+)
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.stack import OWN_NETNS
-from kvmdiag.system.namespaces import identity
+from kvmdiag.system.namespaces import host_name, identity
 
 
 def _link(snapshot, stack, name):
@@ -114,3 +120,41 @@ def _elsewhere(path, host_path):
 def _command(pid):
     with open(f"/proc/{pid}/comm") as comm:
         return comm.read().strip()
+
+
+def test_a_namespace_is_also_known_by_other_names(namespaces):
+    """A pod's, which its network plug-in named for itself: by the pod and by that name."""
+    made = namespaces("pod")
+    known = known_namespaces().namespaces[identity(made.path)]
+    assert known.others == ()
+    scope = Scope(exclude=("cni-*",))
+    assert not scope.takes("pod-web", "cni-0123")
+    assert Scope(include=("pod-*",)).takes("pod-web", "cni-0123")
+    assert not Scope(include=("host",)).takes("pod-web", "cni-0123")
+
+
+def test_the_host_name_of_a_process_is_that_of_its_namespace(namespaces, eventually):
+    """And the thread that asked is where it was."""
+    program = namespaces("ns").start("unshare --uts sh -c 'hostname my-pod; exec sleep 60'")
+    eventually(lambda: host_name(program.pid) == "my-pod", "it never had that name")
+    assert host_name(os.getpid()) == os.uname().nodename
+
+
+def test_processes_without_a_cable_belong_to_the_machine(namespaces, eventually):
+    """As many as are looked at; they may have taps of their own."""
+    host = namespaces("host")
+    program = host.start("unshare --net sleep 60")
+    path = f"/proc/{program.pid}/ns/net"
+    eventually(lambda: _elsewhere(path, host.path), "unshare did not unshare")
+    eventually(lambda: _command(program.pid) == "sleep", "sleep did not start")
+    known = known_namespaces()
+    here = identity(OWN_NETNS)
+    taken = {one.name for one in known.belonging(Scope(exclude=("kvmdiag-*",)), here)}
+    assert f"sleep-{program.pid}" in taken
+    many = {
+        (0, number): Namespace(f"/proc/{number}/ns/net", f"p-{number}", (0, number), named=False)
+        for number in range(2 * MOST_UNCONNECTED)
+    }
+    crowd = Known(many, hidden=False)
+    assert len(crowd.belonging(Scope(), (9, 9))) == MOST_UNCONNECTED
+    assert crowd.left_out(Scope(), (9, 9)) == MOST_UNCONNECTED
