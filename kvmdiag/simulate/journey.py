@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmdiag.model.packet import Direction, Packet
+from kvmdiag.model.packet import Direction, IPAddress, Packet
 from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, Stage
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.steps import Ended
@@ -12,10 +12,15 @@ OUTSIDE = "outside"
 
 
 class Connections:
-    """The conntrack tables of all stacks, shared by a request and its reply."""
+    """What a request leaves behind in the stacks it passes, for its reply to find.
+
+    That is their conntrack tables, and ``neighbours``: MAC addresses by stack, link and
+    address of those that asked for the stack's own.
+    """
 
     def __init__(self) -> None:
         self._by_stack: dict[str, Conntrack] = {}
+        self.neighbours: dict[tuple[str, str, IPAddress], str] = {}
 
     def of(self, stack: str) -> Conntrack:
         """The conntrack table of a stack."""

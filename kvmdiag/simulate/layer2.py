@@ -15,8 +15,8 @@ from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
 from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.fib import Flow, flow_of
-from kvmdiag.simulate.ingress import source_is_valid
+from kvmdiag.simulate.fib import flow_of
+from kvmdiag.simulate.ingress import check_source
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.neighbour import Silent, resolve
 from kvmdiag.simulate.netfilter import pass_hook
@@ -184,30 +184,43 @@ def _egress_port(
 ) -> Link:
     """The port that leads to the frame's destination.
 
-    A static FDB entry is believed. Else it is the port behind which the MAC address is:
-    there the bridge learns it, or gets it to by flooding.
+    That is the port behind which the MAC address is: there the bridge learns it, or gets it to
+    by flooding. An entry that somebody made is believed only where nothing is learned that
+    would move it (br_fdb_update).
     """
     view = journey.stack(stack)
     mac = frame.dst_mac
     ports = [p for p in view.ports.get(bridge.name, ()) if source is None or p is not source]
     if source is not None and source.port is not None and source.port.hairpin:
         ports.append(source)
-    static = view.static_fdb.get((bridge.name, mac or ""))
-    if static is not None:
-        ports = [port for port in ports if port.name == static.port]
-    unseen = []
-    for port in ports:
-        behind = list(reached_from(journey.view, stack, port.name, despite_obstacles=True))
-        if any(_mac_is_at(journey, place.stack, place.link, mac) for place in behind):
-            return _passable(journey, stack, source, port, frame.packet)
-        if static is not None or any(place.opens for place in behind):
-            unseen.append(port)
-    for port in unseen:
-        if _port_blocked(stack, source, port) is None:
+    port = _port_towards(journey, stack, ports, mac)
+    entry = view.static_fdb.get((bridge.name, mac or ""))
+    if entry is not None and (entry.sticky or port is None or not _learns(port)):
+        port = next((p for p in ports if p.name == entry.port), None)
+    elif port is not None and not _learns(port) and port.port is not None and not port.port.flood:
+        port = None
+    if port is not None:
+        return _passable(journey, stack, source, port, frame.packet)
+    for port in ports if entry is None else ():
+        behind = reached_from(journey.view, stack, port.name, despite_obstacles=True)
+        if any(place.opens for place in behind) and _port_blocked(stack, source, port) is None:
             return port
     text = f"no port of {bridge.name} leads to {mac or 'the next hop'}"
     obstacle = Obstacle(Reason.NO_PORT, _ref(stack, bridge), text)
     _stop(journey, obstacle, Stage.BRIDGE, frame.packet)
+
+
+def _port_towards(journey: Journey, stack: str, ports: list[Link], mac: str | None) -> Link | None:
+    """The port behind which a MAC address is, as far as can be seen."""
+    for port in ports:
+        behind = reached_from(journey.view, stack, port.name, despite_obstacles=True)
+        if any(_mac_is_at(journey, place.stack, place.link, mac) for place in behind):
+            return port
+    return None
+
+
+def _learns(port: Link) -> bool:
+    return port.port is None or port.port.learning
 
 
 def _passable(
@@ -235,23 +248,27 @@ def _mac_is_at(journey: Journey, stack: str, link: str, mac: str | None) -> bool
 
 
 def _redirected(journey: Journey, stack: str, bridge: Link, frame: Frame) -> Frame:
-    """DNAT changed where a bridged frame goes (br_nf_pre_routing_finish).
+    """A translation changed where a bridged frame goes (br_nf_pre_routing_finish).
 
-    If the new destination is by the same bridge the frame stays on layer 2, else it goes up.
+    It is routed as if it had come up. If it is then to go out by the same bridge it stays on
+    layer 2, else it does go up, also where it will only be refused for want of forwarding.
     """
     view = journey.stack(stack)
     packet = frame.packet
     flow = flow_of(packet, bridge.name)
+    up = replace(frame, dst_mac=bridge.mac)
     found = view.fib.lookup(flow)
-    if found is not None and found.route.type == "local":
-        return replace(frame, dst_mac=bridge.mac)
-    if not view.conf(bridge.name, "forwarding", packet.version):
-        # Bridged traffic that is redirected does not need forwarding.
-        found = view.fib.lookup(Flow(dst=packet.dst))
-    elif not source_is_valid(view, bridge.name, flow, found.link if found else None):
-        return replace(frame, dst_mac=bridge.mac)  # where it goes up it is refused
-    if found is None or found.refusal is not None or found.link != bridge.name:
-        return replace(frame, dst_mac=bridge.mac)
+    if found is None or found.refusal is not None:
+        return up
+    local = found.route.type == "local"
+    if not local and not view.conf(bridge.name, "forwarding", packet.version):
+        return up
+    bad = check_source(view, bridge.name, flow, None if local else found.link)
+    if bad is not None:
+        place = _ref(stack, bridge)
+        _stop(journey, Obstacle(bad.reason, place, bad.because), Stage.BRIDGE, packet)
+    if found.link != bridge.name:
+        return up
     next_hop = parse_address(found.gateway) if found.gateway else packet.dst
     answer = resolve(journey.view, stack, bridge.name, next_hop, packet.src)
     if isinstance(answer, Silent):

@@ -352,20 +352,29 @@ def _resolve(
     if device.type not in ("ether", "loopback"):
         return None
     answer = resolve(journey.view, view.name, link, next_hop, packet.src)
-    if isinstance(answer, Resolved):
-        if answer.outside is not None:
-            journey.assume(f"{next_hop} is there, beyond {answer.outside}")
-        journey.note(
-            view.name,
-            link,
-            Stage.NEIGHBOUR,
-            packet,
-            f"next hop {next_hop} is at {answer.mac or 'a MAC address not known yet'}",
-            f"answered by {answer.owner}" if answer.owner else "",
-            out_link=link,
+    if isinstance(answer, Silent):
+        mac = journey.connections.neighbours.get((view.name, link, next_hop))
+        if mac is None:
+            raise _unresolved(journey, view.name, link, next_hop, packet, answer)
+        journey.assume(
+            f"{view.name} still knows {next_hop}, which has just asked for it and would not answer"
         )
-        return answer.mac
-    raise _unresolved(journey, view.name, link, next_hop, packet, answer)
+        answer = Resolved(mac)
+    if answer.owner is not None and answer.sender is not None and device.mac is not None:
+        asked = (answer.owner.stack, answer.owner.link, answer.sender)
+        journey.connections.neighbours[asked] = device.mac
+    if answer.outside is not None:
+        journey.assume(f"{next_hop} is there, beyond {answer.outside}")
+    journey.note(
+        view.name,
+        link,
+        Stage.NEIGHBOUR,
+        packet,
+        f"next hop {next_hop} is at {answer.mac or 'a MAC address not known yet'}",
+        f"answered by {answer.owner}" if answer.owner else "",
+        out_link=link,
+    )
+    return answer.mac
 
 
 def _unresolved(

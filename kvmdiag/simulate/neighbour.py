@@ -27,13 +27,15 @@ class Resolved:
     """The next hop's MAC address. ``owner`` answered, or is ``None``.
 
     ``outside`` tells that the answer, if any, comes from beyond the snapshot by that link;
-    then ``mac`` is what the stack remembers of it.
+    then ``mac`` is what the stack remembers of it. ``sender`` is the address in whose name was
+    asked: whoever answers remembers who asked (neigh_event_ns).
     """
 
     mac: str | None
     owner: LinkRef | None = None
     outside: LinkRef | None = None
     static: bool = False
+    sender: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ class _Asking:
         obstacle = self._stopped(here, "input") or self._way_back(here)
         if obstacle is not None:
             return Silent(obstacle)
-        return Resolved(self._view.link(here.stack, here.link).mac, owner=here)
+        mac = self._view.link(here.stack, here.link).mac
+        return Resolved(mac, owner=here, sender=self._sender)
 
     def _way_back(self, here: LinkRef) -> Obstacle | None:
         """What keeps the answer from the one who asked."""

@@ -211,9 +211,10 @@ class Network:
         entry = Neighbour(link=link, address=address, mac=mac, state=state)
         self.add(stack, "neighbours", entry)
 
-    def fdb(self, stack: str, bridge: str, port: str, mac: str) -> None:
+    def fdb(self, stack: str, bridge: str, port: str, mac: str, *, sticky: bool = False) -> None:
         """A static FDB entry."""
-        self.add(stack, "fdb", FdbEntry(bridge=bridge, port=port, mac=mac, static=True))
+        entry = FdbEntry(bridge=bridge, port=port, mac=mac, static=True, sticky=sticky)
+        self.add(stack, "fdb", entry)
 
     def mac(self, stack: str, link: str) -> str:
         """The MAC address of a link."""

@@ -86,13 +86,28 @@ def test_a_bridge_set_down_bridges_nothing(bridged):
     assert bridged.walk("g1", "g2").request.reason is Reason.LINK_DOWN
 
 
-def test_a_static_fdb_entry_is_believed(bridged):
-    """Frames go where it says, even if the guest is elsewhere."""
+def test_a_static_fdb_entry_moves_with_the_guest(bridged):
+    """The first frame the guest sends moves it (br_fdb_update)."""
     bridged.guest("g3", "10.0.0.4/24")
     bridged.fdb("host", "br0", "tap-g3", bridged.mac("g2", "eth0"))
+    assert bridged.walk("g1", "g2").works is True
+
+
+@pytest.mark.parametrize("why", ["sticky", "learning off"])
+def test_a_static_fdb_entry_that_cannot_move(bridged, why):
+    """Frames go where it says, even if the guest is elsewhere."""
+    bridged.guest("g3", "10.0.0.4/24")
+    bridged.fdb("host", "br0", "tap-g3", bridged.mac("g2", "eth0"), sticky=why == "sticky")
+    bridged.port("host", "tap-g2", learning=why == "sticky")
     request = bridged.walk("g1", "g2").request
     assert (request.outcome, request.reason) == (Outcome.DROPPED, Reason.NOT_FOR_US)
     assert str(request.end.place) == "g3/eth0"
+
+
+def test_a_port_that_neither_learns_nor_floods(bridged):
+    """No frame for an address behind it is ever sent there."""
+    bridged.port("host", "tap-g2", learning=False, flood=False)
+    assert bridged.walk("g1", "g2").request.reason is Reason.NO_PORT
 
 
 def test_a_frame_for_another_mac_is_refused(bridged):

@@ -163,6 +163,10 @@ def test_masquerade_rewrites_bridged_frames(bridged):
     bridged.rules("host", "-A POSTROUTING -s 10.0.0.0/24 -j MASQUERADE", table="nat")
     walk = bridged.walk("g1", "g2")
     assert str(walk.request.end.packet.src) == "10.0.0.1"
+    # Where the translation is undone the frame is routed, and that needs forwarding.
+    assert walk.reply.reason is Reason.FORWARDING_OFF
+    bridged.forward("host")
+    walk = bridged.walk("g1", "g2")
     assert walk.works is True
     assert str(walk.reply.end.packet.src) == "10.0.0.3"
 

@@ -96,8 +96,14 @@ def _finish(network: Built, stack: Stack) -> None:
         ports = [
             f"link set dev {link.name} {' '.join(link.port)}\n" for link in stack.links if link.port
         ]
+        ports += [
+            f"fdb replace {mac} dev {port} master static {' '.join(more)}\n"
+            for port, mac, *more in stack.fdb
+        ]
         if ports:
             _run(["bridge", "-batch", "-"], "".join(ports))
+        devices = (*stack.bridges, *stack.links)
+        _set(tuple((f"net.ipv4.neigh.{device.name}.proxy_delay", 0) for device in devices))
         _set(stack.sysctls)  # those of a link were not there before
         _load_tables(stack)
 
@@ -119,7 +125,8 @@ def _commands(stack: Stack) -> Iterator[str]:
     yield "link set lo up"
     for bridge in stack.bridges:
         call = int(bridge.nf_call)
-        yield f"link add {bridge.name} type bridge nf_call_iptables {call} mcast_snooping 0"
+        stp = "stp_state 1 forward_delay 3000" if bridge.stp else ""
+        yield f"link add {bridge.name} type bridge nf_call_iptables {call} mcast_snooping 0 {stp}"
     for link in stack.links:
         if link.mac:
             yield f"link set {link.name} address {link.mac}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -69,19 +69,26 @@ def _one(tally: Tally, case: Case, shrink: int) -> None:
     except BuildError as error:
         tally.unbuilt.append(str(error))
         return
-    # A machine under load may be late; what is really wrong is wrong again.
-    if verdict.complaints:
-        verdict = judge(case)
     tally.agreed += verdict.agreed
     tally.unknown += verdict.unknown
     tally.doubts.update(verdict.doubts)
     tally.fates.update(verdict.fates)
-    if verdict.complaints:
-        if shrink:
-            case = shrunk(case, is_wrong, shrink)
-            verdict = _judged(case) or verdict
-        if case not in (known for known, _ in tally.disagreements):
-            tally.disagreements.append((case, verdict.complaints))
+    for ask in verdict.suspects:
+        # Asked alone: other questions may have taught neighbours or bridges something, and a
+        # machine under load may have been late.
+        alone = replace(case, asks=(ask,))
+        second = judge(alone)
+        tally.agreed += second.agreed
+        if second.complaints:
+            _disagreed(tally, alone, second, shrink)
+
+
+def _disagreed(tally: Tally, case: Case, verdict: Verdict, shrink: int) -> None:
+    if shrink:
+        case = shrunk(case, is_wrong, shrink)
+        verdict = _judged(case) or verdict
+    if case not in (known for known, _ in tally.disagreements):
+        tally.disagreements.append((case, verdict.complaints))
 
 
 def is_wrong(case: Case) -> bool:

@@ -92,7 +92,6 @@ def _guest(draw: Draw, sketch: _Sketch, segment: int, index: int, bridge: Bridge
                 [
                     ("isolated", "on"),
                     ("hairpin", "on"),
-                    ("state", "4"),
                     ("learning", "off"),
                     ("flood", "off"),
                 ]

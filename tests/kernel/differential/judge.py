@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from differential.build import Built, built
 from differential.compare import complaints, is_unknown
 from differential.plan import Ask, Case
-from differential.probe import observe
+from differential.probe import Watch
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.question import Endpoint, Question
@@ -28,18 +28,21 @@ class Verdict:
     doubts: tuple[str, ...] = ()
     fates: tuple[str, ...] = ()
     """How the walks end, for a look at what the generator draws."""
+    suspects: tuple[Ask, ...] = ()
+    """The questions that walk and kernel disagree on."""
 
 
 def judge(case: Case) -> Verdict:
     """Build the case, predict, send, compare."""
-    with built(case) as network:
+    with built(case) as network, Watch(network) as watch:
         snapshot = snapshot_of(network)
         view = View(snapshot)
         walks = [walk(snapshot, question(snapshot, ask), view=view) for ask in case.asks]
-        seen = observe(network)
+        seen = watch.ask()
     agreed = unknown = 0
     wrong: list[str] = []
     doubts: list[str] = []
+    suspects: list[Ask] = []
     for ask, predicted, observation in zip(case.asks, walks, seen, strict=True):
         if is_unknown(predicted):
             unknown += 1
@@ -49,8 +52,10 @@ def judge(case: Case) -> Verdict:
         found = complaints(case, ask, predicted, observation)
         wrong += found
         agreed += not found
+        if found:
+            suspects.append(ask)
     fates = tuple(_fate(predicted) for predicted in walks)
-    return Verdict(agreed, unknown, tuple(wrong), tuple(doubts), fates)
+    return Verdict(agreed, unknown, tuple(wrong), tuple(doubts), fates, tuple(suspects))
 
 
 def _fate(predicted: Walk) -> str:

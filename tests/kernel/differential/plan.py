@@ -49,6 +49,8 @@ class Bridge:
     name: str
     address: str | None = None
     nf_call: bool = False
+    stp: bool = False
+    """With the longest forward delay there is: ports stay listening."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Stack:
     rules: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, int], ...] = ()
     tables: tuple[Table, ...] = ()
+    fdb: tuple[tuple[str, ...], ...] = ()
+    """Static FDB entries: port, MAC address, and perhaps sticky."""
     extra: tuple[str, ...] = ()
     """More lines for ``ip -batch``, at the very end."""
 

@@ -61,36 +61,33 @@ class Observation:
     reply: Seen = field(default_factory=Seen)
 
 
-def observe(network: Built, quiet: float = 0.12, longest: float = 4.0) -> list[Observation]:
-    """Ask everything the case asks, and watch until all is quiet."""
-    with contextlib.ExitStack() as opened:
-        watch = _Watch(network, opened)
-        for number, ask in enumerate(network.case.asks):
-            watch.send(number, ask)
-        watch.until_quiet(quiet, longest)
-        return watch.found
+class Watch:
+    """Sockets in every stack: they listen, answer, and see what passes."""
 
-
-@dataclass(frozen=True)
-class _Packet:
-    proto: int
-    src: str
-    dst: str
-    sport: int
-    dport: int
-    flags: int
-    """TCP flags, or the type of ICMP."""
-
-
-class _Watch:
-    def __init__(self, network: Built, opened: contextlib.ExitStack) -> None:
+    def __init__(self, network: Built) -> None:
         self._network = network
-        self._opened = opened
-        self._selector = opened.enter_context(selectors.DefaultSelector())
-        self.found = [Observation() for _ in network.case.asks]
-        for stack in network.case.stacks:
-            with entered(network.path(stack.name)):
-                self._open(stack.name)
+        self._opened = contextlib.ExitStack()
+        self._selector = self._opened.enter_context(selectors.DefaultSelector())
+        self._found = [Observation() for _ in network.case.asks]
+
+    def __enter__(self) -> Watch:
+        with contextlib.ExitStack() as undo:
+            undo.push(self._opened)
+            for stack in self._network.case.stacks:
+                with entered(self._network.path(stack.name)):
+                    self._open(stack.name)
+            undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def ask(self, quiet: float = 0.12, longest: float = 4.0) -> list[Observation]:
+        """Ask everything the case asks, and watch until all is quiet."""
+        for number, ask in enumerate(self._network.case.asks):
+            self._send(number, ask)
+        self._until_quiet(quiet, longest)
+        return self._found
 
     def _open(self, stack: str) -> None:
         wire = self._socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
@@ -115,7 +112,7 @@ class _Watch:
     def _on(self, sock: socket.socket, handler: object, stack: str) -> None:
         self._selector.register(sock, selectors.EVENT_READ, (handler, stack))
 
-    def send(self, number: int, ask: Ask) -> None:
+    def _send(self, number: int, ask: Ask) -> None:
         """The kernel itself sends: it selects the source, and may well refuse."""
         with entered(self._network.path(ask.source)), contextlib.suppress(OSError):
             port = FIRST_PORT + number
@@ -132,7 +129,7 @@ class _Watch:
             if ask.proto == "udp":
                 sock.send(b"kvmdiag")
 
-    def until_quiet(self, quiet: float, longest: float) -> None:
+    def _until_quiet(self, quiet: float, longest: float) -> None:
         """Take everything in until nothing of ours has come for a while."""
         end = time.monotonic() + longest
         silent_since = time.monotonic()
@@ -197,24 +194,35 @@ class _Watch:
         reply = self._number(packet.dport)
         if packet.proto == _ICMP:
             if packet.flags == 8 and request is not None:
-                return self.found[request].request
+                return self._found[request].request
             if packet.flags == 0 and request is not None:
-                return self.found[request].reply
+                return self._found[request].reply
             return None
         if packet.proto == _TCP:
             flags = packet.flags & (_SYN | _ACK | _RST)
             if flags == _SYN and request is not None:
-                return self.found[request].request
+                return self._found[request].request
             if flags == _SYN | _ACK and reply is not None:
-                return self.found[reply].reply
+                return self._found[reply].reply
             return None
         if request is not None:
-            return self.found[request].request
-        return self.found[reply].reply if reply is not None else None
+            return self._found[request].request
+        return self._found[reply].reply if reply is not None else None
 
     def _number(self, port: int) -> int | None:
         number = port - FIRST_PORT
-        return number if 0 <= number < len(self.found) else None
+        return number if 0 <= number < len(self._found) else None
+
+
+@dataclass(frozen=True)
+class _Packet:
+    proto: int
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    flags: int
+    """TCP flags, or the type of ICMP."""
 
 
 def _received(sock: socket.socket) -> Iterator[tuple[bytes, tuple[str, int, int, int, bytes]]]:
