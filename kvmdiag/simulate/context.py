@@ -11,6 +11,7 @@ from kvmdiag.model.packet import Packet
 from kvmdiag.simulate.conntrack import UNTRACKED, Tracked
 
 if TYPE_CHECKING:
+    from kvmdiag.simulate.program import CompiledRule
     from kvmdiag.simulate.view import StackView
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "arp": -1}
@@ -43,7 +44,8 @@ class Seen:
 
     Addresses and the protocol are numbers, ``family`` is the packet's own (a table of bridge
     or inet sees both). ``tracked`` is ``None`` where conntrack is not active or has not seen
-    the packet yet. Rules change ``mark``, ``connection_mark``, ``zone`` and ``notrack``.
+    the packet yet. Rules change ``mark``, ``connection_mark``, ``zone`` and ``notrack``;
+    those that matched are noted in ``matched``.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class Seen:
         "family",
         "in_link",
         "mark",
+        "matched",
         "notrack",
         "out_link",
         "packet",
@@ -72,6 +75,7 @@ class Seen:
         self.zone = 0
         self.tracked = tracked
         self.connection_mark = tracked.mark if tracked is not None else 0
+        self.matched: list[CompiledRule] = []
         self.take(packet)
 
     def take(self, packet: Packet) -> None:
@@ -90,11 +94,13 @@ class Seen:
         other = Seen.__new__(Seen)
         for name in Seen.__slots__:
             setattr(other, name, getattr(self, name))
+        other.matched = self.matched.copy()
         return other
 
     def adopt(self, other: Seen) -> None:
         """Take over what rules changed in a copy."""
         self.mark, self.connection_mark, self.zone, self.notrack = other.changes
+        self.matched = other.matched
 
     @property
     def changes(self) -> tuple[int, int, int, bool]:

@@ -51,6 +51,32 @@ class Elements(Generic[T]):
                 self._shapes = sorted(self._by_shape, key=_specific, reverse=True)
             self._by_shape[shape].setdefault(tuple(value for _, value in combination), value)
 
+    def look_up(self, parts: Iterable[Value]) -> T | bool | None:
+        """What the parts of a key stand for; ``False`` when no element fits or one is absent.
+
+        ``None`` when one is unknown and an element fits the others.
+        """
+        key = tuple(parts)
+        if ABSENT in key:
+            return False
+        if UNKNOWN in key:
+            return None if self._may_have(key) else False
+        found = self.find(cast("Key", key))
+        return False if found is None else found
+
+    def _may_have(self, key: tuple[Value, ...]) -> bool:
+        """Whether an element fits the known parts of a key."""
+        where = [number for number, part in enumerate(key) if part is not UNKNOWN]
+        values = [cast("int | str", key[number]) for number in where]
+        for shape, elements in self._by_shape.items():
+            short = [
+                _shortened(value, shape[n], self._bits[n])
+                for n, value in zip(where, values, strict=True)
+            ]
+            if any([mine[n] for n in where] == short for mine in elements):
+                return True
+        return False
+
     def find(self, key: Key) -> T | None:
         """What the key stands for, ``None`` when no element fits."""
         for shape in self._shapes:
@@ -64,16 +90,6 @@ class Elements(Generic[T]):
         """What the elements stand for; more than once what several of them do."""
         for elements in self._by_shape.values():
             yield from elements.values()
-
-
-def known(key: Iterable[Value]) -> Key | bool | None:
-    """The key if all its parts are; ``False`` if one is absent, ``None`` if one is unknown."""
-    parts = tuple(key)
-    if ABSENT in parts:
-        return False
-    if UNKNOWN in parts:
-        return None
-    return cast("Key", parts)
 
 
 def _specific(shape: tuple[int, ...]) -> int:

@@ -168,6 +168,12 @@ def _tuple_part(direction: str, part: str) -> Getter:
     return get
 
 
+def _connection_mark(seen: Seen) -> Value:
+    if seen.tracked is None or seen.tracked.connection is None:
+        return ABSENT
+    return seen.connection_mark
+
+
 def _zone(seen: Seen) -> Value:
     if seen.tracked is None or seen.tracked.connection is None:
         return seen.zone
@@ -190,10 +196,18 @@ def _addresses() -> dict[str, Field]:
     return found
 
 
+def _transport_source(seen: Seen) -> Value:
+    """The first two bytes behind the IP header; of ICMP, whose next two are a checksum, too."""
+    if seen.sport is not None:
+        return seen.sport
+    packet = seen.packet
+    return UNKNOWN if packet.icmp_type is None else packet.icmp_type << 8 | (packet.icmp_code or 0)
+
+
 def _ports() -> dict[str, Field]:
     found = {
-        "th sport": Field(lambda s: _or_absent(s.sport), _number, 16),
-        "th dport": Field(lambda s: _or_absent(s.dport), _number, 16),
+        "th sport": Field(_transport_source, _number, 16),
+        "th dport": Field(lambda s: UNKNOWN if s.dport is None else s.dport, _number, 16),
     }
     for name, protocol in (("tcp", 6), ("udp", 17)):
         for side in ("sport", "dport"):
@@ -242,7 +256,7 @@ FIELDS: Mapping[str, Field] = {
     "iif": Field(_device(lambda s: s.in_link), _name),
     "oif": Field(_device(lambda s: s.out_link), _name),
     "ct state": Field(_state, _word(_STATES)),
-    "ct mark": Field(lambda s: s.connection_mark, _number),
+    "ct mark": Field(_connection_mark, _number),
     "ct direction": Field(_direction, _word(_DIRECTIONS), 8),
     "ct zone": Field(_zone, _number, 16),
 }

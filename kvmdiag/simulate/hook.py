@@ -51,7 +51,8 @@ class HookResult(msgspec.Struct):
 
     ``rule`` decided a drop, a reject or an unknown; ``translated_by`` is the rule that asked
     for a translation just now, ``None`` when an earlier one is merely carried on or undone.
-    ``visited`` is true when there are chains at the hook.
+    ``visited`` is true when there are chains at the hook; ``matched`` are the rules that
+    were found to match, in the order in which the packet came by.
     """
 
     kind: Literal["accept", "drop", "reject", "unknown"]
@@ -63,6 +64,7 @@ class HookResult(msgspec.Struct):
     why: str = ""
     visited: bool = False
     tracked: Tracked | None = None
+    matched: tuple[RuleRef, ...] = ()
 
 
 def run_hook(
@@ -82,7 +84,13 @@ def run_hook(
     active = family in ("ip", "ip6") and at.view.conntrack_active(family)
     if not chains and not active:
         return HookResult("accept", at.packet, tracked=tracked)
-    return _Hook(at, conntrack, tracked, next_hop).run(chains, active=active)
+    hook = _Hook(at, conntrack, tracked, next_hop)
+    result = hook.run(chains, active=active)
+    result.tracked = hook.seen.tracked
+    result.matched = tuple(
+        rule.chain.ref(at.view.name, rule.index, bridged=at.bridged) for rule in hook.seen.matched
+    )
+    return result
 
 
 class _Hook:
@@ -96,7 +104,7 @@ class _Hook:
         self._at = at
         self._conntrack = conntrack
         self._next_hop = next_hop
-        self._seen = Seen(at, at.packet, tracked)
+        self.seen = Seen(at, at.packet, tracked)
         self._result = HookResult("accept", at.packet)
 
     def run(self, chains: tuple[BaseChain, ...], *, active: bool) -> HookResult:
@@ -125,11 +133,10 @@ class _Hook:
             self._track()
         if translation is not None:
             self._translate(nats, translation[1])
-        result.tracked = self._seen.tracked
         return result
 
     def _track(self) -> None:
-        seen = self._seen
+        seen = self.seen
         if seen.tracked is None:
             seen.tracked = (
                 UNTRACKED if seen.notrack else self._conntrack.track(seen.packet, seen.zone)
@@ -138,7 +145,7 @@ class _Hook:
 
     def _ask(self, base: BaseChain) -> Verdict:
         """Run a base chain and take over what it says and what it changed."""
-        seen, result = self._seen, self._result
+        seen, result = self.seen, self._result
         verdict = run_base_chain(base, seen)
         result.kind = verdict.kind
         if verdict.kind != "accept":
@@ -153,11 +160,11 @@ class _Hook:
 
     def _set(self, packet: Packet) -> None:
         self._result.packet = packet
-        self._seen.take(packet)
+        self.seen.take(packet)
 
     def _translate(self, nats: list[BaseChain], manipulation: Manipulation) -> None:
         """Carry out what the connection is settled to, settling it first if it is new."""
-        tracked = self._seen.tracked
+        tracked = self.seen.tracked
         if tracked is None or tracked.connection is None:
             return
         connection = tracked.connection

@@ -1,8 +1,8 @@
 """Three-valued matches: true, false, or ``None`` for "cannot be told".
 
 A match is compiled once into a function of what is seen of a packet. The functions made here
-answer before negation; :func:`compiled` negates. A packet that has not got what a match asks
-for (a port, a code) does not match, negated or not, where nft would stop the rule.
+answer before negation; :func:`compiled` negates, but for matches on what a packet may not have
+(a connection, a code): without it there is no match, negated or not.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def compiled(match: Match, sets: Sets) -> Matcher:
     matcher = _MAKERS[type(match)](match, sets)
     if isinstance(match, UnknownMatch) or not match.negate:
         return matcher
-    if isinstance(match, FieldIs | InSet):
+    if isinstance(match, FieldIs | InSet) or getattr(match, "of", "packet") != "packet":
         return matcher  # negated there, for packets that have the field only
     return _negated(matcher)
 
@@ -110,7 +110,9 @@ def _connection_address(match: AddressIs, spans: list[tuple[int, int, int]]) -> 
     def within(seen: Seen) -> bool:
         version = seen.packet.version
         number = getters[version](seen)
-        return isinstance(number, int) and any(
+        if not isinstance(number, int):
+            return False
+        return match.negate != any(
             v == version and first <= number <= last for v, first, last in spans
         )
 
@@ -212,7 +214,14 @@ def _mark(match: MarkIs, _sets: Sets) -> Matcher:
     mask, value = match.mask, match.value
     if match.of == "packet":
         return lambda seen: seen.mark & mask == value
-    return lambda seen: seen.connection_mark & mask == value
+    negate = match.negate
+
+    def of_connection(seen: Seen) -> bool:
+        if seen.tracked is None or seen.tracked.connection is None:
+            return False
+        return (seen.connection_mark & mask == value) != negate
+
+    return of_connection
 
 
 def _address_type(match: AddressTypeIs, _sets: Sets) -> Matcher:

@@ -64,6 +64,7 @@ class CompiledChain:
     def __init__(self, chain: Chain, program: Program) -> None:
         self.chain = chain
         self.program = program
+        self._refs: dict[tuple[str, int | None, bool], RuleRef] = {}
 
     @cached_property
     def rules(self) -> tuple[CompiledRule, ...]:
@@ -86,6 +87,13 @@ class CompiledChain:
 
     def ref(self, stack: str, index: int | None, *, bridged: bool) -> RuleRef:
         """Names a rule of this chain, or its policy."""
+        key = (stack, index, bridged)
+        found = self._refs.get(key)
+        if found is None:
+            found = self._refs[key] = self._new_ref(stack, index, bridged=bridged)
+        return found
+
+    def _new_ref(self, stack: str, index: int | None, *, bridged: bool) -> RuleRef:
         table = self.program.table
         rule = self.chain.rules[index] if index is not None else None
         return RuleRef(
@@ -166,9 +174,11 @@ class CompiledRule:
 
     def carry_out(self, seen: Seen) -> End | None:
         """The effects upon a packet that matches, and what is to be done with it then."""
+        seen.matched.append(self)
         try:
             for act in self.effects:
                 if act(seen) is False:
+                    seen.matched.pop()
                     return None
         except UndecidedError as undecided:
             return End("unknown", why=str(undecided))
@@ -177,6 +187,7 @@ class CompiledRule:
         truth = self.then.truth(seen)
         if truth is None:
             return End("unknown", why=self.then.doubt(seen))
+        seen.matched.pop()  # the whole rule matches only if its last part does
         return self.then.carry_out(seen) if truth else None
 
 

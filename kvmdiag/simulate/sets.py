@@ -12,7 +12,7 @@ from typing import TypeVar
 from kvmdiag.model.netfilter import NamedSet
 from kvmdiag.parse import values
 from kvmdiag.simulate.context import PROTOCOLS, Seen
-from kvmdiag.simulate.elements import Elements, known
+from kvmdiag.simulate.elements import Elements
 from kvmdiag.simulate.fields import ABSENT, FIELDS, UNKNOWN, Getter, Span, Value
 
 T = TypeVar("T")
@@ -102,14 +102,7 @@ def _lookup(
 
 
 def _search(getters: Sequence[Getter], elements: Elements[T]) -> Lookup[T]:
-    def search(seen: Seen) -> T | bool | None:
-        key = known(get(seen) for get in getters)
-        if not isinstance(key, tuple):
-            return key
-        found = elements.find(key)
-        return False if found is None else found
-
-    return search
+    return lambda seen: elements.look_up(get(seen) for get in getters)
 
 
 # -- ipsets ---------------------------------------------------------------------------------
@@ -139,12 +132,9 @@ def _ipset(found: NamedSet, sides: tuple[str, ...]) -> Lookup[bool] | None:
     def search(seen: Seen) -> bool | None:
         if seen.packet.version != version and {"ip", "net"} & set(kinds):
             return False
-        key = known(get(seen) for get in getters)
-        if not isinstance(key, tuple):
-            return key
-        answer = elements.find(key)
-        if has_exceptions and answer is not None and len(kinds) > 1:
-            return None  # which of two elements is the more specific depends on its type
+        answer = elements.look_up(get(seen) for get in getters)
+        if answer is None or (has_exceptions and answer and len(kinds) > 1):
+            return None  # which of two elements is the more specific depends on the set's type
         return answer == "match"
 
     return search

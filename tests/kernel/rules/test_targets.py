@@ -1,0 +1,157 @@
+"""What targets do, with the kernel as judge: marks, zones, and addresses on the far side."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace as with_fields
+
+from .conftest import answer, icmp, tcp, translated, udp, walked
+
+pytestmark = pytest.mark.kernel
+
+MARKS = """\
+*raw
+-A PREROUTING -p udp --dport 53 -j CT --zone 7
+-A PREROUTING -p udp --dport 54 -j CT --notrack
+COMMIT
+*mangle
+-A PREROUTING -j CONNMARK --restore-mark --nfmask 0xff00 --ctmask 0xff00
+-A PREROUTING -m mark --mark 0x1200/0xff00 -m comment --comment restored
+-A PREROUTING -p udp -j MARK --set-xmark 0x1234/0xffff
+-A PREROUTING -p udp --dport 53 -j MARK --and-mark 0xf0
+-A PREROUTING -p udp --dport 54 -j MARK --or-mark 0x1
+-A PREROUTING -p udp --dport 55 -j MARK --xor-mark 0xf000000f
+-A PREROUTING -m mark --mark 0x1234
+-A PREROUTING -m mark --mark 0x30
+-A PREROUTING -m mark --mark 0x1235
+-A PREROUTING -m mark --mark 0xf000123b
+-A PREROUTING -j CONNMARK --save-mark --nfmask 0xff00 --ctmask 0xff00
+-A FORWARD -m connmark --mark 0x1200
+-A FORWARD -m connmark --mark 0x0
+-A FORWARD -m conntrack --ctstate UNTRACKED
+-A FORWARD -m conntrack --ctstate NEW -m comment --comment new
+COMMIT
+"""
+NFT_MARKS = (
+    "ct mark set meta mark | 0x100",
+    "ct mark 0x107 counter",
+    "meta mark set ct mark & 0x101",
+    "meta mark 0x101 counter",
+    "meta mark set meta mark ^ 0xf0 | 0x2",
+    "meta mark 0x1f3 counter",
+    "ct zone 0 counter",
+    "meta mark set 0x7 ip saddr 10.9.9.9 counter drop",
+    "meta mark 0x7 counter",
+)
+
+
+def test_marks_and_zones(bench):
+    """CONNMARK keeps marks for the answers; each way to set a mark; zones and notrack."""
+    bench.clear()
+    bench.load("iptables-nft-restore", text=MARKS)
+    view = bench.view()
+    for sent in (udp(53), udp(54), udp(55), udp(7000), icmp(), answer(udp(7000))):
+        kernel = bench.kernel(sent)
+        assert walked(bench, view, sent) == kernel, sent.packet.describe()
+    assert any("restored" in rule for rule in kernel)
+
+
+def test_marks_of_nft(bench):
+    """Arithmetic, copies, and that a mark set before a match that fails stays set."""
+    bench.clear()
+    bench.load("nft", "add table ip m")
+    bench.load("nft", "add chain ip m c { type filter hook forward priority 0 ; }")
+    bench.load("nft", "add rule ip m c meta mark set 0x7")
+    for rule in NFT_MARKS:
+        bench.load("nft", f"add rule ip m c {rule}")
+    view, sent = bench.view(), udp()
+    kernel = bench.kernel(sent)
+    shown = {rule for rule in walked(bench, view, sent) if "counter" in _counted(view, rule)}
+    assert shown == kernel
+    assert len(kernel) == 5
+
+
+def _counted(view, text):
+    """A rule's text, with ``counter`` if it has one."""
+    rules = (r for t in view.stack.tables for c in t.chains for r in c.rules if r.text == text)
+    return " ".join("counter" for rule in rules if rule.packets is not None)
+
+
+TRANSLATIONS = {
+    "-A PREROUTING -d 10.9.9.9 -j DNAT --to-destination 10.2.0.9": udp(dst="10.9.9.9"),
+    "-A PREROUTING -p udp -d 10.9.9.9 -j DNAT --to-destination 10.2.0.9:99": udp(dst="10.9.9.9"),
+    "-A PREROUTING -p udp --dport 7000 -j DNAT --to-destination :99": udp(),
+    "-A PREROUTING -d 10.2.0.2 -j DNAT --to-destination 10.2.0.2-10.2.0.3": udp(),
+    "-A PREROUTING -d 10.9.9.0/24 -j NETMAP --to 10.2.0.0/24": udp(dst="10.9.9.9"),
+    "-A POSTROUTING -s 10.1.0.0/24 -j NETMAP --to 10.7.7.0/24": udp(),
+    "-A POSTROUTING -s 10.1.0.0/24 -j SNAT --to-source 10.2.0.77": icmp(),
+    "-A POSTROUTING -p tcp -j SNAT --to-source 10.2.0.77:5000": tcp(),
+    "-A POSTROUTING -p udp -j SNAT --to-source 10.2.0.77:3000-5000": udp(),
+    "-A POSTROUTING -o o0 -j MASQUERADE": udp(),
+    "-A POSTROUTING -o o0 -p udp -j MASQUERADE --to-ports 1024-65535": udp(),
+    "-A POSTROUTING -o o0 -p udp -j MASQUERADE --to-ports 600": udp(),
+    "-A POSTROUTING -o i0 -j MASQUERADE": udp(),
+}
+
+
+@pytest.mark.parametrize("backend", ["iptables-nft", "iptables-legacy"])
+@pytest.mark.parametrize("rule", TRANSLATIONS)
+def test_translation(bench, rule, backend):
+    """The far side sees the addresses and ports that the walk says."""
+    bench.clear()
+    sent = TRANSLATIONS[rule]
+    bench.load(f"{backend}-restore", text=f"*nat\n{rule}\nCOMMIT\n")
+    try:
+        assert translated(bench, sent) == bench.arrived(sent)
+    finally:
+        bench.load(f"{backend}-restore", text="*nat\nCOMMIT\n")
+
+
+NFT_TRANSLATIONS = {
+    "pre: dnat to ip daddr map { 10.9.9.9 : 10.2.0.9, 10.9.9.8 : 10.2.0.3 }": udp(dst="10.9.9.9"),
+    "pre: dnat to ip daddr . udp dport map { 10.9.9.9 . 7000 : 10.2.0.9 . 53 }": udp(
+        dst="10.9.9.9"
+    ),
+    "pre: dnat to udp dport map { 7000 : 10.2.0.9, 7001-7009 : 10.2.0.3 }": udp(7005),
+    "pre: dnat to udp dport map { 7001-7009 : 10.2.0.3 }": udp(),
+    "pre: ip daddr 10.9.9.9 udp dport vmap { 7000 : jump to, 53 : drop }": udp(dst="10.9.9.9"),
+    "post: snat to 10.2.0.77": udp(),
+    "post: snat to ip saddr map { 10.1.0.2 : 10.2.0.77 }": udp(),
+    "post: ip saddr 10.1.0.2 masquerade random,persistent": icmp(),
+    "post: oifname o0 udp dport 7000 masquerade to :600": udp(),
+}
+
+
+@pytest.mark.parametrize("rule", NFT_TRANSLATIONS)
+def test_translation_of_nft(bench, rule):
+    """The same for nft, with its maps."""
+    bench.clear()
+    hook, _, text = rule.partition(": ")
+    for line in (
+        "add table ip n",
+        "add chain ip n to",
+        "add rule ip n to dnat to 10.2.0.3",
+        "add chain ip n pre { type nat hook prerouting priority -100 ; }",
+        "add chain ip n post { type nat hook postrouting priority 100 ; }",
+        f"add rule ip n {hook} {text}",
+    ):
+        bench.load("nft", line)
+    sent = NFT_TRANSLATIONS[rule]
+    assert translated(bench, sent) == bench.arrived(sent)
+
+
+def test_answers_are_translated_back(bench):
+    """What comes back is seen by near as coming from whom it asked."""
+    bench.clear()
+    rules = (
+        "*nat\n-A PREROUTING -d 10.9.9.9 -j DNAT --to-destination 10.2.0.9\n"
+        "-A POSTROUTING -p udp -o o0 -j MASQUERADE --to-ports 600\nCOMMIT\n"
+    )
+    bench.load("iptables-nft-restore", text=rules)
+    asked = udp(dst="10.9.9.9")
+    there = bench.arrived(asked)
+    packet = with_fields(answer(asked).packet, src=there[2], sport=there[3], dst=there[0],
+                         dport=there[1])  # fmt: skip
+    back = answer(asked).__class__(packet, back=True, after=asked)
+    assert translated(bench, back) == bench.arrived(back, forget=False)
+    assert str(translated(bench, back)[0]) == "10.9.9.9"
