@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class _Facts:
                 if need in self._dumps.failures:
                     raise ValueError(self._dumps.failures[need])
             return maker()
-        except (OSError, LookupError, ValueError) as error:
+        except (OSError, LookupError, ValueError, struct.error) as error:
             self.lack(fact, _line(error), help_)
         return None
 
