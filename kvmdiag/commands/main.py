@@ -28,6 +28,7 @@ COMMANDS = {
     "trace": "Follow a packet hop by hop, predicted and observed.",
     "graph": "Draw the network of this host.",
     "snapshot": "Save all facts to one file, for --snapshot.",
+    "diff": "Tell what changed between two snapshots, and what that breaks or cures.",
     "fix": "Carry out the repair plan, verify it, undo it if it fails.",
     "explain": "Tell what a check looks for and why.",
     "lab": "Build, break and mend practice networks.",

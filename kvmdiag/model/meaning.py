@@ -224,6 +224,7 @@ PASSING = frozenset(
         "Conntrack.count",
         "Conntrack.stats",
         "Flow.timeout",
+        "Link.carrier_changes",
         "Link.counters",
         "ListeningSocket.inode",
         "Neighbour.state",
