@@ -102,4 +102,4 @@ def _of_leaf(field: FieldInfo, hint: Any) -> st.SearchStrategy[Any]:
         return st.floats(0, 1e9)
     if hint is type(None):
         return st.none()
-    return of_struct(hint)
+    return st.deferred(lambda: of_struct(hint))  # some hold another of their own kind

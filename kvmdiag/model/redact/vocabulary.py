@@ -79,6 +79,14 @@ chronyd ntpd rpcbind systemd init ovs-vswitchd conmon podman virt-launcher kuber
 service portals nodeports rules forwarding ufw flanneld masq
 """
 
+_NWFILTER = """
+root protocolid srcmacaddr srcmacmask dstmacaddr dstmacmask srcipaddr srcipmask dstipaddr dstipmask
+srcipfrom srcipto dstipfrom dstipto srcportstart srcportend dstportstart dstportend arpsrcipaddr
+arpdstipaddr arpsrcmacaddr arpdstmacaddr gratuitous opcode hwtype protocoltype vlanid encap-protocol
+flags ipset ipsetflags connlimit-above statematch MAC IP IPV6 CTRL_IP_LEARNING DHCPSERVER $MAC $IP
+$IPV6 $DHCPSERVER inout
+"""
+
 _PROSE = """
 ip6tables iptables iptables-save ip6tables-save iptables-nft iptables-legacy iptables-nft-save
 iptables-legacy-save ip6tables-nft-save ip6tables-legacy-save nft ebtables ebtables-save ipset
@@ -88,7 +96,7 @@ python3-libvirt libvirt-python kvmdiag netlink netns exec dev mybr systemd-netwo
 NetworkManager systemd-resolved dnsmasq dockerd ufw -w --lab --snapshot --guest-access agent sysctl
 """
 
-WORDS = frozenset(_words(_RULES + _CHAINS + _PROGRAMS))
+WORDS = frozenset(_words(_RULES + _CHAINS + _PROGRAMS + _NWFILTER))
 """Words of rules."""
 
 PROSE = WORDS | frozenset(_words(_PROSE))
