@@ -28,9 +28,21 @@ class Connections:
 
 
 class Journey:
-    """The way of one packet in one direction, as far as it has come."""
+    """The way of one packet in one direction, as far as it has come.
 
-    def __init__(self, view: View, direction: Direction, connections: Connections) -> None:
+    ``port_named`` is false when nobody asked for a port and one had to be made up: then it
+    does not matter whether anything listens there.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        direction: Direction,
+        connections: Connections,
+        *,
+        port_named: bool = True,
+    ) -> None:
+        self.port_named = port_named
         self.view = view
         self.direction = direction
         self.connections = connections

@@ -13,13 +13,13 @@ from msgspec.structs import replace as with_fields
 from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, Route
-from kvmdiag.model.trace import Decider, LinkStateRef, Outcome, Reason, RouteRef, Stage, SysctlRef
+from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, RouteRef, Stage, SysctlRef
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.fib import Flow, Found, flow_of
 from kvmdiag.simulate.ingress import BadSource, check_source
 from kvmdiag.simulate.journey import Journey
-from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
 from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.next_hop import mac_of_next_hop
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.steps import Ascend, Ended, Frame, Originate, Step, Transmit
 from kvmdiag.simulate.view import StackView, conf_name, parse_address
@@ -39,6 +39,12 @@ def originate(journey: Journey, step: Originate) -> Step:
     packet = step.packet
     if step.bound_address is None:
         packet = with_fields(packet, src=_own_source(journey, view, step, found, link))
+        if packet.proto in ("tcp", "udp"):
+            # A socket that connects looks again, with the source it got (ip_route_connect).
+            found = _route_own(
+                journey, view, replace(step, packet=packet, bound_address=packet.src)
+            )
+            link = found.link or "lo"
     journey.note(
         step.stack,
         link,
@@ -339,72 +345,9 @@ def _send(
     device = view.links[link]
     frame = Frame(frame.packet, device.mac, tracked=frame.tracked)
     if not device.is_loopback:
-        mac = _resolve(journey, view, link, next_hop, frame.packet)
+        mac = mac_of_next_hop(journey, view, link, next_hop, frame.packet)
         frame = replace(frame, dst_mac=mac)
     return Transmit(view.name, link, frame)
-
-
-def _resolve(
-    journey: Journey, view: StackView, link: str, next_hop: IPAddress, packet: Packet
-) -> str | None:
-    """The next hop's MAC address."""
-    device = view.links[link]
-    if device.type not in ("ether", "loopback"):
-        return None
-    answer = resolve(journey.view, view.name, link, next_hop, packet.src)
-    if isinstance(answer, Silent):
-        mac = journey.connections.neighbours.get((view.name, link, next_hop))
-        if mac is None:
-            raise _unresolved(journey, view.name, link, next_hop, packet, answer)
-        journey.assume(
-            f"{view.name} still knows {next_hop}, which has just asked for it and would not answer"
-        )
-        answer = Resolved(mac)
-    if answer.owner is not None and answer.sender is not None and device.mac is not None:
-        asked = (answer.owner.stack, answer.owner.link, answer.sender)
-        journey.connections.neighbours[asked] = device.mac
-    if answer.outside is not None:
-        journey.assume(f"{next_hop} is there, beyond {answer.outside}")
-    journey.note(
-        view.name,
-        link,
-        Stage.NEIGHBOUR,
-        packet,
-        f"next hop {next_hop} is at {answer.mac or 'a MAC address not known yet'}",
-        f"answered by {answer.owner}" if answer.owner else "",
-        out_link=link,
-    )
-    return answer.mac
-
-
-def _unresolved(
-    journey: Journey, stack: str, link: str, next_hop: IPAddress, packet: Packet, answer: Silent
-) -> Ended:
-    reason, because = Reason.UNRESOLVED, ""
-    decider: Decider | None = None
-    if answer.obstacle is not None:
-        obstacle = answer.obstacle
-        reason, because = obstacle.reason, f"{obstacle.text} ({obstacle.place})"
-        decider = obstacle.decider
-    elif answer.quiet is not None and answer.refusal is not None:
-        refusal = answer.refusal
-        reason = refusal.reason
-        because = f"{answer.quiet} keeps quiet when {stack} asks: {refusal.because}"
-        there = journey.stack(answer.quiet.stack)
-        values = tuple((name, str(there.sysctl(name))) for name in refusal.sysctls)
-        decider = SysctlRef(stack=there.name, values=values) if values else None
-    return journey.end(
-        Outcome.UNRESOLVED,
-        reason,
-        stack,
-        link,
-        Stage.NEIGHBOUR,
-        packet,
-        f"next hop {next_hop} does not answer on {link}",
-        because,
-        decider=decider,
-        out_link=link,
-    )
 
 
 def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step:
@@ -412,7 +355,7 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
     at = _context(view, "input", frame, link, None)
     packet = pass_hook(journey, frame, at, Stage.INPUT, link).packet
     if packet.proto in ("tcp", "udp") and journey.direction == "request":
-        journey.assume(f"something on {view.name} listens on {packet.proto} {packet.dport}")
+        _find_listener(journey, view, packet, link)
     if packet.icmp_type == 8 and view.sysctl("net.ipv4.icmp_echo_ignore_all"):
         names = (("net.ipv4.icmp_echo_ignore_all", "1"),)
         raise journey.end(
@@ -429,6 +372,32 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
         )
     journey.note(view.name, link, Stage.DELIVER, packet, f"delivered to {view.name}", in_link=link)
     raise Ended(Outcome.DELIVERED, Reason.ARRIVED)
+
+
+def _find_listener(journey: Journey, view: StackView, packet: Packet, link: str) -> None:
+    """Whether a socket takes it; TCP answers with a reset where none does, UDP with ICMP."""
+    sockets = view.stack.sockets
+    if sockets is None or not journey.port_named:
+        journey.assume(f"something on {view.name} listens on {packet.proto} {packet.dport}")
+        return
+    wanted = {str(packet.dst), "::", *(("0.0.0.0",) if packet.version == 4 else ())}  # noqa: S104
+    if any(
+        socket.protocol == packet.proto and socket.port == packet.dport and socket.address in wanted
+        for socket in sockets
+    ):
+        return
+    answer = "a reset" if packet.proto == "tcp" else "icmp port-unreachable"
+    raise journey.end(
+        Outcome.REJECTED,
+        Reason.NO_LISTENER,
+        view.name,
+        link,
+        Stage.DELIVER,
+        packet,
+        f"rejected with {answer}",
+        f"nothing on {view.name} listens on {packet.proto} {packet.dport}",
+        in_link=link,
+    )
 
 
 def _context(

@@ -204,7 +204,8 @@ def _conntrack_state(match: ConntrackStateIs, _sets: Sets) -> Matcher:
             # before it, or one of a family in which it does not run.
             if seen.at.family not in ("ip", "ip6"):
                 return None
-            return seen.notrack and "untracked" in states
+            # xt_conntrack, nft_ct_get_eval: a packet without a connection counts as invalid.
+            return ("untracked" if seen.notrack else "invalid") in states
         return tracked.state in states or (asks_status and bool(tracked.statuses & states))
 
     return is_it

@@ -132,7 +132,10 @@ class _Asking:
         for end in ends:
             if LinkRef(end.stack, end.link) == self._asker:
                 return end.obstacle or self._stopped(self._asker, "input", told)
-        return None
+        # The asker's link is a bridge port: what comes in there is not for the link itself.
+        bridge = self._view.link(self._asker.stack, self._asker.link).master
+        text = f"what comes in by {self._asker.link} goes to its bridge {bridge}"
+        return Obstacle(Reason.UNRESOLVED, self._asker, text)
 
     def _stopped(self, at: LinkRef, hook: HookName, arp: Arp | None = None) -> Obstacle | None:
         """A rule of family arp that drops the message at one of the ends."""

@@ -29,7 +29,9 @@ def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) ->
     """
     view = view or View(snapshot)
     connections = Connections()
-    request = _request(Journey(view, "request", connections), question)
+    request = _request(
+        Journey(view, "request", connections, port_named=question.port is not None), question
+    )
     if not request.arrived:
         return Walk(question=question, request=request)
     answer = reply_to(request.end.packet)

@@ -479,3 +479,43 @@ def test_a_neighbour_that_asked_is_known():
     )
     assert _fate(_routed(_OVER, guest=guest)) == _ARRIVES
     assert _fate(_routed(Ask("far", "10.0.1.2"), guest=guest)) == "request unresolved unresolved"
+
+
+def test_a_route_out_of_a_bridge_port():
+    """Answers that come in by a port go to its bridge: the address was left on the NIC."""
+    case = _bridged(
+        Ask("host", "10.0.1.2"),
+        bridge=Bridge("br1"),
+        extra=("addr add 10.0.1.1/24 dev v1",),
+    )
+    assert _fate(case) == "request unresolved unresolved"
+
+
+@pytest.mark.parametrize(
+    ("proto", "fate"),
+    [("udp", "request dropped no-route"), ("tcp", "request dropped no-route"), ("icmp", _ARRIVES)],
+)
+def test_a_rule_for_the_source_when_none_is_named(proto, fate):
+    """A connecting socket looks again with the source it got; a ping is sent as first found."""
+    guest = Stack(
+        "guest",
+        routes=("default via 10.0.1.1",),
+        rules=("pref 100 from 10.0.1.2 to 10.0.2.0/24 blackhole",),
+    )
+    port = None if proto == "icmp" else 80
+    assert _fate(_routed(Ask("guest", "10.0.2.2", proto, port), guest=guest)) == fate
+
+
+@pytest.mark.parametrize("backend", ["legacy", "iptables"])
+def test_before_conntrack_a_packet_is_invalid(backend):
+    """The raw table sees packets before their connection is known."""
+    rule = Rule((("state", "invalid", False),), ("drop",))
+    table = Table(backend, "ip", "raw", (Chain("PREROUTING", (rule,), "prerouting"),))
+    assert _fate(_routed(_OVER, tables=(table,))) == "request dropped netfilter"
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_nobody_listens(proto):
+    """The packet arrives and is turned down."""
+    fate = _fate(_routed(Ask("guest", "10.0.2.2", proto, 9)))
+    assert fate == "request rejected no-listener"

@@ -202,3 +202,13 @@ def test_an_untranslated_source_may_not_come_back(routed):
     assert walk.request.outcome is Outcome.LEFT
     assert walk.reply.reason is Reason.NO_RETURN_ROUTE
     assert walk.works is None
+
+
+def test_an_address_left_on_a_bridge_port(net):
+    """What comes in by the port goes to the bridge: ARP answers never reach the address."""
+    net.bridge("host", "br0")
+    net.guest("g1", "10.0.0.2/24")
+    net.address("host", "tap-g1", "10.0.0.1/24")
+    request = net.walk("host", "g1").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.UNRESOLVED)
+    assert "bridge br0" in request.end.because

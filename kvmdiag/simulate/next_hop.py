@@ -1,0 +1,76 @@
+"""Finding the MAC address of the next hop, on the way of a packet.
+
+Source: net/ipv4/arp.c, net/core/neighbour.c.
+"""
+
+from __future__ import annotations
+
+from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.trace import Decider, Outcome, Reason, Stage, SysctlRef
+from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
+from kvmdiag.simulate.steps import Ended
+from kvmdiag.simulate.view import StackView
+
+
+def mac_of_next_hop(
+    journey: Journey, view: StackView, link: str, next_hop: IPAddress, packet: Packet
+) -> str | None:
+    """The next hop's MAC address."""
+    device = view.links[link]
+    if device.type not in ("ether", "loopback"):
+        return None
+    answer = resolve(journey.view, view.name, link, next_hop, packet.src)
+    if isinstance(answer, Silent):
+        mac = journey.connections.neighbours.get((view.name, link, next_hop))
+        if mac is None:
+            raise _unresolved(journey, view.name, link, next_hop, packet, answer)
+        journey.assume(
+            f"{view.name} still knows {next_hop}, which has just asked for it and would not answer"
+        )
+        answer = Resolved(mac)
+    if answer.owner is not None and answer.sender is not None and device.mac is not None:
+        asked = (answer.owner.stack, answer.owner.link, answer.sender)
+        journey.connections.neighbours[asked] = device.mac
+    if answer.outside is not None:
+        journey.assume(f"{next_hop} is there, beyond {answer.outside}")
+    journey.note(
+        view.name,
+        link,
+        Stage.NEIGHBOUR,
+        packet,
+        f"next hop {next_hop} is at {answer.mac or 'a MAC address not known yet'}",
+        f"answered by {answer.owner}" if answer.owner else "",
+        out_link=link,
+    )
+    return answer.mac
+
+
+def _unresolved(
+    journey: Journey, stack: str, link: str, next_hop: IPAddress, packet: Packet, answer: Silent
+) -> Ended:
+    reason, because = Reason.UNRESOLVED, ""
+    decider: Decider | None = None
+    if answer.obstacle is not None:
+        obstacle = answer.obstacle
+        reason, because = obstacle.reason, f"{obstacle.text} ({obstacle.place})"
+        decider = obstacle.decider
+    elif answer.quiet is not None and answer.refusal is not None:
+        refusal = answer.refusal
+        reason = refusal.reason
+        because = f"{answer.quiet} keeps quiet when {stack} asks: {refusal.because}"
+        there = journey.stack(answer.quiet.stack)
+        values = tuple((name, str(there.sysctl(name))) for name in refusal.sysctls)
+        decider = SysctlRef(stack=there.name, values=values) if values else None
+    return journey.end(
+        Outcome.UNRESOLVED,
+        reason,
+        stack,
+        link,
+        Stage.NEIGHBOUR,
+        packet,
+        f"next hop {next_hop} does not answer on {link}",
+        because,
+        decider=decider,
+        out_link=link,
+    )
