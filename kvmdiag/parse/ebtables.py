@@ -27,6 +27,7 @@ from kvmdiag.model.netfilter import (
     FamilyIs,
     FieldIs,
     IcmpTypeIs,
+    InSet,
     InterfaceIs,
     Jump,
     MacIs,
@@ -130,7 +131,7 @@ def _match(option: Option) -> tuple[Match, ...]:
     try:
         if builder is not None:
             return builder(option)
-    except ValueError:
+    except (ValueError, KeyError):
         pass
     return (UnknownMatch(text=option.text),)
 
@@ -237,6 +238,29 @@ def _packet_type(option: Option) -> tuple[Match, ...]:
     return (FieldIs(field="meta pkttype", ranges=((kind, kind),), negate=option.negate),)
 
 
+def _in_set(field: str, value: Callable[[str], str]) -> _Builder:
+    """A field of ARP, as nft names it."""
+
+    def builder(option: Option) -> tuple[Match, ...]:
+        return (InSet(fields=(field,), elements=(value(option.value),), negate=option.negate),)
+
+    return builder
+
+
+def _arp_mac(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}", text):
+        raise ValueError(text)
+    return _padded(text.lower())
+
+
+def _arp_operation(text: str) -> str:
+    return {"Request": "request", "Reply": "reply", "1": "request", "2": "reply"}[text]
+
+
+def _arp_address(text: str) -> str:
+    return values.network(text, "ip")
+
+
 _MATCHES: Mapping[str, _Builder] = {
     "-i": _interface("in"),
     "-o": _interface("out"),
@@ -255,6 +279,11 @@ _MATCHES: Mapping[str, _Builder] = {
     "--ip6-dport": _ports("dst"),
     "--ip-icmp-type": _icmp(v6=False),
     "--ip6-icmp-type": _icmp(v6=True),
+    "--arp-ip-src": _in_set("arp saddr ip", _arp_address),
+    "--arp-ip-dst": _in_set("arp daddr ip", _arp_address),
+    "--arp-mac-src": _in_set("arp saddr ether", _arp_mac),
+    "--arp-mac-dst": _in_set("arp daddr ether", _arp_mac),
+    "--arp-op": _in_set("arp operation", _arp_operation),
     "--mark": _mark,
     "--pkttype-type": _packet_type,
 }

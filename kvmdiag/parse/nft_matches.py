@@ -154,17 +154,18 @@ def _general(
 
 # Fields whose values nft prints as numbers, and those it has names for.
 _NUMBERS = frozenset({
-    "ip ttl", "ip6 hoplimit", "ip length", "ip version", "ip frag-off", "meta length",
-    "meta mark", "ct mark", "ct zone", "ct original proto-src", "ct original proto-dst",
-    "ct reply proto-src", "ct reply proto-dst",
+    "arp htype", "arp hlen", "arp plen", "ct mark", "ct original proto-dst",
+    "ct original proto-src", "ct reply proto-dst", "ct reply proto-src", "ct zone", "ip frag-off",
+    "ip length", "ip ttl", "ip version", "ip6 hoplimit", "meta length", "meta mark",
 })  # fmt: skip
 _WORDS = frozenset({
-    "ip dscp", "ip6 dscp", "icmp type", "icmp code", "icmpv6 type", "icmpv6 code", "meta pkttype",
-    "meta iifkind", "meta oifkind", "ct direction", "ct original ip saddr",
-    "ct original ip daddr", "ct original ip6 saddr", "ct original ip6 daddr",
-    "ct reply ip saddr", "ct reply ip daddr", "ct reply ip6 saddr", "ct reply ip6 daddr",
-    "ip saddr", "ip daddr", "ip6 saddr", "ip6 daddr", "ip protocol", "ip6 nexthdr",
-    "th sport", "th dport",
+    "arp daddr ether", "arp daddr ip", "arp operation", "arp ptype", "arp saddr ether",
+    "arp saddr ip", "ct direction", "ct original ip daddr", "ct original ip saddr",
+    "ct original ip6 daddr", "ct original ip6 saddr", "ct reply ip daddr", "ct reply ip saddr",
+    "ct reply ip6 daddr", "ct reply ip6 saddr", "ether type", "icmp code", "icmp type",
+    "icmpv6 code", "icmpv6 type", "ip daddr", "ip dscp", "ip protocol", "ip saddr", "ip6 daddr",
+    "ip6 dscp", "ip6 nexthdr", "ip6 saddr", "meta iifkind", "meta nfproto", "meta oifkind",
+    "meta pkttype", "meta protocol", "th dport", "th sport",
 })  # fmt: skip
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "arp": -1}
 """Protocol numbers by the names a packet has; ARP has none."""
 
+_NO_PROTOCOL = -1
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """A packet at a hook.
@@ -84,7 +86,7 @@ class Seen:
         self.family = packet.family
         self.src = int(packet.src)
         self.dst = int(packet.dst)
-        self.proto = PROTOCOLS[packet.proto]
+        self.proto = PROTOCOLS.get(packet.proto, _NO_PROTOCOL)
         self.sport = packet.sport
         self.dport = packet.dport
         self.mark = packet.mark

@@ -69,6 +69,11 @@ def _family(text: str) -> Span:
     return (_FAMILIES[text],) * 2
 
 
+def _ethertype(text: str) -> Span:
+    named = _ETHERTYPES.get(text)
+    return (values.number(text, 0xFFFF) if named is None else named,) * 2
+
+
 def _mac(text: str) -> Span:
     return _range(text, lambda part: int(part.replace(":", ""), 16))
 
@@ -93,14 +98,23 @@ def _word(words: Mapping[str, int]) -> Callable[[str], Span]:
     return lambda text: (words[text],) * 2
 
 
-_FAMILIES = {"ipv4": 4, "ipv6": 6, "ip": 4, "ip6": 6, "4": 4, "6": 6}
+_FAMILIES = {"ipv4": 2, "ipv6": 10, "arp": 3}
+_ETHERTYPES = {"ip": 0x0800, "arp": 0x0806, "8021q": 0x8100, "ip6": 0x86DD, "8021ad": 0x88A8}
+_FAMILY_NUMBERS = {"ip": 2, "ip6": 10, "arp": 3}
+_ARP_OPERATIONS = {"request": 1, "reply": 2}
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
 _STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _DIRECTIONS = {"original": 0, "reply": 1}
 _PACKET_TYPES = {"host": 0, "unicast": 0, "broadcast": 1, "multicast": 2, "other": 3}
 
 
 def _of_version(version: int, get: Callable[[Seen], Value]) -> Getter:
-    return lambda seen: get(seen) if seen.packet.version == version else ABSENT
+    family = "ip" if version == 4 else "ip6"
+    return lambda seen: get(seen) if seen.family == family else ABSENT
+
+
+def _of_arp(get: Callable[[Seen], Value]) -> Getter:
+    return lambda seen: get(seen) if seen.family == "arp" else ABSENT
 
 
 def _of_protocol(protocol: int, get: Callable[[Seen], Value]) -> Getter:
@@ -137,12 +151,24 @@ def _hardware(mac: Callable[[Seen], str | None]) -> Getter:
     return get
 
 
+def _arp_operation(seen: Seen) -> Value:
+    """Questions go to all, answers to the one that asked."""
+    return _ARP_OPERATIONS["request" if seen.at.dst_mac == _BROADCAST else "reply"]
+
+
+def _arp_target(seen: Seen) -> Value:
+    """A question leaves the hardware address it asks for open."""
+    if seen.at.dst_mac == _BROADCAST:
+        return 0
+    return UNKNOWN if seen.at.dst_mac is None else int(seen.at.dst_mac.replace(":", ""), 16)
+
+
 def _packet_type(seen: Seen) -> Value:
     """``skb->pkt_type``; the walk follows frames to the machine they are for."""
+    if seen.at.dst_mac == _BROADCAST:
+        return _PACKET_TYPES["broadcast"]
     if seen.packet.dst.is_multicast:
         return _PACKET_TYPES["multicast"]
-    if seen.at.dst_mac == "ff:ff:ff:ff:ff:ff":
-        return _PACKET_TYPES["broadcast"]
     return _PACKET_TYPES["host"] if seen.at.family != "bridge" else UNKNOWN
 
 
@@ -243,9 +269,18 @@ FIELDS: Mapping[str, Field] = {
     "ether saddr": Field(_hardware(lambda s: s.at.src_mac), _mac, 48),
     "ether daddr": Field(_hardware(lambda s: s.at.dst_mac), _mac, 48),
     "meta l4proto": Field(lambda s: s.proto, _protocol, 8),
-    "meta nfproto": Field(lambda s: s.packet.version, _family, 8),
-    "meta protocol": Field(lambda s: s.packet.version, _family, 8),
-    "ether type": Field(lambda s: s.packet.version, _family, 8),
+    "meta nfproto": Field(lambda s: _FAMILY_NUMBERS[s.family], _family, 8),
+    "meta protocol": Field(lambda s: _ETHERTYPES[s.family], _ethertype, 16),
+    "ether type": Field(lambda s: _ETHERTYPES[s.family], _ethertype, 16),
+    "arp htype": Field(_of_arp(lambda _: 1), _number, 16),
+    "arp ptype": Field(_of_arp(lambda _: _ETHERTYPES["ip"]), _ethertype, 16),
+    "arp hlen": Field(_of_arp(lambda _: 6), _number, 8),
+    "arp plen": Field(_of_arp(lambda _: 4), _number, 8),
+    "arp operation": Field(_of_arp(_arp_operation), _word(_ARP_OPERATIONS), 16),
+    "arp saddr ip": Field(_of_arp(lambda s: s.src), _address),
+    "arp daddr ip": Field(_of_arp(lambda s: s.dst), _address),
+    "arp saddr ether": Field(_of_arp(_hardware(lambda s: s.at.src_mac)), _mac, 48),
+    "arp daddr ether": Field(_of_arp(_arp_target), _mac, 48),
     "meta length": Field(lambda s: s.packet.length, _number),
     "meta mark": Field(lambda s: s.mark, _number),
     "meta pkttype": Field(_packet_type, _word(_PACKET_TYPES), 8),

@@ -14,6 +14,7 @@ from kvmdiag.model.netfilter import (
     ConntrackStateIs,
     Drop,
     FamilyIs,
+    InSet,
     InterfaceIs,
     MacIs,
     Masquerade,
@@ -245,7 +246,7 @@ def test_rules_of_ebtables_in_full(namespace):
         ),
         (
             FamilyIs(families=("arp",)),
-            UnknownMatch(text="--arp-ip-src 192.168.122.5"),
+            InSet(fields=("arp saddr ip",), elements=("192.168.122.5/32",)),
             Accept(),
         ),
         (Drop(),),
