@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from kvmdiag.collect.libvirt_files import Places
 from kvmdiag.model.stack import OWN_NETNS
 
 
@@ -20,6 +21,7 @@ class Scope:
         names: stack names people recognise, by path of the namespace.
         connect: libvirt's URI.
         libvirt: whether to ask libvirt.
+        places: where libvirt keeps its files.
         guest_access: ``agent`` to look into guests by their agents, ``none`` not to.
 
     """
@@ -30,6 +32,7 @@ class Scope:
     names: Mapping[str, str] = field(default_factory=dict)
     connect: str = "qemu:///system"
     libvirt: bool = True
+    places: Places = field(default_factory=Places)
     guest_access: str = "agent"
 
     def takes(self, *names: str) -> bool:

@@ -35,7 +35,11 @@ def collect(scope: Scope) -> Snapshot:
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
     known = known_namespaces()
     readings, gaps = _read_all(scope, known)
-    guests = read_libvirt(scope.connect) if scope.libvirt else not_asked()
+    guests = (
+        read_libvirt(scope.connect, scope.places, next(iter(readings)))
+        if scope.libvirt
+        else not_asked()
+    )
     stacks = [reading.stack for reading in readings.values()]
     inside, guest_gaps = _insides(scope, guests.domains, [stack.name for stack in stacks])
     seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
@@ -47,6 +51,7 @@ def collect(scope: Scope) -> Snapshot:
         stacks=(seen_host, *stacks[1:], *seen_guests),
         domains=guests.domains,
         networks=guests.networks,
+        libvirt=guests.libvirt,
         guests=None if inside is None else tuple(reading.inside for reading in inside),
         gaps=(
             *(g for reading in readings.values() for g in reading.gaps),

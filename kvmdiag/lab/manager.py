@@ -160,6 +160,7 @@ def scope(label: str) -> Scope:
         exclude=tuple(names[machine] for machine in network.hidden),
         names={NAMED_NETNS + name: machine for machine, name in names.items()},
         connect=real_daemon.uri(label),
+        places=real_daemon.places(label),
         libvirt=known.real,
     )
 

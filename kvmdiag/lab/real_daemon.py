@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from kvmdiag.collect.libvirt_files import Places
 from kvmdiag.errors import LabError
 from kvmdiag.lab.state import DIRECTORY
 from kvmdiag.system.programs import run
@@ -67,6 +68,12 @@ def folder(label: str) -> Path:
 def uri(label: str) -> str:
     """How its libvirt is reached, from any namespace."""
     return f"qemu+unix:///system?socket={folder(label)}/run/libvirt/libvirt-sock"
+
+
+def places(label: str) -> Places:
+    """Where its files are, seen from outside."""
+    home = folder(label)
+    return Places(run=f"{home}/run/libvirt", etc=f"{home}/etc", lib=f"{home}/lib")
 
 
 def start(label: str, netns: str) -> None:

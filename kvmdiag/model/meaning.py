@@ -164,6 +164,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "NetMap.network": _CIDR,
     "Network.addresses": _CIDR,
     "Network.bridge": _L,
+    "Network.changes_at_start": _W,
     "Network.domain": _N,
     "Network.forward_link": _L,
     "Network.mac": _M,

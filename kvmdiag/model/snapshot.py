@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from kvmdiag.model.guest import Inside
-from kvmdiag.model.libvirt import Domain, Network
+from kvmdiag.model.libvirt import Domain, Libvirt, Network
 from kvmdiag.model.stack import Stack
 
 SCHEMA: Literal["kvmdiag.snapshot/1"] = "kvmdiag.snapshot/1"
@@ -32,7 +32,8 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All facts. ``host`` names the stack kvmdiag ran in; ``taken_at`` is UTC, ISO 8601.
 
-    ``guests`` tells how far the inside of each running domain was seen.
+    ``guests`` tells how far the inside of each running domain was seen. ``libvirt`` is ``None``
+    when its daemon was not asked or did not answer.
     """
 
     schema: Literal["kvmdiag.snapshot/1"] = SCHEMA
@@ -44,6 +45,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     domains: tuple[Domain, ...] | None = None
     networks: tuple[Network, ...] | None = None
     guests: tuple[Inside, ...] | None = None
+    libvirt: Libvirt | None = None
     gaps: tuple[Gap, ...] = ()
 
     def stack(self, name: str) -> Stack:
