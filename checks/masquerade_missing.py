@@ -20,6 +20,7 @@ import msgspec
 from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
 from kvmdiag.diagnose.case import Case, owns, place
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
+from kvmdiag.diagnose.rules import links_named, rules_lost, source_nats, translates
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
@@ -37,7 +38,7 @@ def masquerade_missing(case: Case) -> Iterator[Suspicion]:
     for stack, hop, out in _untranslated(case):
         source = out.packet.src
         subnet = _subnet(stack, hop, source)
-        if _is_routed(case, subnet):
+        if _is_routed(case, subnet) or _is_told_otherwise(case, stack, hop, source):
             continue
         yield Suspicion(
             subject=place(stack, hop.out_link or out.link or "-"),
@@ -101,6 +102,13 @@ def _is_routed(case: Case, subnet: str) -> bool:
         if ours and network.mode in _ROUTED:
             return True
     return False
+
+
+def _is_told_otherwise(case: Case, stack: Stack, hop: Hop, source: IPAddress) -> bool:
+    """Whether another check knows better why: a rule for another link, or all of them gone."""
+    if any(translates(p.rule, source) and links_named(p.rule, "out") for p in source_nats(stack)):
+        return True
+    return rules_lost(case.snapshot, stack, hop.in_link)
 
 
 def _remedies(stack: Stack, subnet: str) -> tuple[Remedy, ...]:

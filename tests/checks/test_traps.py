@@ -97,7 +97,9 @@ def test_a_routed_network_needs_no_masquerade(broken, ask):
     )
     snapshot = msgspec.structs.replace(broken("masquerade-missing@host"), networks=(routed,))
     report = ask(snapshot)
-    assert report.findings == ()
+    (finding,) = report.findings
+    assert (finding.check, finding.role) == ("routed-net-no-return-route", "context")
+    assert "tcpdump" in finding.proof
     assert report.verdict == "unknown"
 
 

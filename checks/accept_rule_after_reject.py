@@ -1,0 +1,101 @@
+"""An accept rule stands behind the rule that ends the packet, so it is never asked.
+
+Symptom: "I added the ACCEPT rule and it still fails", often after libvirt or Docker was
+    restarted.
+Cause: the rule was appended behind a rule that ends the packet, or libvirt or Docker put their
+    own chains in front again.
+Harmless when: what stands in front lets the packet pass; order matters only among rules that
+    match it.
+Evidence: the packet ends at one rule, and further on in the same hook of the same table a rule
+    would accept it; its counter stays where it is.
+Fix: insert the accept in front: iptables -I instead of -A, DOCKER-USER where Docker is, a libvirt
+    hook that does so at each start of the network.
+Sources: iptables(8), https://wiki.libvirt.org/Networking.html
+"""
+
+from collections.abc import Iterator
+
+from kvmdiag.actions.rule import InsertRule
+from kvmdiag.diagnose.case import (
+    Case,
+    place,
+    rule_fact,
+)
+from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.rules import (
+    HOOKS,
+    Placed,
+    base_chain,
+    could_match,
+    has,
+    rules_of,
+)
+from kvmdiag.model.netfilter import (
+    Accept,
+    ConntrackStateIs,
+)
+from kvmdiag.model.report import Severity
+from kvmdiag.model.stack import Stack
+from kvmdiag.model.trace import Reason, RuleRef
+
+
+@check(severity=Severity.ERROR, needs={Facts.TABLES})
+def accept_rule_after_reject(case: Case) -> Iterator[Suspicion]:
+    """The packet ends at a rule, and one behind it would accept."""
+    stack, rule = case.here, case.rule
+    if case.reason is not Reason.NETFILTER or stack is None or rule is None:
+        return
+    if rule.backend == "nft" or rule.index is None or case.end.stage not in HOOKS:
+        return
+    late = _late_accept(case, stack, rule)
+    base = base_chain(stack, rule, HOOKS[case.end.stage])
+    if late is None or base is None or rule.table not in ("filter", "raw", "mangle"):
+        return
+    text = late.rule.text.removeprefix(f"-A {late.chain.name} ")
+    yield Suspicion(
+        subject=place(stack, case.end.in_link or case.end.link or "-"),
+        summary=f"{late.chain.name} would accept the packet in rule {late.index + 1}, but "
+        f"{rule.chain} rule {rule.index + 1} has ended it before",
+        evidence=(rule_fact(stack, rule), rule_fact(stack, late.ref(stack))),
+        remedies=(
+            (
+                InsertRule(
+                    stack=stack.name,
+                    table=rule.table,  # type: ignore[arg-type]  # one of those just listed
+                    chain=base.name,
+                    rule=text,
+                    family="ip6" if rule.family == "ip6" else "ip",
+                    backend=late.table.backend,
+                ),
+            ),
+        ),
+    )
+
+
+def _late_accept(case: Case, stack: Stack, rule: RuleRef) -> Placed | None:
+    """The accepting rule behind the one that decided, in its chain or in one asked later."""
+    for placed in rules_of(stack):
+        if (placed.table.name, placed.table.family, placed.table.backend) != (
+            rule.table,
+            rule.family,
+            rule.backend,
+        ):
+            continue
+        behind = placed.chain.hook == HOOKS[case.end.stage]
+        if placed.chain.name == rule.chain:
+            behind = rule.index is not None and placed.index > rule.index
+        end = case.end
+        if (
+            behind
+            and _would_accept(placed, case)
+            and could_match(placed.rule, end.packet, end.in_link, end.out_link)
+        ):
+            return placed
+    return None
+
+
+def _would_accept(placed: Placed, case: Case) -> bool:
+    """Whether it accepts what this packet is: the first of its connection, or an answer."""
+    states = [part.states for part in placed.rule.body if isinstance(part, ConntrackStateIs)]
+    wanted = "new" if case.trace is case.walk.request else "established"
+    return has(placed.rule, Accept) and all(wanted in s for s in states)

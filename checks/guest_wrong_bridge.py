@@ -1,0 +1,55 @@
+"""A guest is plugged into another network's bridge than the one its address is for.
+
+Symptom: a guest has an address of one network and reaches nobody of it.
+Cause: <source network='default'> instead of the bridge meant, a wrong portgroup, or a NIC added
+    to the wrong bridge while running.
+Harmless when: two subnets share one segment on purpose.
+Evidence: the guest's address is in no network of its bridge, and is in that of another bridge.
+Fix: virsh update-device GUEST nic.xml --live --config with the right source; now: ip link set TAP
+    master BRIDGE.
+Sources: https://libvirt.org/manpages/virsh.html#update-device
+"""
+
+from collections.abc import Iterator
+
+from kvmdiag.actions.link import SetMaster
+from kvmdiag.diagnose.case import (
+    Case,
+    address_fact,
+    link_fact,
+    link_of,
+    place,
+)
+from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.nets import (
+    connected,
+    ports_of,
+)
+from kvmdiag.model.report import Severity
+
+
+@check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES})
+def guest_wrong_bridge(case: Case) -> Iterator[Suspicion]:
+    """Each cable whose guest's network is around another bridge of the same stack."""
+    for stack, cable in case.guest_cables():
+        inside = {address.network for address in case.behind(cable)}
+        bridge = link_of(stack, cable.master)
+        if bridge is None or bridge.kind != "bridge" or not inside:
+            continue
+        around = set(connected(stack, bridge.name))
+        for port in ports_of(stack, bridge.name):
+            if port.name != cable.name:
+                around |= {address.network for address in case.behind(port)}
+        homes = [home for home in case.homes(stack, cable) if home.name != bridge.name]
+        if inside & around or not around or not homes:
+            continue
+        guest = cable.guest or (cable.peer.stack if cable.peer is not None else "a guest")
+        yield Suspicion(
+            subject=place(stack, cable.name),
+            summary=f"{cable.name} of {guest} is a port of {bridge.name}; its address belongs "
+            f"to {homes[0].name}",
+            evidence=(link_fact(stack, cable), address_fact(stack, bridge.name)),
+            remedies=tuple(
+                (SetMaster(stack=stack.name, link=cable.name, master=home.name),) for home in homes
+            ),
+        )

@@ -1,0 +1,69 @@
+"""A rule translates to an address that the machine no longer has.
+
+Symptom: it worked until the lease was renewed or the host moved; then replies vanish.
+Cause: SNAT --to-source names an address; nobody answers ARP for it any more.
+Harmless when: the address is held by others on purpose: a floating address, keepalived's standby,
+    proxy ARP, a /32 that is routed here.
+Evidence: the packet leaves with a source that this machine does not have, put there by a rule.
+Fix: MASQUERADE in front of the rule, or the new address in it; then conntrack -D -s NET.
+Sources: iptables-extensions(8), SNAT
+"""
+
+from collections.abc import Iterator
+
+from kvmdiag.actions.rule import InsertRule
+from kvmdiag.diagnose.case import (
+    Case,
+    address_fact,
+    chain_of,
+    owns,
+    place,
+    rule_fact,
+)
+from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
+from kvmdiag.model.netfilter import (
+    Rule,
+    SourceNat,
+)
+from kvmdiag.model.report import Severity
+from kvmdiag.model.stack import Stack
+from kvmdiag.model.trace import RuleRef, Stage
+
+
+@check(severity=Severity.ERROR, needs={Facts.ADDRESSES, Facts.TABLES})
+def snat_fixed_address_stale(case: Case) -> Iterator[Suspicion]:
+    """The source was rewritten to an address that the rewriting stack does not have."""
+    for hop in case.walk.request.hops:
+        stack, rule = case.stack(hop.stack), hop.decider
+        if stack is None or not isinstance(rule, RuleRef) or hop.stage is not Stage.POSTROUTING:
+            continue
+        chain = chain_of(stack, rule)
+        if chain is None or rule.index is None or owns(stack, hop.packet.src):
+            continue
+        statement = next(
+            (p for p in chain.rules[rule.index].body if isinstance(p, SourceNat)), None
+        )
+        if statement is None or statement.first != str(hop.packet.src):
+            continue
+        yield Suspicion(
+            subject=place(stack, hop.out_link or "-"),
+            summary=f"{stack.name} translates to {statement.first}, which it does not have",
+            evidence=(rule_fact(stack, rule), address_fact(stack, hop.out_link or "-")),
+            remedies=(_masquerade(stack, rule, chain.rules[rule.index]),),
+            at=hop,
+        )
+
+
+def _masquerade(stack: Stack, rule: RuleRef, old: Rule) -> Remedy:
+    kept = old.text.removeprefix(f"-A {rule.chain} ").partition("-j SNAT")[0].strip()
+    if rule.backend == "nft":
+        return ()
+    action = InsertRule(
+        stack=stack.name,
+        table="nat",
+        chain=rule.chain,
+        rule=f"{kept} -j MASQUERADE".strip(),
+        family="ip6" if rule.family == "ip6" else "ip",
+        backend="iptables-legacy" if rule.backend == "iptables-legacy" else "iptables-nft",
+    )
+    return (action,)

@@ -1,0 +1,324 @@
+"""Questions about netfilter rules that several checks ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from kvmdiag.actions.nft import InsertNftRule
+from kvmdiag.actions.rule import InsertRule
+from kvmdiag.diagnose.nets import IPNetwork, connected, is_libvirt_bridge, network_on
+from kvmdiag.model.action import Action
+from kvmdiag.model.netfilter import (
+    Accept,
+    AddressIs,
+    Chain,
+    ConntrackStateIs,
+    DestinationNat,
+    Drop,
+    HookName,
+    IcmpTypeIs,
+    InterfaceIs,
+    Masquerade,
+    Match,
+    PortIs,
+    ProtocolIs,
+    Redirect,
+    Reject,
+    Rule,
+    SourceNat,
+    Statement,
+    Table,
+)
+from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Stack
+from kvmdiag.model.trace import Hop, RuleRef, Stage
+
+HOOKS: dict[Stage, HookName] = {
+    Stage.PREROUTING: "prerouting",
+    Stage.INPUT: "input",
+    Stage.FORWARD: "forward",
+    Stage.OUTPUT: "output",
+    Stage.POSTROUTING: "postrouting",
+}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A rule with where it stands; ``index`` counts from 0."""
+
+    table: Table
+    chain: Chain
+    index: int
+    rule: Rule
+
+    def ref(self, stack: Stack) -> RuleRef:
+        """The rule as evidence quotes it."""
+        return RuleRef(
+            stack=stack.name,
+            family=self.table.family,
+            backend=self.table.backend,
+            table=self.table.name,
+            chain=self.chain.name,
+            index=self.index,
+            text=self.rule.text,
+            handle=self.rule.handle,
+        )
+
+
+def rules_of(stack: Stack) -> Iterator[Placed]:
+    """Every rule of a stack."""
+    for table in stack.tables or ():
+        for chain in table.chains:
+            for index, rule in enumerate(chain.rules):
+                yield Placed(table, chain, index, rule)
+
+
+def source_nats(stack: Stack) -> Iterator[Placed]:
+    """The rules that rewrite sources."""
+    for placed in rules_of(stack):
+        if has(placed.rule, SourceNat, Masquerade):
+            yield placed
+
+
+def destination_nats(stack: Stack) -> Iterator[Placed]:
+    """The rules that rewrite destinations."""
+    for placed in rules_of(stack):
+        if has(placed.rule, DestinationNat, Redirect):
+            yield placed
+
+
+def has(rule: Rule, *kinds: type) -> bool:
+    """Whether a rule has a part of one of these kinds."""
+    return any(isinstance(part, kinds) for part in rule.body)
+
+
+def stops(rule: Rule) -> bool:
+    """Whether a rule ends packets."""
+    return has(rule, Drop, Reject)
+
+
+def has_chain(stack: Stack, prefix: str) -> bool:
+    """Whether a chain's name begins so (``DOCKER``, ``LIBVIRT_``)."""
+    return any(
+        chain.name.startswith(prefix) for table in stack.tables or () for chain in table.chains
+    )
+
+
+def has_table(stack: Stack, name: str) -> bool:
+    """Whether there is a table of that name."""
+    return any(table.name == name for table in stack.tables or ())
+
+
+def links_named(rule: Rule, direction: str) -> tuple[str, ...]:
+    """The device names a rule wants for ``in`` or ``out``."""
+    return tuple(
+        name
+        for part in rule.body
+        if isinstance(part, InterfaceIs) and part.direction == direction and not part.negate
+        for name in part.names
+    )
+
+
+def translates(rule: Rule, source: IPAddress) -> bool:
+    """Whether a rule is made for this source: it names a network that holds it."""
+    return any(
+        isinstance(part, AddressIs)
+        and part.side == "src"
+        and not part.negate
+        and within(source, part.networks)
+        for part in rule.body
+    )
+
+
+def within(address: IPAddress, networks: tuple[str, ...]) -> bool:
+    """Whether an address is in one of these networks or ranges."""
+    for text in networks:
+        first, dash, last = text.partition("-")
+        if dash:
+            one, other = ip_address(first), ip_address(last)
+            if one.version == address.version and int(one) <= int(address) <= int(other):
+                return True
+        elif address in ip_network(text, strict=False):
+            return True
+    return False
+
+
+def could_match(rule: Rule, packet: Packet, in_link: str | None, out_link: str | None) -> bool:
+    """Whether nothing that is plain to see keeps a rule from matching a packet."""
+    return all(_could(part, packet, in_link, out_link) for part in rule.body)
+
+
+def _could(
+    part: Match | Statement, packet: Packet, in_link: str | None, out_link: str | None
+) -> bool:
+    match part:
+        case InterfaceIs():
+            link = in_link if part.direction == "in" else out_link
+            return _named(link or "", part.names) != part.negate
+        case AddressIs(of="packet"):
+            address = packet.src if part.side == "src" else packet.dst
+            return within(address, part.networks) != part.negate
+        case ProtocolIs():
+            return (packet.proto in part.protocols) != part.negate
+        case PortIs(side="dst") if packet.dport is not None:
+            inside = any(first <= packet.dport <= last for first, last in part.ranges)
+            return inside != part.negate
+    return True
+
+
+def _named(link: str, names: tuple[str, ...]) -> bool:
+    return any(link.startswith(n[:-1]) if n.endswith("*") else link == n for n in names)
+
+
+@dataclass(frozen=True)
+class Accepting:
+    """A rule that accepts just what it has to; ``None`` leaves a thing open."""
+
+    in_link: str | None = None
+    out_link: str | None = None
+    source: str | None = None
+    destination: str | None = None
+    packet: Packet | None = None
+    replies: bool = False
+
+    @property
+    def iptables(self) -> str:
+        """As iptables-save prints it."""
+        words = [f"-s {self.source}"] if self.source else []
+        words += [f"-d {self.destination}"] if self.destination else []
+        words += [f"-i {self.in_link}"] if self.in_link else []
+        words += [f"-o {self.out_link}"] if self.out_link else []
+        words += self._protocol_words()
+        words += ["-m conntrack --ctstate RELATED,ESTABLISHED"] if self.replies else []
+        return " ".join([*words, "-j ACCEPT"])
+
+    def _protocol_words(self) -> list[str]:
+        packet = self.packet
+        if packet is None:
+            return []
+        if packet.dport is not None:
+            return [f"-p {packet.proto} -m {packet.proto} --dport {packet.dport}"]
+        if packet.proto == "icmp":
+            return [f"-p icmp -m icmp --icmp-type {packet.icmp_type}"]
+        return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {packet.icmp_type}"]
+
+    @property
+    def nft(self) -> tuple[str, tuple[Match | Statement, ...]]:
+        """As nft prints it, and what that means."""
+        words: list[str] = []
+        body: list[Match | Statement] = []
+        for side, network in (("src", self.source), ("dst", self.destination)):
+            if network:
+                key = "saddr" if side == "src" else "daddr"
+                words.append(f"{'ip6' if ':' in network else 'ip'} {key} {network}")
+                body.append(AddressIs(side="src" if side == "src" else "dst", networks=(network,)))
+        for direction, link in (("in", self.in_link), ("out", self.out_link)):
+            if link:
+                words.append(f'{direction[0]}ifname "{link}"')
+                body.append(
+                    InterfaceIs(direction="in" if direction == "in" else "out", names=(link,))
+                )
+        self._nft_protocol(words, body)
+        if self.replies:
+            words.append("ct state established,related")
+            body.append(ConntrackStateIs(states=("established", "related")))
+        return " ".join([*words, "accept"]), (*body, Accept())
+
+    def _nft_protocol(self, words: list[str], body: list[Match | Statement]) -> None:
+        packet = self.packet
+        if packet is None:
+            return
+        body.append(ProtocolIs(protocols=(packet.proto,)))
+        if packet.dport is not None:
+            words.append(f"{packet.proto} dport {packet.dport}")
+            body.append(PortIs(side="dst", ranges=((packet.dport, packet.dport),)))
+        elif packet.icmp_type is not None:
+            words.append(f"{packet.proto} type {packet.icmp_type}")
+            body.append(IcmpTypeIs(types=((packet.icmp_type, None),)))
+
+
+def accept_in_front(stack: Stack, ref: RuleRef, hook: HookName, rule: Accepting) -> Action | None:
+    """What makes the table whose rule stops a packet accept it first.
+
+    Only a rule of that same table and hook can: an accept elsewhere does not count there.
+    """
+    base = base_chain(stack, ref, hook)
+    if base is None:
+        return None
+    if ref.backend == "nft":
+        text, body = rule.nft
+        return InsertNftRule(
+            stack=stack.name,
+            family=ref.family,
+            table=ref.table,
+            chain=base.name,
+            text=text,
+            body=body,
+        )
+    if ref.table not in ("filter", "nat", "mangle", "raw") or ref.family not in ("ip", "ip6"):
+        return None
+    return InsertRule(
+        stack=stack.name,
+        table=ref.table,  # type: ignore[arg-type]  # one of those just listed
+        chain=_place(stack, ref, base),
+        rule=rule.iptables,
+        family="ip6" if ref.family == "ip6" else "ip",
+        backend="iptables-legacy" if ref.backend == "iptables-legacy" else "iptables-nft",
+    )
+
+
+def _place(stack: Stack, ref: RuleRef, base: Chain) -> str:
+    """Docker leaves DOCKER-USER alone; it serves when that chain is asked before the end."""
+    table = table_of(stack, ref)
+    users = table is not None and table.chain("DOCKER-USER") is not None
+    return "DOCKER-USER" if users and base.name == "FORWARD" and ref.index is None else base.name
+
+
+def table_of(stack: Stack, ref: RuleRef) -> Table | None:
+    """The table that a rule is in."""
+    for table in stack.tables or ():
+        if (table.family, table.name, table.backend) == (ref.family, ref.table, ref.backend):
+            return table
+    return None
+
+
+def base_chain(stack: Stack, ref: RuleRef, hook: HookName) -> Chain | None:
+    """The base chain of a rule's table by which packets of a hook come to the rule."""
+    table = table_of(stack, ref)
+    if table is None:
+        return None
+    own = table.chain(ref.chain)
+    if own is not None and own.hook is not None:
+        return own
+    return next((chain for chain in table.chains if chain.hook == hook), None)
+
+
+def both_ways(stack: Stack, ref: RuleRef, hop: Hop) -> tuple[Action, ...]:
+    """Accept rules in front for what is routed from the hop's one link to the other, and back."""
+    there = Accepting(in_link=hop.in_link, out_link=hop.out_link)
+    back = Accepting(in_link=hop.out_link, out_link=hop.in_link, replies=True)
+    found = (accept_in_front(stack, ref, "forward", rule) for rule in (back, there))
+    return tuple(action for action in found if action is not None)
+
+
+def rules_lost(snapshot: Snapshot, stack: Stack, bridge: str | None) -> bool:
+    """Whether a bridge is libvirt's, with NAT, and no rule of any table is about it any more."""
+    if bridge is None or stack.tables is None or not is_libvirt_bridge(snapshot, bridge):
+        return False
+    network = network_on(snapshot, bridge)
+    if network is not None and (network.mode != "nat" or not network.active):
+        return False
+    nets = connected(stack, bridge)
+    return not any(_is_about(placed.rule, bridge, nets) for placed in rules_of(stack))
+
+
+def _is_about(rule: Rule, bridge: str, nets: tuple[IPNetwork, ...]) -> bool:
+    for part in rule.body:
+        if isinstance(part, InterfaceIs) and bridge in part.names:
+            return True
+        if isinstance(part, AddressIs) and any(str(net) in part.networks for net in nets):
+            return True
+    return False
