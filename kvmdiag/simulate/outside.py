@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import ip_network
 
 from kvmdiag.model.link import Link
@@ -21,7 +22,10 @@ def doubt_of_return(view: View, request: Trace) -> str | None:
     It knows the addresses of the machine that sent the packet out, and those that lie in
     the network of the uplink itself.
     """
-    source = request.end.packet.src
+    source, target = request.end.packet.src, request.end.packet.dst
+    owner = next((s.name for s in view.stacks.values() if target in _seen_addresses(s)), None)
+    if owner is not None:
+        return f"{target} is an address of {owner} here, and nothing shows that it comes back in"
     stack = view.stacks[request.end.stack]
     if source in stack.local_addresses:
         return None
@@ -92,3 +96,7 @@ def _mac_of_sender(view: View, address: IPAddress) -> str | None:
         if link is not None:
             return stack.links[link].mac
     return None
+
+
+def _seen_addresses(stack: StackView) -> Collection[IPAddress]:
+    return () if stack.stack.addresses is None else stack.local_addresses
