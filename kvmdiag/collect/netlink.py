@@ -76,7 +76,8 @@ _QUESTIONS: Mapping[str, tuple[_Question, ...]] = {
     "bridge vlan": (
         _Question(_GETLINK, _BRIDGE, _links(_BRIDGE, _EXT_BRIDGE_VLANS), optional=True),
     ),
-    "mdb": (_Question(_GETMDB, _BRIDGE, _BRIDGE_PORT_HEADER.pack(_BRIDGE, 0), optional=True),),
+    # Its answers do not name their family.
+    "mdb": (_Question(_GETMDB, 0, _BRIDGE_PORT_HEADER.pack(_BRIDGE, 0), optional=True),),
     "nexthop": (_Question(_GETNEXTHOP, 0, _NEXTHOP_HEADER.pack(0, 0, 0, 0), optional=True),),
     "qdisc": (_Question(_GETQDISC, 0, _TC_HEADER.pack(0, 0, 0, 0, 0), optional=True),),
 }
