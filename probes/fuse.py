@@ -10,12 +10,18 @@ import msgspec
 
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
+from kvmdiag.probes.evidence.explain import explained
 from kvmdiag.probes.marks import marked, unexpected
 from kvmdiag.probes.observation import Observation
 
 
 def fuse(walk: Walk, observation: Observation) -> Walk:
     """The walk as it was: hops marked, times set (microseconds since sending), ends corrected."""
+    return explained(walk, _by_sight(walk, observation), observation)
+
+
+def _by_sight(walk: Walk, observation: Observation) -> Walk:
+    """By what was seen on the links and by the answer."""
     request = marked(walk.request, observation)
     reply = None if walk.reply is None else marked(walk.reply, observation)
     if reply is None and (observation.travelling("reply") or observation.reached):
@@ -61,12 +67,34 @@ def _wrong_end(predicted: Walk, fused: Walk) -> str | None:
     if predicted.works != fused.works:
         wanted = "to get through" if predicted.works else _ending(expected)
         return f"the model expected the packet {wanted}; it was {_ending(found)}"
-    if fused.works or (expected.direction, expected.end.stack) == (
-        found.direction,
-        found.end.stack,
-    ):
+    if fused.works or found.end.predicted:
         return None
+    if (expected.direction, expected.end.stack) == (found.direction, found.end.stack):
+        if found.end.kernel_reason is None and found.end.decider is None:
+            return None  # nothing is known but the place, and that is right
+        wanted, was = _cause(expected), _cause(found)
+        return f"the model expected it {_ending(expected)}: {wanted}; it was: {was}"
     return f"the model expected it {_ending(expected)}; it was {_ending(found)}"
+
+
+def divergence(predicted: Walk, fused: Walk) -> Hop | None:
+    """The first hop at which what happened is not what was expected.
+
+    ``None`` when all was as expected, apart from copies that bridges flood to other ports.
+    """
+    if disagreement(predicted, fused) is None:
+        return None
+    for hop in fused.hops:
+        if (hop.predicted and hop.seen is False) or (
+            not hop.predicted and hop is not fused.hops[0]
+        ):
+            return hop
+    return None
+
+
+def _cause(trace: Trace) -> str:
+    end = trace.end
+    return str(end.decider) if end.decider is not None else end.because or end.decision
 
 
 def _ending(trace: Trace) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.packet import Direction, Packet
+from kvmdiag.probes.evidence.facts import Evidence
 from kvmdiag.probes.packet import Probe
 
 Passing = Literal["in", "out", "otherhost"]
@@ -72,7 +73,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     ``watched`` are the stacks in which a capture ran; ``blind`` tells of each other stack why
     none did. ``truncated`` is true when more was seen than is kept. ``remarks`` say how the
     probe was sent and what was assumed, where it did not simply come from inside its source.
-    ``doubt`` says why an answer may not be the destination's own.
+    ``doubt`` says why an answer may not be the destination's own. ``evidence`` is what the
+    kernel itself said of the probe, ``None`` when it was not asked.
     """
 
     probe: Probe
@@ -85,6 +87,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     remarks: tuple[str, ...] = ()
     doubt: str | None = None
+    evidence: Evidence | None = None
 
     @property
     def reached(self) -> bool:

@@ -16,6 +16,7 @@ from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
 from kvmdiag.probes.capture import Capture
 from kvmdiag.probes.doubt import doubt
+from kvmdiag.probes.evidence.gather import gathering
 from kvmdiag.probes.fuse import fuse
 from kvmdiag.probes.observation import Observation, Sighting
 from kvmdiag.probes.packet import Probe, new_probe
@@ -66,12 +67,17 @@ def observe_all(
             sender.prepare()
         sent = [sender.probe for sender in senders]
         captures, blind = _open_captures(snapshot, walk, sent, opened)
-        watch = Watch(snapshot, senders, captures)
+        kernel = opened.enter_context(gathering(snapshot, walk, sent))
+        watch = Watch(snapshot, senders, captures, kernel)
         opened.callback(watch.close)
         watch.send()
         watch.until_settled(timeout)
+        evidence = kernel.evidence()
         return tuple(
-            _observation(snapshot, walk, sender, watch, number, captures, blind)
+            msgspec.structs.replace(
+                _observation(snapshot, walk, sender, watch, number, captures, blind),
+                evidence=evidence[number],
+            )
             for number, sender in enumerate(senders)
         )
 

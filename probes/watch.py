@@ -8,11 +8,15 @@ from collections.abc import Iterable, Sequence
 
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.capture import Capture, Frame
+from kvmdiag.probes.evidence.gather import Gathering
 from kvmdiag.probes.observation import Answer
 from kvmdiag.probes.sender import Sender
 
 QUIET = 0.4
 """How long nothing may happen within what we see before we call the packet lost (seconds)."""
+
+AFTERMATH = 0.1
+"""The same once the kernel has dropped it: only a copy of it can still go on."""
 
 
 class Watch:
@@ -22,8 +26,13 @@ class Watch:
     """
 
     def __init__(
-        self, snapshot: Snapshot, senders: Sequence[Sender], captures: Sequence[Capture]
+        self,
+        snapshot: Snapshot,
+        senders: Sequence[Sender],
+        captures: Sequence[Capture],
+        kernel: Gathering | None = None,
     ) -> None:
+        self._kernel = kernel
         self._senders = senders
         self._captures = captures
         self._way_out = _ways_out(snapshot, {capture.stack for capture in captures})
@@ -31,6 +40,10 @@ class Watch:
         self._selector = selectors.DefaultSelector()
         for capture in captures:
             self._selector.register(capture, selectors.EVENT_READ, capture)
+        if kernel is not None and kernel.polled is not None:
+            self._selector.register(kernel.polled, selectors.EVENT_READ, kernel)
+        self._newest = 0
+        self._hidden = False
         self.answers: dict[int, Answer] = {}
         self.ended_ns: dict[int, int] = {}
 
@@ -57,13 +70,20 @@ class Watch:
         give_up = min(deadline, now + QUIET)
         while self._pending and now < give_up:
             for key, _ in self._selector.select(give_up - now):
+                if key.data is self._kernel and self._kernel is not None:
+                    if self._kernel.dropped() >= self._pending and not self._hidden:
+                        give_up = min(give_up, time.monotonic() + AFTERMATH)
+                    continue
                 if not isinstance(key.data, Capture):
                     self._receive(key.data)
                     continue
                 fresh = key.data.drain()
                 self._recognise(key.data.stack, fresh)
                 if fresh:
-                    quiet = timeout if self._out_of_sight(key.data.stack, fresh[-1]) else QUIET
+                    hidden = self._out_of_sight(key.data.stack, fresh[-1])
+                    quiet = timeout if hidden else QUIET
+                    if fresh[-1].time_ns > self._newest:
+                        self._newest, self._hidden = fresh[-1].time_ns, hidden
                     give_up = min(deadline, time.monotonic() + quiet)
             now = time.monotonic()
         for number in self._pending:

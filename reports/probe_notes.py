@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from kvmdiag.reports.kernel_notes import KernelNotes
+
 
 class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
     """How the probe ended.
@@ -12,6 +14,7 @@ class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
     ``waited`` seconds. ``disagreement`` says where the model was wrong. ``unwatched`` are
     stacks in which nobody looked, each with the reason. ``remarks`` say how it was sent and
     what was assumed for that; ``doubt`` why an answer may not be the destination's own.
+    ``kernel`` is the kernel's own account, ``None`` when it was not asked.
     """
 
     reached: bool
@@ -22,3 +25,4 @@ class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     remarks: tuple[str, ...] = ()
     doubt: str | None = None
+    kernel: KernelNotes | None = None

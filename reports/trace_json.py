@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from kvmdiag.model.owner import owner_of
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Hop, RuleRef, Trace, Walk
+from kvmdiag.reports.kernel_json import kernel_object
 from kvmdiag.reports.probe_notes import ProbeNotes
 
 SCHEMA = "kvmdiag.trace/1"
@@ -50,6 +52,7 @@ def _hop(hop: Hop) -> dict[str, Any]:
         "decision": hop.decision,
         "because": hop.because,
         "origin": None if hop.decider is None else str(hop.decider),
+        "kernel_reason": hop.kernel_reason,
         "predicted": hop.predicted,
         "seen": hop.seen,
         "time_us": None if hop.time_us is None else round(hop.time_us, 3),
@@ -64,9 +67,17 @@ def _packet(packet: Packet) -> dict[str, Any]:
 def _dropped_at(trace: Trace) -> dict[str, Any]:
     end = trace.end
     rule = str(end.decider) if isinstance(end.decider, RuleRef) else None
-    return {"stack": end.stack, "link": end.link, "rule": rule, "kernel_reason": None}
+    owner = owner_of(end.decider) if isinstance(end.decider, RuleRef) else None
+    return {
+        "stack": end.stack,
+        "link": end.link,
+        "rule": rule,
+        "owner": owner,
+        "kernel_reason": end.kernel_reason,
+    }
 
 
 def _probe(notes: ProbeNotes) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(notes)
-    return fields | {"unwatched": dict(notes.unwatched)}
+    kernel = None if notes.kernel is None else kernel_object(notes.kernel)
+    return fields | {"unwatched": dict(notes.unwatched), "kernel": kernel}

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Hop, Stage, Trace, Walk
-from kvmdiag.reports import words
+from kvmdiag.reports import kernel_text, words
 from kvmdiag.reports.escape import safe
 from kvmdiag.reports.layout import Lines
 from kvmdiag.reports.probe_notes import ProbeNotes
@@ -30,10 +30,16 @@ def render_trace(
     lines = Lines()
     lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[walk.works])
     if notes is not None and notes.disagreement is not None:
-        lines.prose((notes.disagreement, "bold yellow"), lead=("model  ", "yellow"))
+        parted = notes.kernel.diverged_at if notes.kernel is not None else None
+        where = f"; they part at {parted}" if parted is not None else ""
+        lines.prose((notes.disagreement + where, "bold yellow"), lead=("model  ", "yellow"))
     if notes is not None and notes.doubt is not None:
         lines.prose((notes.doubt, "bold yellow"), lead=("doubt  ", "yellow"))
-    return Group(lines, "", _table(walk, verbose, notes is not None), _remarks(walk, notes))
+    if notes is not None:
+        kernel_text.account(lines, walk)
+    return Group(
+        lines, "", _table(walk, verbose, notes is not None), _remarks(walk, notes, verbose)
+    )
 
 
 def render_verdict(walk: Walk, *, notes: ProbeNotes | None = None) -> RenderableType:
@@ -120,7 +126,7 @@ def _decision(hop: Hop, trace: Trace, verbose: int) -> Text:
     return text
 
 
-def _remarks(walk: Walk, notes: ProbeNotes | None) -> Lines:
+def _remarks(walk: Walk, notes: ProbeNotes | None, verbose: int) -> Lines:
     lines = Lines()
     for text in dict.fromkeys(text for trace in walk.traces for text in trace.assumptions):
         lines.prose(text, lead=("assumed  ", "dim"))
@@ -132,4 +138,6 @@ def _remarks(walk: Walk, notes: ProbeNotes | None) -> Lines:
         lines.prose(f"{stack}: {why}", lead=("not watched  ", "dim"))
     if notes.truncated:
         lines.prose("more of it was seen than is shown", lead=("note  ", "dim"))
+    if notes.kernel is not None:
+        kernel_text.details(lines, notes.kernel, verbose)
     return lines

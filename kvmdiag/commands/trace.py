@@ -102,6 +102,7 @@ def probed(
         NotReadableError: the source cannot be entered, or capturing is not allowed.
 
     """
+    from kvmdiag.commands.kernel import kernel_notes
     from kvmdiag.probes.fuse import disagreement
     from kvmdiag.probes.trace import fuse, observe
     from kvmdiag.reports.probe_notes import ProbeNotes
@@ -113,6 +114,7 @@ def probed(
         answer=None if seen.answer is None else seen.answer.text,
         waited=seen.waited,
         disagreement=disagreement(predicted, fused),
+        kernel=kernel_notes(seen.evidence, predicted, fused),
         unwatched=seen.blind,
         truncated=seen.truncated,
         remarks=seen.remarks,

@@ -79,8 +79,9 @@ class Reason(StrEnum):
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True, tag="rule"):
-    """A rule of a chain, or its policy when ``index`` (from 0) is ``None``.
+    """A rule of a chain, or its policy when ``index`` (from 0) and ``handle`` are ``None``.
 
+    With a ``handle`` alone it is a rule that is not in the snapshot.
     ``bridged`` is true when the chain saw the packet as a bridged frame (br_netfilter).
     """
 
@@ -97,7 +98,7 @@ class RuleRef(msgspec.Struct, frozen=True, kw_only=True, tag="rule"):
     def __str__(self) -> str:
         place = f"{self.backend} table {self.family} {self.table} chain {self.chain}"
         if self.index is None:
-            return f"{place} policy"
+            return f"{place} policy" if self.handle is None else f"{place} handle {self.handle}"
         handle = f" handle {self.handle}" if self.handle is not None else ""
         return f"{place} rule {self.index + 1}{handle}"
 
@@ -145,6 +146,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     incoming one. ``in_link`` and ``out_link`` are the devices netfilter sees.
     ``predicted`` is what the walk expects, ``seen`` what the probe saw (``None``: nobody
     looked, or it cannot be looked at); ``time_us`` counts from the probe's sending.
+    ``kernel_reason`` is what the kernel itself gave as the reason for dropping it here.
     """
 
     direction: Direction
@@ -160,6 +162,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     predicted: bool = True
     seen: bool | None = None
     time_us: float | None = None
+    kernel_reason: str | None = None
 
     @property
     def place(self) -> LinkRef:

@@ -101,6 +101,7 @@ def test_json_keeps_the_contract() -> None:
         "stack": "host",
         "link": "eth0",
         "rule": "nft table ip filter chain forward policy",
+        "owner": None,
         "kernel_reason": None,
     }
     first = told["hops"][0]

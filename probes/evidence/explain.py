@@ -1,0 +1,241 @@
+"""The kernel's own account of how the probe ended, put into the walk.
+
+What was seen on the links tells where a packet was last; this tells what became of it there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from kvmdiag.model.packet import Direction
+from kvmdiag.model.trace import Hop, Outcome, Reason, RuleRef, Stage, Trace, Walk
+from kvmdiag.probes.evidence.facts import Evidence, KernelDrop, RuleVerdict
+from kvmdiag.probes.evidence.reasons import Meaning, meaning
+from kvmdiag.probes.observation import Observation
+
+_CLOCKS = 20_000
+"""How far apart the clocks of drops and of sightings may be (nanoseconds)."""
+
+_SHOWN = (Stage.INGRESS, Stage.EGRESS)
+_STOPPING = re.compile(r"-j (?:DROP|REJECT)\b|\b(?:drop|reject)\b|^policy DROP")
+_STAGES = {
+    "PREROUTING": Stage.PREROUTING,
+    "INPUT": Stage.INPUT,
+    "FORWARD": Stage.FORWARD,
+    "OUTPUT": Stage.OUTPUT,
+    "POSTROUTING": Stage.POSTROUTING,
+}
+
+
+class Loss(NamedTuple):
+    """Where and why the kernel says it ended: by a rule, by a drop, or by both."""
+
+    stack: str
+    rule: RuleRef | None
+    verdict: RuleVerdict | None
+    drop: KernelDrop | None
+
+    @property
+    def meaning(self) -> Meaning | None:
+        """Of the drop, as far as it is known."""
+        return None if self.drop is None else meaning(self.drop)
+
+    @property
+    def link(self) -> str | None:
+        """The device the kernel names."""
+        if self.drop is not None and self.drop.link is not None:
+            return self.drop.link
+        return None if self.verdict is None else self.verdict.out_link or self.verdict.in_link
+
+    def is_as(self, expected: Trace) -> bool:
+        """Whether this is just what was expected."""
+        end = expected.end
+        if expected.arrived is not False or end.stack != self.stack:
+            return False
+        if self.rule is not None:
+            if end.decider is None:
+                return expected.reason is Reason.NETFILTER
+            return isinstance(end.decider, RuleRef) and _same(end.decider, self.rule)
+        return self.meaning is None or self.meaning.agrees(expected.reason)
+
+
+def explained(predicted: Walk, fused: Walk, observation: Observation) -> Walk:
+    """The fused walk with the kernel's account of a loss, and without settled assumptions."""
+    evidence = observation.evidence
+    if observation.doubt is None and observation.reached:
+        return _settled(fused, request=True, reply=True)
+    replied = bool(observation.travelling("reply"))
+    if evidence is None or observation.reached:
+        return fused
+    loss = _loss(evidence, observation, fused, "reply" if replied else "request")
+    if loss is None:
+        return _settled(fused, request=replied and observation.doubt is None)
+    if not replied:
+        told = _told(predicted.request, fused.request, loss, observation)
+        return _settled(msgspec.structs.replace(fused, request=told, reply=None), request=True)
+    if fused.reply is None:
+        return fused
+    told = _told(predicted.reply, fused.reply, loss, observation)
+    return _settled(msgspec.structs.replace(fused, reply=told), request=True, reply=True)
+
+
+def _settled(walk: Walk, *, request: bool = False, reply: bool = False) -> Walk:
+    """Without what was assumed of a way that was then observed to its end."""
+    changes = {}
+    if request:
+        changes["request"] = msgspec.structs.replace(walk.request, assumptions=())
+    if reply and walk.reply is not None:
+        changes["reply"] = msgspec.structs.replace(walk.reply, assumptions=())
+    return msgspec.structs.replace(walk, **changes)
+
+
+def _loss(
+    evidence: Evidence, observation: Observation, fused: Walk, direction: Direction
+) -> Loss | None:
+    """The drop that ended it: not one of a copy, after which the packet itself went on."""
+    last = _last_seen(observation, fused, direction)
+    drops = [one for one in evidence.drops if one.direction == direction and one.stack is not None]
+    final = [one for one in drops if one.time_ns + _CLOCKS >= last]
+    # What is flooded to a guest it is not meant for is dropped there.
+    final = [one for one in final if one.reason != "OTHERHOST"] or final
+    stopping = [one for one in evidence.verdicts if one.direction == direction and one.stops]
+    if not final:
+        watched = not any(one.source == "drop reasons" for one in evidence.unavailable)
+        if watched or not stopping:
+            return None
+        verdict = stopping[-1]
+        return Loss(verdict.rule.stack, verdict.rule, verdict, None)
+    drop = final[-1]
+    place = drop.stack or ""
+    filtered = drop.reason in (None, "NETFILTER_DROP")
+    here = [one for one in stopping if one.rule.stack == place] if filtered else []
+    if here:
+        return Loss(place, here[-1].rule, here[-1], drop)
+    rule = _counted(evidence, place) if drop.reason == "NETFILTER_DROP" else None
+    return Loss(place, rule, None, drop)
+
+
+def _last_seen(observation: Observation, fused: Walk, direction: Direction) -> int:
+    """When it was last where it was to be, or where a machine took it for itself.
+
+    Copies do not count: what a bridge floods to other ports, and what it shows of its own
+    after it has sent the frame on.
+    """
+    expected = {
+        (hop.stack, hop.link)
+        for hop in fused.hops
+        if hop.direction == direction and hop.predicted and hop.stage in _SHOWN
+    }
+    return max(
+        (
+            sighting.time_ns
+            for sighting in observation.travelling(direction)
+            if sighting.direction_on_link == "in" or (sighting.stack, sighting.link) in expected
+        ),
+        default=0,
+    )
+
+
+def _counted(evidence: Evidence, stack: str) -> RuleRef | None:
+    """The only rule there that drops and whose counter grew; where verdicts cannot be had."""
+    found = [
+        change.rule
+        for change in evidence.changes
+        if change.rule is not None
+        and change.rule.stack == stack
+        and _STOPPING.search(change.rule.text)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _told(expected: Trace | None, fused: Trace, loss: Loss, observation: Observation) -> Trace:
+    """The trace that ends with the loss, as expected or otherwise."""
+    kernel = None if loss.drop is None else str(loss.drop)
+    hops = fused.hops if fused.end.predicted or fused.end.time_us is not None else fused.hops[:-1]
+    if expected is not None and loss.is_as(expected):
+        decider = expected.end.decider or loss.rule
+        end = msgspec.structs.replace(
+            expected.end, seen=True, kernel_reason=kernel, decider=decider
+        )
+        kept = tuple(hop for hop in hops if not _is_end(hop, expected.end))
+        return msgspec.structs.replace(
+            fused, outcome=expected.outcome, reason=expected.reason, hops=(*kept, end)
+        )
+    known = loss.meaning
+    reason = Reason.NETFILTER if loss.rule is not None else Reason.NOT_MODELLED
+    return msgspec.structs.replace(
+        fused,
+        outcome=_outcome(loss, observation),
+        reason=known.reason if known is not None else reason,
+        hops=(*hops, _new_end(fused, loss, kernel)),
+    )
+
+
+def _is_end(hop: Hop, end: Hop) -> bool:
+    """The same hop, whatever was seen of it."""
+    return (hop.predicted, hop.place, hop.stage, hop.decision) == (
+        True,
+        end.place,
+        end.stage,
+        end.decision,
+    )
+
+
+def _outcome(loss: Loss, observation: Observation) -> Outcome:
+    known = loss.meaning
+    if known is not None and known.outcome in (Outcome.NO_ROUTE, Outcome.UNRESOLVED):
+        return known.outcome
+    if observation.answer is not None:
+        return Outcome.REJECTED
+    return Outcome.DROPPED if known is None or loss.rule is not None else known.outcome
+
+
+def _new_end(fused: Trace, loss: Loss, kernel: str | None) -> Hop:
+    """A hop that was not predicted: the end the kernel tells of."""
+    seen = [hop for hop in fused.hops if hop.seen] or list(fused.hops[:1])
+    if loss.rule is not None:
+        because = loss.rule.text
+    elif loss.meaning is not None:
+        because = loss.meaning.words
+    else:
+        because = f"the kernel says {kernel}"
+    if not fused.end.predicted and fused.end.because:
+        because += f"; {fused.end.because}"
+    return Hop(
+        direction=fused.direction,
+        stack=loss.stack,
+        link=loss.link,
+        stage=_stage(loss, seen[-1]),
+        packet=seen[-1].packet,
+        decision="dropped",
+        because=because,
+        decider=loss.rule,
+        in_link=None if loss.verdict is None else loss.verdict.in_link,
+        out_link=None if loss.verdict is None else loss.verdict.out_link,
+        predicted=False,
+        seen=True,
+        kernel_reason=kernel,
+    )
+
+
+def _stage(loss: Loss, last: Hop) -> Stage:
+    """By the chain's name, else by the links that netfilter saw, else as the last hop."""
+    verdict = loss.verdict
+    if loss.rule is not None and loss.rule.chain.upper() in _STAGES:
+        return _STAGES[loss.rule.chain.upper()]
+    if verdict is None:
+        return last.stage
+    if verdict.in_link is not None:
+        return Stage.FORWARD if verdict.out_link is not None else Stage.INPUT
+    return Stage.OUTPUT
+
+
+def _same(one: RuleRef, other: RuleRef) -> bool:
+    """The same rule, however well the two know it."""
+    place = (one.stack, one.family, one.table, one.chain)
+    if place != (other.stack, other.family, other.table, other.chain):
+        return False
+    return one.index == other.index if one.handle is None else one.handle == other.handle
