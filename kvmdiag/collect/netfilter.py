@@ -129,22 +129,26 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
     with ThreadPoolExecutor(max_workers=1 + len(wanted)) as pool:
         listing = pool.submit(_printed, ("nft", "-j", "list", "ruleset"), "nftables")
         savings = [(f, pool.submit(_printed, _SAVE[f], "iptables")) for f in wanted]
-        listed = parse_ruleset(listing.result())
         saved: list[Table] = []
         incompatible: set[Key] = set()
+        unsaved: list[tuple[Family, _UnreadError]] = []
+        # nft takes longest: what iptables printed is read meanwhile.
         for family, saving in savings:
             try:
                 text = saving.result()
             except _UnreadError as error:
-                gaps += _meaning_gaps(stack, family, listed, error)
+                unsaved.append((family, error))
                 continue
-            parsed = (
+            saved += (
                 ebtables.parse_save(text)
                 if family == "bridge"
                 else parse_save(text, family=family, backend="iptables-nft")
             )
-            saved += parsed
             incompatible |= {(family, name) for name in incompatible_tables(text)}
+        explained = {(t.family, t.name) for t in saved if t.family != "bridge"} - incompatible
+        listed = parse_ruleset(listing.result(), handles_only=explained)
+    for family, why in unsaved:
+        gaps += _meaning_gaps(stack, family, listed, why)
     return join(listed, saved, frozenset(incompatible))
 
 

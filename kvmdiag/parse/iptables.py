@@ -50,6 +50,7 @@ _DSTNAT, _SRCNAT = -100, 100
 
 # The counters of a rule stand before it with -c.
 _RULE = re.compile(r"(?:\[(\d+):(\d+)\] )?(-A (\S+)(?: .*)?)")
+_APPENDED = re.compile(r"-A \S+ ?")
 _CHAIN = re.compile(r":(\S+) (\S+)(?: \[(\d+):(\d+)\])?")
 _INCOMPATIBLE = re.compile(r"^# Table `([^']+)' is incompatible", re.MULTILINE)
 
@@ -90,7 +91,7 @@ def parse_rule(text: str, *, family: Family = "ip") -> Rule:
 
     A target that is none of iptables' own is taken for a chain.
     """
-    return _rule(text.strip(), family, None)
+    return _Parser(family, None).rule(text.strip())
 
 
 def incompatible_tables(text: str) -> frozenset[str]:
@@ -130,6 +131,7 @@ def _table(name: str, lines: Sequence[str], family: Family, backend: Backend) ->
             msg = f"iptables-save printed a line that is no rule in {name[:80]!r}: {line[:80]!r}"
             raise ParseError(msg)
     known = frozenset(written)
+    parse = _Parser(family, known)
     return Table(
         family=family,
         name=name,
@@ -137,10 +139,7 @@ def _table(name: str, lines: Sequence[str], family: Family, backend: Backend) ->
         chains=tuple(
             msgspec.structs.replace(
                 chains.get(owner) or Chain(name=owner),
-                rules=tuple(
-                    msgspec.structs.replace(_rule(text, family, known), packets=packets, bytes=size)
-                    for text, packets, size in rules
-                ),
+                rules=tuple(parse.rule(*rule) for rule in rules),
             )
             for owner, rules in written.items()
         ),
@@ -167,15 +166,33 @@ def _count(text: str | None) -> int | None:
     return int(text) if text and len(text) <= 20 else None
 
 
-def _rule(text: str, family: Family, chains: frozenset[str] | None) -> Rule:
-    try:
-        given = options(text)
-    except ValueError as error:
-        unread = f"{text[:200]} ({error})"
-        return Rule(body=(UnknownMatch(text=unread), UnknownStatement(text=unread)), text=text)
-    comment = next((o.values[0] for o in given if o.name == "--comment" and o.values), None)
-    body = _body(tuple(o for o in given if o.name not in ("-A", "--append")), family, chains)
-    return Rule(body=body, text=text, comment=comment)
+class _Parser:
+    """Rules of one table. Many have the same matches and target: those are read once."""
+
+    def __init__(self, family: Family, chains: frozenset[str] | None) -> None:
+        self._family = family
+        self._chains = chains
+        self._known: dict[str, tuple[tuple[Match | Statement, ...], str | None]] = {}
+
+    def rule(self, text: str, packets: int | None = None, size: int | None = None) -> Rule:
+        """The rule, which may begin with ``-A CHAIN``."""
+        begin = _APPENDED.match(text)
+        own = text[begin.end() :] if begin else text
+        known = self._known.get(own)
+        if known is None:
+            known = self._known[own] = self._read(own)
+        body, comment = known
+        return Rule(body=body, text=text, packets=packets, bytes=size, comment=comment)
+
+    def _read(self, text: str) -> tuple[tuple[Match | Statement, ...], str | None]:
+        try:
+            given = options(text)
+        except ValueError as error:
+            unread = f"{text[:200]} ({error})"
+            return (UnknownMatch(text=unread), UnknownStatement(text=unread)), None
+        comment = next((o.values[0] for o in given if o.name == "--comment" and o.values), None)
+        given = tuple(o for o in given if o.name not in ("-A", "--append"))
+        return _body(given, self._family, self._chains), comment
 
 
 def _body(

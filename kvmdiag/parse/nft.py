@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, get_args
+
+import msgspec
 
 from kvmdiag.model.netfilter import (
     Chain,
@@ -26,6 +27,7 @@ from kvmdiag.parse.nft_text import render, render_one
 Key = tuple[Family, str]
 _Object = Mapping[str, object]
 
+_FAMILIES: Mapping[str, Family] = {name: name for name in get_args(Family)}
 _HOOKS: Mapping[str, HookName] = {name: name for name in get_args(HookName)}
 _TYPES: Mapping[str, Literal["filter", "nat", "route"]] = {
     "filter": "filter",
@@ -34,64 +36,94 @@ _TYPES: Mapping[str, Literal["filter", "nat", "route"]] = {
 }
 
 
-def parse_ruleset(text: str) -> tuple[Table, ...]:
+class _Listing(msgspec.Struct):
+    nftables: list[dict[str, msgspec.Raw]]
+
+
+class _Listed(msgspec.Struct):
+    """A rule of which the expressions are not looked at (yet)."""
+
+    family: str
+    table: str
+    chain: str
+    handle: int | None = None
+    comment: str | None = None
+    expr: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+def parse_ruleset(text: str, *, handles_only: Collection[Key] = ()) -> tuple[Table, ...]:
     """Tables of all families in the order listed, all of backend ``nft``.
+
+    Args:
+        text: what nft printed.
+        handles_only: tables whose rules have nothing but their handles, since what they mean
+            is read elsewhere (:mod:`kvmdiag.parse.join`).
 
     Raises:
         ParseError: it is not what nft prints; an empty text is none either.
 
     """
     try:
-        listed = json.loads(text)["nftables"]
-        return _tables([item for item in listed if isinstance(item, dict)])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        listed = msgspec.json.decode(text, type=_Listing).nftables
+        return _tables(listed, frozenset(handles_only))
+    except (
+        msgspec.MsgspecError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         msg = f"nft printed no ruleset: {type(error).__name__}: {str(error)[:80]}"
         raise ParseError(msg) from error
 
 
-def _tables(listed: Sequence[_Object]) -> tuple[Table, ...]:
+def _tables(
+    listed: Sequence[Mapping[str, msgspec.Raw]], handles_only: frozenset[Key]
+) -> tuple[Table, ...]:
     chains: dict[Key, list[_Object]] = {}
     sets: dict[Key, list[_Object]] = {}
-    rules: dict[tuple[Key, str], list[_Object]] = {}
+    rules: dict[Key, dict[str, list[Rule]]] = {}
+    decode_rule = msgspec.json.Decoder(_Listed).decode
     for item in listed:
-        for kind, inner in item.items():
+        for kind, raw in item.items():
+            if kind == "rule":
+                rule = decode_rule(raw)
+                key = (_family(rule.family), rule.table)
+                read = _handle if key in handles_only else _rule
+                rules.setdefault(key, {}).setdefault(rule.chain, []).append(read(rule, key[0]))
+                continue
+            inner = msgspec.json.decode(raw)
             if not isinstance(inner, dict) or kind == "metainfo":
                 continue
             if kind == "table":
-                chains.setdefault((_family(inner), str(inner["name"])), [])
+                chains.setdefault((_family(inner["family"]), str(inner["name"])), [])
                 continue
             if "table" not in inner:
                 continue
-            key = (_family(inner), str(inner["table"]))
+            key = (_family(inner["family"]), str(inner["table"]))
             if kind == "chain":
                 chains.setdefault(key, []).append(inner)
-            elif kind == "rule":
-                rules.setdefault((key, str(inner["chain"])), []).append(inner)
             elif kind in ("set", "map"):
                 sets.setdefault(key, []).append(inner)
     return tuple(
-        _table(key, own, sets.get(key, ()), {c: r for (k, c), r in rules.items() if k == key})
-        for key, own in chains.items()
+        _table(key, own, sets.get(key, ()), rules.get(key, {})) for key, own in chains.items()
     )
 
 
-def _family(inner: _Object) -> Family:
-    known: tuple[Family, ...] = get_args(Family)
-    return known[known.index(inner["family"])]
+def _family(name: str) -> Family:
+    return _FAMILIES[name]
 
 
 def _table(
-    key: Key, chains: Sequence[_Object], sets: Sequence[_Object], rules: Mapping[str, list[_Object]]
+    key: Key, chains: Sequence[_Object], sets: Sequence[_Object], rules: Mapping[str, list[Rule]]
 ) -> Table:
     family, name = key
     return Table(
         family=family,
         name=name,
         backend="nft",
-        chains=tuple(
-            _chain(chain, [_rule(r, family) for r in rules.get(str(chain["name"]), ())])
-            for chain in chains
-        ),
+        chains=tuple(_chain(chain, rules.get(str(chain["name"]), ())) for chain in chains),
         sets=tuple(_named_set(item) for item in sets),
     )
 
@@ -128,8 +160,12 @@ def _chain(item: _Object, rules: Sequence[Rule]) -> Chain:
     )
 
 
-def _rule(item: _Object, family: Family) -> Rule:
-    expressions = item.get("expr", ())
+def _handle(item: _Listed, _: Family) -> Rule:
+    return Rule(body=(), text="", handle=item.handle)
+
+
+def _rule(item: _Listed, family: Family) -> Rule:
+    expressions = msgspec.json.decode(item.expr)
     if not isinstance(expressions, list):
         expressions = []
     body: list[Match | Statement] = []
@@ -145,14 +181,13 @@ def _rule(item: _Object, family: Family) -> Rule:
             body += matches(inner, family, body)
         else:
             body.append(statement(kind, inner, family))
-    comment, handle = item.get("comment"), item.get("handle")
     return Rule(
         body=tuple(body) or (NoEffect(text="no verdict"),),
         text=render(expressions) or "counter",
-        handle=handle if isinstance(handle, int) else None,
+        handle=item.handle,
         packets=_count(counts, "packets"),
         bytes=_count(counts, "bytes"),
-        comment=comment if isinstance(comment, str) else None,
+        comment=item.comment,
     )
 
 

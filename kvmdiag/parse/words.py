@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 MAX_RULE_LENGTH = 1 << 14
 """Characters; the kernel's largest rules print to a fraction of this."""
@@ -21,8 +22,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _TAKES_TEXT = frozenset({"--comment", "--log-prefix", "--nflog-prefix", "--string"})
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """``! --dport 80``: negated or not, its name, and its values."""
 
     name: str
@@ -46,12 +46,6 @@ class Option:
         return value
 
 
-@dataclass(frozen=True)
-class _Word:
-    text: str
-    quoted: bool = False
-
-
 def options(text: str) -> tuple[Option, ...]:
     """The options of a rule, in the order written.
 
@@ -64,11 +58,15 @@ def options(text: str) -> tuple[Option, ...]:
     if len(text) > MAX_RULE_LENGTH:
         msg = f"a rule of {len(text)} characters"
         raise ValueError(msg)
-    return _grouped(_words(text))
+    if '"' in text or "'" in text:
+        return _grouped(*_words(text))
+    return _grouped(text.split(), frozenset())
 
 
-def _words(text: str) -> Sequence[_Word]:
-    words = []
+def _words(text: str) -> tuple[Sequence[str], frozenset[int]]:
+    """The words, and which of them stood between quotes."""
+    words: list[str] = []
+    quoted = set()
     position, end = 0, len(text.rstrip())
     while position < end:
         found = _WORD.match(text, position, end)
@@ -77,39 +75,37 @@ def _words(text: str) -> Sequence[_Word]:
         double, single, plain = found.groups()
         if plain is None:
             string = single if double is None else _ESCAPED.sub(r"\1", double)
-            words.append(_Word(string, quoted=True))
+            quoted.add(len(words))
+            words.append(string)
         elif plain.startswith('"'):
             msg = "a quotation does not end"
             raise ValueError(msg)
         else:
-            words.append(_Word(plain))
+            words.append(plain)
         position = found.end()
-    return words
+    return words, frozenset(quoted)
 
 
-def _grouped(words: Sequence[_Word]) -> tuple[Option, ...]:
+def _grouped(words: Sequence[str], quoted: frozenset[int]) -> tuple[Option, ...]:
     found: list[Option] = []
     negate = False
     index = 0
     while index < len(words):
         word = words[index]
         index += 1
-        if word.text == "!" and not word.quoted:
+        if word == "!" and index - 1 not in quoted:
             negate = True
             continue
         first = index
-        if word.text in _TAKES_TEXT:
+        if word in _TAKES_TEXT:
             index = min(index + 1, len(words))
         else:
-            while index < len(words) and not _begins_option(words[index]):
+            while index < len(words) and (
+                index in quoted or not (words[index] == "!" or words[index].startswith("-"))
+            ):
                 index += 1
-        values = tuple(value.text for value in words[first:index])
-        found.append(Option(word.text, values, negate))
+        found.append(Option(word, tuple(words[first:index]), negate))
         negate = False
     if negate:
         found.append(Option("!"))
     return tuple(found)
-
-
-def _begins_option(word: _Word) -> bool:
-    return not word.quoted and (word.text == "!" or word.text.startswith("-"))
