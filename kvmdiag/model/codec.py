@@ -52,7 +52,32 @@ class _Header(msgspec.Struct):
 
 def save(snapshot: Snapshot) -> bytes:
     """The file of a snapshot."""
-    return gzip.compress(msgspec.json.encode(_in_order(snapshot), order="deterministic"), mtime=0)
+    return gzip.compress(encoded(_in_order(snapshot)), mtime=0)
+
+
+def encoded(facts: Any) -> bytes:
+    r"""Facts as JSON; what is no Unicode is written out (``\udcff``).
+
+    Names of links and arguments of processes may hold any byte; Python reads those that are
+    no UTF-8 as lone surrogates (PEP 383), which no encoding has.
+    """
+    try:
+        return msgspec.json.encode(facts, order="deterministic")
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_written_out(facts), order="deterministic")
+
+
+def _written_out(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, msgspec.Struct):
+        changes = {name: _written_out(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **changes)
+    if isinstance(value, Mapping):
+        return {_written_out(key): _written_out(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | frozenset):
+        return type(value)(map(_written_out, value))
+    return value
 
 
 def load(data: bytes) -> Snapshot:

@@ -274,6 +274,14 @@ def test_lists_without_an_order_are_saved_in_one():
     assert save(one) == save(two)
 
 
+def test_a_name_that_is_no_text_is_saved():
+    """The kernel lets a link have any bytes for a name but spaces and slashes."""
+    name = b"eth\xff".decode("utf-8", "surrogateescape")
+    stack = msgspec.structs.replace(EXAMPLE.stacks[0], links=(Link(index=2, name=name),))
+    again = load(save(EXAMPLE.with_stack(stack))).stacks[0]
+    assert again.links == (Link(index=2, name="eth\\udcff"),)
+
+
 def test_too_many_values_are_refused(monkeypatch):
     """Ten million empty lists are few bytes in a file and gigabytes in memory."""
     monkeypatch.setattr(codec, "MOST_VALUES", 1000)
