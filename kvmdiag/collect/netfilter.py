@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from kvmdiag.collect import nf_tables
 from kvmdiag.errors import KvmdiagError
-from kvmdiag.model.netfilter import Family, Table, UnknownMatch, UnknownStatement
+from kvmdiag.model.netfilter import Chain, Family, Table, UnknownMatch, UnknownStatement
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.parse import ebtables
 from kvmdiag.parse.errors import ParseError
@@ -146,10 +148,34 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
             )
             incompatible |= {(family, name) for name in incompatible_tables(text)}
         explained = {(t.family, t.name) for t in saved if t.family != "bridge"} - incompatible
-        listed = parse_ruleset(listing.result(), handles_only=explained)
+        listed = _on_links(parse_ruleset(listing.result(), handles_only=explained))
     for family, why in unsaved:
         gaps += _meaning_gaps(stack, family, listed, why)
     return join(listed, saved, frozenset(incompatible))
+
+
+def _on_links(listed: tuple[Table, ...]) -> tuple[Table, ...]:
+    """The same, with the links on which chains hang where nft did not print them."""
+    if not any(_lacks_links(chain) for table in listed for chain in table.chains):
+        return listed
+    devices = nf_tables.chain_devices()
+
+    def complete(table: Table, chain: Chain) -> Chain:
+        if not _lacks_links(chain):
+            return chain
+        found = devices.get((table.family, table.name, chain.name), ())
+        return msgspec.structs.replace(chain, devices=found)
+
+    return tuple(
+        msgspec.structs.replace(
+            table, chains=tuple(complete(table, chain) for chain in table.chains)
+        )
+        for table in listed
+    )
+
+
+def _lacks_links(chain: Chain) -> bool:
+    return chain.hook in ("ingress", "egress") and not chain.devices
 
 
 def _meaning_gaps(

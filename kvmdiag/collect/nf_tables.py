@@ -1,7 +1,8 @@
-"""Two questions to nf_tables over netlink: which generation, and which tables.
+"""Questions to nf_tables over netlink: which generation, which tables, which links.
 
-They cost some microseconds and need no program, so they tell whether a program is needed at
-all, and whether the ruleset changed while programs read it.
+The first two cost some microseconds and need no program, so they tell whether a program is
+needed at all, and whether the ruleset changed while programs read it. On which links chains
+hang is what nft of some versions (1.0.6) leaves out of its JSON.
 Source: include/uapi/linux/netfilter/nf_tables.h; net/netfilter/nf_tables_api.c.
 """
 
@@ -18,10 +19,12 @@ from kvmdiag.model.netfilter import Family
 
 _NETLINK_NETFILTER = 12
 _NFTABLES = 10 << 8
-_GETTABLE, _GETGEN = 1, 16
+_GETTABLE, _GETCHAIN, _GETGEN = 1, 4, 16
 _REQUEST, _DUMP = 0x001, 0x300
 _ERROR, _DONE = 2, 3
 _ATTRIBUTE_ID, _ATTRIBUTE_NAME = 1, 1
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 1, 3, 4
+_HOOK_DEVICE, _HOOK_DEVICES = 3, 4
 _HEADER = struct.Struct("=IHHII")
 _FAMILIES: dict[int, Family] = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
@@ -46,10 +49,28 @@ def generation() -> int | None:
 def table_names() -> frozenset[tuple[Family, str]]:
     """The tables of the calling thread's namespace; raises as :func:`generation` does."""
     return frozenset(
-        (_FAMILIES[family], attributes[_ATTRIBUTE_NAME].rstrip(b"\0").decode(errors="replace"))
+        (_FAMILIES[family], _text(attributes[_ATTRIBUTE_NAME]))
         for family, attributes in _ask(_GETTABLE, _REQUEST | _DUMP)
         if family in _FAMILIES and _ATTRIBUTE_NAME in attributes
     )
+
+
+def chain_devices() -> dict[tuple[Family, str, str], tuple[str, ...]]:
+    """The links on which chains hang, by family, table and chain; raises as the others do."""
+    found = {}
+    for family, attributes in _ask(_GETCHAIN, _REQUEST | _DUMP):
+        hook = _attributes(attributes.get(_CHAIN_HOOK, b""))
+        names = [value for _, value in _each(hook.get(_HOOK_DEVICES, b""))]
+        if not names and _HOOK_DEVICE in hook:
+            names = [hook[_HOOK_DEVICE]]
+        if names and family in _FAMILIES:
+            table, chain = _text(attributes[_CHAIN_TABLE]), _text(attributes[_CHAIN_NAME])
+            found[_FAMILIES[family], table, chain] = tuple(map(_text, names))
+    return found
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
 
 
 def _ask(kind: int, flags: int) -> Iterator[tuple[int, dict[int, bytes]]]:
@@ -103,14 +124,16 @@ def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
-    found = {}
+    return dict(_each(data))
+
+
+def _each(data: bytes) -> Iterator[tuple[int, bytes]]:
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
         if not 4 <= length <= len(data):
-            break
-        found[kind & 0x3FFF] = data[4:length]
+            return
+        yield kind & 0x3FFF, data[4:length]
         data = data[_aligned(length) :]
-    return found
 
 
 def _aligned(length: int) -> int:

@@ -63,7 +63,10 @@ def stopped_by(
         NotUnderstood: that depends on something that cannot be evaluated.
 
     """
-    if not view.base_chains(family, hook):
+    link = in_link or out_link or ""
+    of_device = family == "netdev"
+    chains = view.device_chains(hook, link) if of_device else view.base_chains(family, hook)
+    if not chains:
         return None
     at = Context(
         view=view,
@@ -75,7 +78,7 @@ def stopped_by(
         src_mac=arp.src_mac,
         dst_mac=arp.dst_mac,
     )
-    result = run_hook(at, Conntrack())
+    result = run_hook(at, Conntrack(), chains=chains)
     if result.kind == "unknown":
         raise NotUnderstood(view.name, f"whether ARP passes {hook}: {result.why}")
     return None if result.kind == "accept" else result.rule

@@ -72,15 +72,17 @@ def run_hook(
     conntrack: Conntrack,
     tracked: Tracked | None = None,
     next_hop: IPAddress | None = None,
+    chains: tuple[BaseChain, ...] | None = None,
 ) -> HookResult:
-    """Run all chains that see the packet at ``at.hook``.
+    """Run all chains that see the packet at ``at.hook``, or only ``chains``.
 
     ``tracked`` is what an earlier hook of this stack found out about its connection.
     ``next_hop`` is where the packet is going on its outgoing link; MASQUERADE chooses the
     address by it.
     """
     family = at.family
-    chains = at.view.base_chains(family, at.hook)
+    if chains is None:
+        chains = at.view.base_chains(family, at.hook)
     active = family in ("ip", "ip6") and at.view.conntrack_active(family)
     if not chains and not active:
         return HookResult("accept", at.packet, tracked=tracked)

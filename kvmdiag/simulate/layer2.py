@@ -31,6 +31,12 @@ from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import parse_address
 
+# br_netfilter takes frames to the IP hooks in the middle of the bridge's own (NF_BR_PRI_BRNF).
+_ALL = range(-(2**31), 2**31)
+_EARLY = range(-(2**31), 1)
+_LATE = range(1, 2**31)
+_NONE = range(0)
+
 
 def transmit(journey: Journey, step: Transmit) -> Step:
     """A link sends a frame: over its cable, into its bridge, or out of our sight."""
@@ -43,6 +49,8 @@ def transmit(journey: Journey, step: Transmit) -> Step:
         return _send_by_bridge(journey, step, link)
     if link.is_loopback:
         return Ascend(step.stack, link.name, step.frame)
+    step = replace(step, frame=_device_hook(journey, step.stack, "egress", step.frame, link))
+    packet = step.frame.packet
     if link.peer is not None:
         to = str(link.peer)
         journey.note(step.stack, link.name, Stage.EGRESS, packet, f"sent to {to}")
@@ -72,8 +80,10 @@ def arrive(journey: Journey, step: Arrive) -> Step:
     if obstacle is not None:
         _stop(journey, obstacle, Stage.INGRESS, packet)
     master = view.links.get(link.master or "")
+    text = "received" if master is None else f"received, port of {master.name}"
+    journey.note(step.stack, link.name, Stage.INGRESS, packet, text)
+    step = replace(step, frame=_device_hook(journey, step.stack, "ingress", step.frame, link))
     if master is None:
-        journey.note(step.stack, link.name, Stage.INGRESS, packet, "received")
         return Ascend(step.stack, link.name, step.frame)
     if master.kind != "bridge":
         raise NotUnderstood(step.stack, f"links of kind {master.kind} are not modelled")
@@ -119,20 +129,22 @@ def _send_by_bridge(journey: Journey, step: Transmit, bridge: Link) -> Step:
 def _enter_bridge(journey: Journey, step: Arrive, port: Link, bridge: Link) -> Step:
     """A bridge port takes a frame in (br_handle_frame)."""
     stack, packet = step.stack, step.frame.packet
-    journey.note(stack, port.name, Stage.INGRESS, packet, f"received, port of {bridge.name}")
     obstacle = port_obstacle(stack, port)
     if obstacle is None and not bridge.up:
         obstacle = link_obstacle(stack, bridge)
     if obstacle is not None:
         _stop(journey, obstacle, Stage.BRIDGE, packet)
-    frame = _bridge_hook(journey, stack, "prerouting", step.frame, port.name, None)
-    if calls_netfilter(journey, stack, bridge, packet):
+    shown = calls_netfilter(journey, stack, bridge, packet)
+    first, rest = (_EARLY, _LATE) if shown else (_ALL, _NONE)
+    frame = _bridge_hook(journey, stack, "prerouting", step.frame, port.name, None, first)
+    if shown:
         asked = frame.packet.dst
         at = _context(journey, stack, "prerouting", frame, bridge.name, None, port.name)
         frame = pass_hook(journey, frame, at, Stage.PREROUTING, bridge.name)
         frame = replace(frame, in_port=port.name, prerouted=True)
         if frame.packet.dst != asked:
             frame = _redirected(journey, stack, bridge, frame)
+    frame = _bridge_hook(journey, stack, "prerouting", frame, port.name, None, rest)
     if _is_local(journey, stack, bridge, frame.dst_mac):
         _bridge_hook(journey, stack, "input", frame, port.name, None)
         decision = f"for {stack} itself, up from {bridge.name}"
@@ -146,12 +158,14 @@ def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Fr
     to = _egress_port(journey, stack, bridge, port, frame)
     decision = f"bridged from {port.name} to {to.name}"
     journey.note(stack, bridge.name, Stage.BRIDGE, frame.packet, decision)
-    frame = _bridge_hook(journey, stack, "forward", frame, port.name, to.name)
     shown = calls_netfilter(journey, stack, bridge, frame.packet)
+    first, rest = (_EARLY, _LATE) if shown else (_ALL, _NONE)
+    frame = _bridge_hook(journey, stack, "forward", frame, port.name, to.name, first)
     names = (bridge.name, bridge.name, port.name, to.name)
     if shown:
         at = _context(journey, stack, "forward", frame, *names, bridged=True)
         frame = pass_hook(journey, frame, at, Stage.FORWARD, bridge.name)
+    frame = _bridge_hook(journey, stack, "forward", frame, port.name, to.name, rest)
     # br_nf_post_routing comes last of all hooks of the bridge (NF_BR_PRI_LAST).
     frame = _bridge_hook(journey, stack, "postrouting", frame, None, to.name)
     if shown:
@@ -285,10 +299,26 @@ def _bridge_hook(
     frame: Frame,
     in_link: str | None,
     out_link: str | None,
+    priorities: range = _ALL,
 ) -> Frame:
     """The bridge family's own chains (ebtables, nft bridge); they see the ports as devices."""
+    found = journey.stack(stack).base_chains("bridge", hook)
+    chains = tuple(base for base in found if base.chain.priority in priorities)
+    if not chains:
+        return frame
     at = _context(journey, stack, hook, frame, in_link, out_link, family="bridge")
-    return pass_hook(journey, frame, at, Stage.BRIDGE, in_link or out_link)
+    return pass_hook(journey, frame, at, Stage.BRIDGE, in_link or out_link, chains=chains)
+
+
+def _device_hook(journey: Journey, stack: str, hook: HookName, frame: Frame, link: Link) -> Frame:
+    """Chains that hang on the link itself, before and after everything else."""
+    chains = journey.stack(stack).device_chains(hook, link.name)
+    if not chains:
+        return frame
+    into, out = (link.name, None) if hook == "ingress" else (None, link.name)
+    at = _context(journey, stack, hook, frame, into, out, family="netdev")
+    stage = Stage.INGRESS if hook == "ingress" else Stage.EGRESS
+    return pass_hook(journey, frame, at, stage, link.name, chains=chains)
 
 
 def _context(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.hook import HookResult, run_hook
 from kvmdiag.simulate.journey import Journey
@@ -19,13 +20,14 @@ def pass_hook(
     stage: Stage,
     link: str | None,
     next_hop: IPAddress | None = None,
+    chains: tuple[BaseChain, ...] | None = None,
 ) -> Frame:
-    """The frame as the hook leaves it; ``at`` shows its packet to the rules.
+    """The frame as the hook, or only ``chains`` of it, leave it; ``at`` is what rules see.
 
     Raises:
         Ended: the packet is dropped or rejected there, or that cannot be told.
     """
-    result = run_hook(at, journey.connections.of(at.view.name), frame.tracked, next_hop)
+    result = run_hook(at, journey.connections.of(at.view.name), frame.tracked, next_hop, chains)
     if result.kind != "accept":
         _end(journey, at, stage, link, result)
     rule = result.translated_by or result.accepted_by

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kvmdiag.model.link import Link, LinkRef
-from kvmdiag.model.netfilter import HookName
+from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.trace import Decider, LinkStateRef, Reason, RuleRef
 from kvmdiag.simulate.arp import Arp, stopped_by
 from kvmdiag.simulate.view import View
@@ -97,6 +97,7 @@ class _Search:
         if self._again("out", stack, name):
             return
         link = self._view.link(stack, name)
+        obstacle = obstacle or self._rules(stack, None, name, "egress", family="netdev")
         if link.kind == "bridge":
             obstacle = obstacle or _admin_obstacle(stack, link)
             for port in self._view.stacks[stack].ports.get(name, ()):
@@ -114,6 +115,7 @@ class _Search:
         if self._again("in", stack, name):
             return
         link = self._view.link(stack, name)
+        obstacle = obstacle or self._rules(stack, name, None, "ingress", family="netdev")
         bridge = self._view.stacks[stack].links.get(link.master or "")
         if bridge is None or bridge.kind != "bridge":
             yield Reached(stack, name, obstacle=obstacle)
@@ -135,14 +137,19 @@ class _Search:
             yield from self.leave(stack, port.name, blocked)
 
     def _rules(
-        self, stack: str, in_link: str | None, out_link: str | None, *hooks: HookName
+        self,
+        stack: str,
+        in_link: str | None,
+        out_link: str | None,
+        *hooks: HookName,
+        family: Family = "bridge",
     ) -> Obstacle | None:
-        """Rules of family bridge that drop the ARP message at one of the hooks."""
+        """Rules that drop the ARP message at one of the hooks."""
         if self._arp is None:
             return None
         view = self._view.stacks[stack]
         for hook in hooks:
-            rule = stopped_by(view, self._arp, "bridge", hook, in_link, out_link)
+            rule = stopped_by(view, self._arp, family, hook, in_link, out_link)
             if rule is not None:
                 place = LinkRef(stack, in_link or out_link or "")
                 return Obstacle(Reason.NETFILTER, place, f"ARP is dropped: {rule.text}", rule)

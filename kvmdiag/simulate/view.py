@@ -23,6 +23,8 @@ from kvmdiag.simulate.unread import NotRead, NotUnderstood
 
 T = TypeVar("T")
 
+_OF_DEVICES: tuple[Family, ...] = ("netdev", "inet")
+
 
 @lru_cache(maxsize=65536)
 def parse_address(text: str) -> IPAddress:
@@ -118,6 +120,16 @@ class StackView:
             found = base_chains(self._read(self.stack.tables, "tables"), family, hook)
             self._base_chains[family, hook] = found
         return found
+
+    def device_chains(self, hook: HookName, link: str) -> tuple[BaseChain, ...]:
+        """The chains of families netdev and inet that hang on a link itself (ingress, egress)."""
+        found = [
+            base
+            for family in _OF_DEVICES
+            for base in self.base_chains(family, hook)
+            if link in base.chain.devices
+        ]
+        return tuple(sorted(found, key=lambda base: base.chain.priority))
 
     def conntrack_active(self, family: Family) -> bool:
         """Whether connections of this family are tracked."""

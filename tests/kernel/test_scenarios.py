@@ -519,3 +519,64 @@ def test_nobody_listens(proto):
     """The packet arrives and is turned down."""
     fate = _fate(_routed(Ask("guest", "10.0.2.2", proto, 9)))
     assert fate == "request rejected no-listener"
+
+
+@pytest.mark.parametrize("hook", ["ingress", "egress"])
+@pytest.mark.parametrize(
+    ("match", "fate"),
+    [
+        (("proto", "icmp", False), "request dropped netfilter"),
+        (("proto", "udp", False), _ARRIVES),
+        (("icmp", "echo-reply", False), _ARRIVES),
+        (None, "request unresolved netfilter"),
+    ],
+)
+def test_chains_that_hang_on_a_link(hook, match, fate):
+    """Family netdev: frames are seen before a bridge, or IP, gets them, and after; ARP too."""
+    rule = Rule((match,) if match else (), ("drop",))
+    chain = Chain("c", (rule,), hook, device="v1" if hook == "ingress" else "v2")
+    assert _fate(_bridged(_ACROSS, tables=(Table("nft", "netdev", "t", (chain,)),))) == fate
+
+
+@pytest.mark.parametrize("hook", ["input", "output"])
+def test_rules_for_arp(hook):
+    """A guest that takes no questions, or gives no answers."""
+    case = _bridged(_ACROSS)
+    table = Table("nft", "arp", "t", (Chain("c", (), hook, policy="drop"),))
+    guest = replace(case.stacks[2], tables=(table,))
+    case = replace(case, stacks=(*case.stacks[:2], guest))
+    assert _fate(case) == "request unresolved netfilter"
+
+
+@pytest.mark.parametrize(
+    ("priority", "seen"),
+    [
+        (-200, "10.0.1.2"),
+        (10, "10.0.1.2"),
+    ],
+)
+def test_bridge_chains_after_br_netfilter(priority, seen):
+    """Those of postrouting see the source before it is translated, whatever their priority."""
+    masquerade = _iptables("nat", "POSTROUTING", Rule((("oif", "br1", False),), ("masquerade",)))
+    drop = _nft("bridge", "postrouting", _drop(("saddr", seen, False), ("proto", "icmp", False)),
+                priority=priority)  # fmt: skip
+    sysctls = ((_CALL, 1), (_FORWARD, 1))
+    case = _bridged(_ACROSS, sysctls=sysctls, tables=(masquerade, drop))
+    assert _fate(case) == "request dropped netfilter"
+
+
+@pytest.mark.parametrize(("priority", "drops"), [(-300, False), (10, True)])
+def test_bridge_chains_see_a_redirected_frame_only_late(priority, drops):
+    """PREROUTING of IP runs at priority 0 of the bridge's own prerouting."""
+    dnat = _iptables("nat", "PREROUTING", Rule((("daddr", "10.0.1.77", False),),
+                                               ("dnat", "10.0.1.3")))  # fmt: skip
+    drop = _nft("bridge", "prerouting",
+                _drop(("daddr", "10.0.1.3", False), ("proto", "icmp", False)),
+                priority=priority)  # fmt: skip
+    case = _bridged(
+        Ask("g1", "10.0.1.77"), sysctls=((_CALL, 1), (_FORWARD, 1)), tables=(dnat, drop)
+    )
+    extra = ("neigh add 10.0.1.77 lladdr 02:00:00:00:00:77 dev eth0",)
+    guest = replace(case.stacks[1], extra=extra)
+    case = replace(case, stacks=(case.stacks[0], guest, case.stacks[2]))
+    assert (_fate(case) == "request dropped netfilter") is drops

@@ -80,9 +80,12 @@ def _iptables_table(draw: Draw, names: Names, backend: BackendName) -> Table:
 
 
 def _nft_table(draw: Draw, names: Names, number: int) -> Table:
-    family = draw(
-        st.sampled_from(["ip", "inet", "inet", "bridge"] if names.ports else ["ip", "inet"])
-    )
+    families = ["ip", "ip", "inet", "inet", "inet", "inet", "netdev", "arp"]
+    family = draw(st.sampled_from([*families, *(["bridge"] * 3 if names.ports else [])]))
+    if family == "netdev":
+        return _device_table(draw, names, number)
+    if family == "arp":
+        return _arp_table(draw, names, number)
     kind = "filter"
     if family != "bridge":
         kind = draw(st.sampled_from(["filter", "filter", "nat", "route"]))
@@ -106,6 +109,30 @@ def _nft_table(draw: Draw, names: Names, number: int) -> Table:
             policy = "accept"
         chains.append(Chain(f"on_{hook}", _rules(draw, names, place), hook, kind, priority, policy))
     return Table("nft", family, f"t{number}", (*users, *chains))
+
+
+def _device_table(draw: Draw, names: Names, number: int) -> Table:
+    """A chain that hangs on a link itself, seeing also ARP."""
+    device = draw(st.sampled_from([name for name in names.devices if not name.startswith("br")]))
+    hook = draw(st.sampled_from(["ingress", "ingress", "egress"]))
+    place = _Place("nft", "netdev", "t", (hook,), "filter", ())
+    policy = draw(st.sampled_from(["accept", "accept", "accept", "drop"]))
+    rules = _rules(draw, names, place)
+    chain = Chain("on_device", rules, hook, "filter", 0, policy, device)
+    return Table("nft", "netdev", f"t{number}", (chain,))
+
+
+def _arp_table(draw: Draw, names: Names, number: int) -> Table:
+    """What a machine lets through of the questions and answers it gets and gives."""
+    hook = draw(st.sampled_from(["input", "output"]))
+    kind = "iif" if hook == "input" else "oif"
+    rules = tuple(
+        Rule(((kind, *_value(draw, names, kind)),), (draw(st.sampled_from(["accept", "drop"])),))
+        for _ in range(draw(st.integers(1, 2)))
+    )
+    policy = draw(st.sampled_from(["accept", "accept", "drop"]))
+    chain = Chain("on_arp", rules, hook, "filter", 0, policy)
+    return Table("nft", "arp", f"t{number}", (chain,))
 
 
 def _user_chains(draw: Draw, names: Names, place: _Place) -> tuple[Chain, ...]:
@@ -152,7 +179,8 @@ def _verdicts(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [("accept",), ("accept",), ("drop",), ("return",), ("count",)]
     found += [(how, chain) for chain in place.calls for how in ("jump", "goto", "jump")]
     nft = place.backend == "nft"
-    rejecting = set(place.hooks) <= {"input", "forward", "output"} and place.family != "bridge"
+    rejecting = set(place.hooks) <= {"input", "forward", "output"}
+    rejecting = rejecting and place.family not in ("bridge", "netdev")
     if rejecting and (place.table == "filter" or nft):
         found.append(("reject",))
     if place.table == "mangle" or nft:
@@ -189,7 +217,7 @@ def _match_kinds(names: Names, place: _Place) -> list[str]:
         found += ["iif", "iif"]
     if hooks <= set(_OUT):
         found += ["oif", "oif"]
-    if place.family == "bridge":
+    if place.family in ("bridge", "netdev"):
         return found
     found += ["state", "state", "sport"]
     if place.table != "raw":

@@ -30,6 +30,8 @@ class Chain:
     type: str = "filter"
     priority: int = 0
     policy: str = "accept"
+    device: str | None = None
+    """Of the families netdev and inet, at ingress and egress."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ def nft_text(table: Table) -> str:
     for chain in sorted(table.chains, key=lambda chain: chain.hook is not None):
         lines.append(f"  chain {chain.name} {{")
         if chain.hook is not None:
+            device = f' device "{chain.device}"' if chain.device else ""
             lines.append(
-                f"    type {chain.type} hook {chain.hook} priority {chain.priority};"
+                f"    type {chain.type} hook {chain.hook}{device} priority {chain.priority};"
                 f" policy {chain.policy};"
             )
         lines += [f"    {_nft_rule(rule, table.family)}" for rule in chain.rules]
