@@ -195,7 +195,20 @@ def scope_of(options: Options) -> Scope:
 
 
 def facts(options: Options) -> Snapshot:
-    """The snapshot of the file the user named, else of the live host.
+    """What was read, with guests whose inside is not seen assumed to be in order.
+
+    Raises:
+        InputError: the file is missing, damaged or of an unknown version.
+        NotReadableError: the live host does not let itself be read.
+
+    """
+    from kvmdiag.simulate.unseen import assume_guests
+
+    return assume_guests(read_facts(options))
+
+
+def read_facts(options: Options) -> Snapshot:
+    """The snapshot of the file the user named, else of the live host, and nothing assumed.
 
     Raises:
         InputError: the file is missing, damaged or of an unknown version.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvmdiag.commands.options import OUTPUT, SOURCE, Options, facts, takes
+from kvmdiag.commands.options import OUTPUT, SOURCE, Options, read_facts, takes
 from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def snapshot(
 
     if options.output is None and sys.stdout.isatty():
         raise UsageError("a snapshot is no sight for a terminal; name a file with -o FILE")
-    taken = facts(options)
+    taken = read_facts(options)
     if redact:
         from kvmdiag.model.redact.snapshot import redact as redacted
 

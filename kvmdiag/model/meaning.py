@@ -214,6 +214,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "Snapshot.tool": _W,
     "SourceNat.first": _A,
     "SourceNat.last": _A,
+    "Stack.assumed": Meaning.PROSE,
     "Stack.counters": _W,
     "Stack.name": _N,
     "Stack.netns": Meaning.PATH,

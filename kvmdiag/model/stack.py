@@ -214,6 +214,8 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     sysctl(8) does). ``tables`` holds every netfilter table of every backend and family.
     ``counters`` are the kernel's by name (``Ip.InAddrErrors``, ``TcpExt.IPReversePathFilter``,
     ``Softnet.Dropped``).
+    ``assumed`` are sentences: what of this stack was not read but taken for granted, in
+    snapshots made for judging paths; empty in one that was read.
     """
 
     name: str
@@ -234,6 +236,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     sockets: tuple[ListeningSocket, ...] | None = None
     conntrack: Conntrack | None = None
     counters: Mapping[str, int] | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:

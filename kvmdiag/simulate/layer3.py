@@ -22,6 +22,7 @@ from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.next_hop import mac_of_next_hop
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.steps import Ascend, Ended, Frame, Originate, Step, Transmit
+from kvmdiag.simulate.unread import NotRead
 from kvmdiag.simulate.view import StackView, conf_name, parse_address
 
 _REFUSED = {
@@ -262,6 +263,8 @@ def _check_forwarding(journey: Journey, view: StackView, link: str, packet: Pack
     name = conf_name(link if version == 4 else "all", "forwarding", version)
     if view.sysctl(name):
         return
+    if view.stack.assumed and name not in (view.stack.sysctls or {}):
+        raise NotRead(view.name, "sysctls")
     names = (name, "net.ipv4.ip_forward") if version == 4 else (name,)
     raise journey.end(
         Outcome.DROPPED,

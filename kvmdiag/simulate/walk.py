@@ -184,6 +184,10 @@ def _packet(step: Step) -> Packet:
 
 
 def _trace(journey: Journey, outcome: Outcome, reason: Reason) -> Trace:
+    for name in dict.fromkeys(hop.stack for hop in journey.hops):
+        if name in journey.view.stacks:
+            for sentence in journey.stack(name).stack.assumed:
+                journey.assume(sentence)
     return Trace(
         direction=journey.direction,
         outcome=outcome,

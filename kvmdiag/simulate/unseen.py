@@ -1,0 +1,255 @@
+"""Guests whose inside is not seen: what is taken for granted, so that they can be walked.
+
+What was read is kept; only what is missing is put in its place, and ``Stack.assumed`` says
+what that is. A snapshot with assumptions is for judging paths, never for keeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_interface, ip_network
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from kvmdiag.model.libvirt import GuestNic, Network
+from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Address, NextHop, PolicyRule, Route, Stack
+from kvmdiag.simulate.view import parse_address
+
+_LOCAL, _MAIN, _DEFAULT = 255, 254, 253
+_RULES = tuple(
+    PolicyRule(priority=priority, version=version, table=table)
+    for version in (4, 6)
+    for priority, table in ((0, _LOCAL), (32766, _MAIN), (32767, _DEFAULT))
+)
+_USELESS = frozenset({"failed", "incomplete", "none", "noarp"})
+
+
+class _Plug(NamedTuple):
+    """A tap of a guest, in the stack that has it, with what libvirt says of the NIC behind it.
+
+    ``bridge`` is where the tap belongs, also when it is not plugged in there.
+    """
+
+    stack: Stack
+    tap: Link
+    mac: str | None
+    bridge: str | None
+
+
+def assume_guests(snapshot: Snapshot) -> Snapshot:
+    """The snapshot in which every running guest has a stack that can be walked."""
+    named = {stack.name: stack.name for stack in snapshot.stacks if stack.kind == "guest"}
+    named |= {i.domain: i.stack for i in snapshot.guests or () if i.stack is not None}
+    for domain in snapshot.domains or ():
+        if domain.state == "shutoff":
+            continue
+        nics = {nic.target: nic for nic in domain.nics if nic.target is not None}
+        plugs = [
+            _plug(snapshot, stack, link, nics[link.name])
+            for stack in snapshot.stacks
+            if stack.netns is not None
+            for link in stack.links or ()
+            if link.guest == domain.name and link.name in nics
+        ]
+        if plugs:
+            snapshot = _with_guest(snapshot, domain.name, named.get(domain.name), plugs)
+    return snapshot
+
+
+def _plug(snapshot: Snapshot, stack: Stack, tap: Link, nic: GuestNic) -> _Plug:
+    networks = {network.name: network.bridge for network in snapshot.networks or ()}
+    bridge = tap.master or nic.bridge or networks.get(nic.source or "")
+    mac = nic.mac.lower() if nic.mac else _learnt(stack, tap)
+    return _Plug(stack, tap, mac, bridge)
+
+
+def _with_guest(
+    snapshot: Snapshot, domain: str, stack_name: str | None, plugs: list[_Plug]
+) -> Snapshot:
+    known = next((stack for stack in snapshot.stacks if stack.name == stack_name), None)
+    if known is not None and _is_complete(known):
+        return snapshot
+    guest = known or Stack(name=_unique(domain, snapshot), kind="guest", netns=None)
+    if guest.links is None:
+        guest = replace(guest, links=tuple(_nics(plugs)))
+    said = [f"nothing inside {domain} stops the packet: it could not be looked into"]
+    guest = _with_addresses(snapshot, guest, plugs, said)
+    guest = _with_routes(snapshot, guest, plugs, said)
+    guest = replace(
+        guest,
+        policy_rules=_RULES if guest.policy_rules is None else guest.policy_rules,
+        neighbours=guest.neighbours or (),
+        fdb=guest.fdb or (),
+        sysctls={} if guest.sysctls is None else guest.sysctls,
+        tables=() if guest.tables is None else guest.tables,
+        assumed=tuple(said),
+    )
+    stacks = [_plugged(stack, guest, plugs) for stack in snapshot.stacks if stack is not known]
+    return replace(snapshot, stacks=(*stacks, guest))
+
+
+def _is_complete(stack: Stack) -> bool:
+    needed = (stack.links, stack.addresses, stack.routes, stack.policy_rules)
+    return not any(fact is None for fact in (*needed, stack.sysctls, stack.tables))
+
+
+def _nics(plugs: list[_Plug]) -> Iterator[Link]:
+    """A NIC for each tap, by a name of our own: what the guest calls it is not known."""
+    yield Link(index=1, name="lo", type="loopback", mtu=65536)
+    for number, plug in enumerate(plugs):
+        yield Link(
+            index=number + 2,
+            name=f"nic{number}",
+            mac=plug.mac,
+            mtu=plug.tap.mtu,
+            peer=LinkRef(plug.stack.name, plug.tap.name),
+        )
+
+
+def _plugged(stack: Stack, guest: Stack, plugs: list[_Plug]) -> Stack:
+    """The stack with its taps tied to the guest's NICs."""
+    ends = {link.peer: link.name for link in guest.links or () if link.peer is not None}
+    mine = {plug.tap.name for plug in plugs if plug.stack.name == stack.name}
+    if not mine:
+        return stack
+    links = []
+    for link in stack.links or ():
+        nic = ends.get(LinkRef(stack.name, link.name)) if link.name in mine else None
+        links.append(link if nic is None else replace(link, peer=LinkRef(guest.name, nic)))
+    return replace(stack, links=tuple(links))
+
+
+def _with_addresses(snapshot: Snapshot, guest: Stack, plugs: list[_Plug], said: list[str]) -> Stack:
+    """The addresses that DHCP gave its NICs, or by which its neighbours know them."""
+    if guest.addresses is not None:
+        return guest
+    found = []
+    for plug in plugs:
+        nic = _nic_at(guest, plug)
+        for address, why in _addresses_of(snapshot, plug):
+            network = next(_networks_with(snapshot, plug, address), None)
+            length = ip_network(network.network, strict=False).prefixlen if network else None
+            full = 32 if parse_address(address).version == 4 else 128
+            found.append(Address(link=nic, address=address, prefix_length=length or full))
+            said.append(f"{guest.name} has the address {address}: {why}")
+    return replace(guest, addresses=tuple(found)) if found else guest
+
+
+def _addresses_of(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
+    seen = set()
+    for network in snapshot.networks or ():
+        for lease in network.leases or ():
+            if lease.mac == plug.mac and lease.address not in seen:
+                seen.add(lease.address)
+                yield lease.address, f"DHCP of network {network.name} has given it away"
+    for stack in snapshot.stacks:
+        for entry in stack.neighbours or ():
+            usable = entry.state not in _USELESS and not entry.proxy
+            if entry.mac == plug.mac and usable and entry.address not in seen:
+                seen.add(entry.address)
+                if not parse_address(entry.address).is_link_local:
+                    yield entry.address, f"{stack.name} knows it as its neighbour's"
+
+
+class _Gateway(NamedTuple):
+    """An address that a guest may have for its gateway, and why."""
+
+    network: str
+    why: str
+
+
+def _networks_with(snapshot: Snapshot, plug: _Plug, address: str) -> Iterator[_Gateway]:
+    """Networks that are served on the bridge of a tap and that the address lies in."""
+    for network in snapshot.networks or ():
+        if network.bridge is not None and network.bridge == plug.bridge:
+            for own in network.addresses:
+                if _lies_in(address, own):
+                    yield _Gateway(own, _served(network))
+    for stack in snapshot.stacks:
+        for entry in stack.addresses or ():
+            here = stack.name == plug.stack.name and entry.link in (plug.bridge, plug.tap.name)
+            if here and _lies_in(address, entry.network):
+                yield _Gateway(entry.network, f"{stack.name}/{entry.link} has that address")
+
+
+def _served(network: Network) -> str:
+    how = "DHCP" if network.dhcp else "libvirt"
+    return f"{how} of network {network.name} says so"
+
+
+def _lies_in(address: str, network: str) -> bool:
+    return parse_address(address) in ip_network(network, strict=False)
+
+
+def _with_routes(snapshot: Snapshot, guest: Stack, plugs: list[_Plug], said: list[str]) -> Stack:
+    """Those the kernel makes for addresses, and a default route by the likeliest gateway."""
+    if guest.routes is not None or guest.addresses is None:
+        return guest
+    routes = [route for entry in guest.addresses for route in _own_routes(entry)]
+    for version in (4, 6):
+        gateway = _gateway(snapshot, guest, plugs, version)
+        if gateway is None:
+            continue
+        link, found = gateway
+        via = str(ip_interface(found.network).ip)
+        everywhere = "0.0.0.0/0" if version == 4 else "::/0"
+        routes.append(Route(destination=everywhere, next_hops=(NextHop(link=link, gateway=via),)))
+        said.append(f"{guest.name}'s gateway is {via}: {found.why}")
+    return replace(guest, routes=tuple(routes))
+
+
+def _gateway(
+    snapshot: Snapshot, guest: Stack, plugs: list[_Plug], version: int
+) -> tuple[str, _Gateway] | None:
+    for plug in plugs:
+        nic = _nic_at(guest, plug)
+        for entry in guest.addresses or ():
+            if entry.link != nic or parse_address(entry.address).version != version:
+                continue
+            found = next(_networks_with(snapshot, plug, entry.address), None)
+            if found is not None:
+                return nic, found
+    return None
+
+
+def _own_routes(entry: Address) -> Iterator[Route]:
+    network = ip_network(entry.network, strict=False)
+    hop = (NextHop(link=entry.link),)
+    yield Route(
+        destination=f"{entry.address}/{network.max_prefixlen}",
+        table=_LOCAL,
+        type="local",
+        scope="host",
+        protocol="kernel",
+        preferred_source=entry.address,
+        next_hops=hop,
+    )
+    if network.prefixlen < network.max_prefixlen:
+        yield Route(
+            destination=str(network),
+            scope="link",
+            protocol="kernel",
+            preferred_source=entry.address,
+            next_hops=hop,
+        )
+
+
+def _nic_at(guest: Stack, plug: _Plug) -> str:
+    here = LinkRef(plug.stack.name, plug.tap.name)
+    return next((link.name for link in guest.links or () if link.peer == here), "")
+
+
+def _learnt(stack: Stack, tap: Link) -> str | None:
+    """The MAC address behind a tap, where the bridge has learnt just one."""
+    macs = {entry.mac for entry in stack.fdb or () if entry.port == tap.name and not entry.local}
+    return macs.pop() if len(macs) == 1 else None
+
+
+def _unique(name: str, snapshot: Snapshot) -> str:
+    taken = {stack.name for stack in snapshot.stacks}
+    while name in taken:
+        name += "'"
+    return name

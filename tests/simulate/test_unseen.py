@@ -1,0 +1,195 @@
+"""Guests that cannot be looked into are walked all the same, and what is assumed is said."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from kvmdiag.model.guest import Inside
+from kvmdiag.model.libvirt import Domain, GuestNic, Lease, Network
+from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import (
+    Address,
+    Neighbour,
+    NextHop,
+    PolicyRule,
+    Route,
+    Stack,
+)
+from kvmdiag.model.trace import Outcome, Reason
+from kvmdiag.simulate.endpoints import resolve
+from kvmdiag.simulate.unseen import assume_guests
+from kvmdiag.simulate.walk import walk
+
+_WEB, _DB = "52:54:00:00:00:01", "52:54:00:00:00:02"
+
+
+def tap(index, name, master="virbr0"):
+    """A tap of a guest that runs."""
+    port = BridgePort() if master else None
+    mac = f"fe:54:00:00:00:0{index}"
+    return Link(index=index, name=name, kind="tun", mac=mac, master=master, port=port)
+
+
+def route(destination, link, *, gateway=None, table=254, kind="unicast"):
+    """A route of the host."""
+    hop = NextHop(link=link, gateway=gateway)
+    return Route(destination=destination, table=table, type=kind, next_hops=(hop,))
+
+
+_RULES = tuple(
+    PolicyRule(priority=priority, table=table) for priority, table in ((0, 255), (32766, 254))
+)
+_HOST = Stack(
+    name="host",
+    kind="host",
+    netns="/proc/self/ns/net",
+    links=(
+        Link(index=1, name="eno1", mac="52:54:00:10:00:10"),
+        Link(index=2, name="virbr0", kind="bridge", mac="52:54:00:00:00:ff", bridge=Bridge()),
+        replace(tap(3, "vnet0"), guest="web"),
+        replace(tap(4, "vnet1"), guest="db"),
+    ),
+    addresses=(
+        Address(link="eno1", address="10.0.0.10", prefix_length=24),
+        Address(link="virbr0", address="192.168.122.1", prefix_length=24),
+    ),
+    routes=(
+        route("10.0.0.10/32", "eno1", table=255, kind="local"),
+        route("192.168.122.1/32", "virbr0", table=255, kind="local"),
+        route("10.0.0.0/24", "eno1"),
+        route("192.168.122.0/24", "virbr0"),
+    ),
+    policy_rules=_RULES,
+    neighbours=(
+        Neighbour(link="virbr0", address="192.168.122.22", mac=_DB, state="reachable"),
+        Neighbour(link="virbr0", address="192.168.122.77", mac=_DB, state="failed"),
+    ),
+    fdb=(),
+    sysctls={"net.ipv4.conf.virbr0.forwarding": "1", "net.ipv4.conf.eno1.forwarding": "1"},
+    tables=(),
+)
+
+
+def domain(name, mac, tap_name, **more):
+    """A running domain on network default."""
+    nic = GuestNic(type="network", mac=mac, source="default", target=tap_name)
+    return Domain(name=name, state="running", nics=(nic,), **more)
+
+
+@pytest.fixture
+def snapshot():
+    """Two guests without agents; one has a lease, the other only a neighbour entry."""
+    return Snapshot(
+        tool="t",
+        taken_at="t",
+        kernel="k",
+        stacks=(_HOST,),
+        domains=(domain("web", _WEB, "vnet0"), domain("db", _DB, "vnet1")),
+        networks=(
+            Network(
+                name="default",
+                active=True,
+                bridge="virbr0",
+                addresses=("192.168.122.1/24",),
+                dhcp=True,
+                leases=(Lease(mac=_WEB, address="192.168.122.11"),),
+            ),
+        ),
+    )
+
+
+def asked(snapshot, source, destination):
+    """The walk between two names."""
+    assumed = assume_guests(snapshot)
+    return walk(assumed, resolve(assumed, source, destination))
+
+
+def test_the_walk_starts_behind_the_tap_and_leaves(snapshot):
+    """By the gateway that DHCP names, from the address that DHCP gave."""
+    way = asked(snapshot, "web", "10.0.0.9")
+    assert way.request.outcome is Outcome.LEFT
+    assert str(way.request.end.packet.src) == "192.168.122.11"
+    assert next(hop.link for hop in way.request.hops if hop.stack == "host") == "vnet0"
+
+
+def test_what_is_assumed_is_said(snapshot):
+    """Where the address and the gateway are from, and that the inside was not seen."""
+    said = asked(snapshot, "web", "10.0.0.9").request.assumptions
+    assert "web has the address 192.168.122.11: DHCP of network default has given it away" in said
+    assert "web's gateway is 192.168.122.1: DHCP of network default says so" in said
+    assert "nothing inside web stops the packet: it could not be looked into" in said
+
+
+def test_a_neighbour_entry_tells_an_address_if_it_is_good(snapshot):
+    """One that failed tells nothing."""
+    way = asked(snapshot, "web", "db")
+    assert way.question.destination.address == "192.168.122.22"
+    assert (way.request.outcome, way.request.end.stack) == (Outcome.DELIVERED, "db")
+    assert way.reply.outcome is Outcome.DELIVERED
+
+
+def test_a_tap_that_is_plugged_in_nowhere_is_no_way(snapshot):
+    """The fault on the host is found although nothing inside is seen."""
+    links = tuple(
+        replace(link, master=None, port=None) if link.name == "vnet0" else link
+        for link in _HOST.links
+    )
+    broken = replace(snapshot, stacks=(replace(_HOST, links=links),))
+    assert asked(broken, "db", "web").works is False
+
+
+def test_whether_an_unseen_guest_forwards_is_not_known(snapshot):
+    """It is no fault that it might not."""
+    routes = (*_HOST.routes, route("198.51.100.0/24", "virbr0", gateway="192.168.122.22"))
+    routed = replace(snapshot, stacks=(replace(_HOST, routes=routes),))
+    way = asked(routed, "web", "198.51.100.5")
+    assert (way.request.outcome, way.request.reason) == (Outcome.UNKNOWN, Reason.NOT_READ)
+
+
+def test_without_any_address_nothing_is_made_up(snapshot):
+    """The end of the walk is unknown, not a fault."""
+    unknown = replace(snapshot, networks=(), domains=(domain("web", _WEB, "vnet0"),))
+    way = asked(unknown, "web", "10.0.0.9")
+    assert way.request.outcome is Outcome.UNKNOWN
+
+
+def test_what_was_read_is_kept(snapshot):
+    """Of a guest that tells only its addresses, only the rest is assumed."""
+    nic = Link(index=2, name="ens3", mac=_WEB)
+    partly = Stack(
+        name="web",
+        kind="guest",
+        netns=None,
+        links=(replace(nic, peer=None),),
+        addresses=(Address(link="ens3", address="192.168.122.99", prefix_length=24),),
+    )
+    tied = replace(partly, links=(replace(nic, peer=LinkRef("host", "vnet0")),))
+    links = tuple(
+        replace(link, peer=LinkRef("web", "ens3")) if link.name == "vnet0" else link
+        for link in _HOST.links
+    )
+    seen = replace(
+        snapshot,
+        stacks=(replace(_HOST, links=links), tied),
+        guests=(Inside(domain="web", access="addresses", stack="web"),),
+    )
+    way = asked(seen, "web", "10.0.0.9")
+    assert str(way.request.end.packet.src) == "192.168.122.99"
+    assert not any("192.168.122.99: " in sentence for sentence in way.request.assumptions)
+    assert "web's gateway is 192.168.122.1: DHCP of network default says so" in (
+        way.request.assumptions
+    )
+
+
+def test_assuming_twice_changes_nothing(snapshot):
+    """A snapshot with assumptions is complete."""
+    once = assume_guests(snapshot)
+    assert assume_guests(once) == once
+
+
+def test_a_guest_that_is_off_has_no_stack(snapshot):
+    """Nor has one whose taps are not there."""
+    off = tuple(replace(each, state="shutoff") for each in snapshot.domains)
+    assert [s.name for s in assume_guests(replace(snapshot, domains=off)).stacks] == ["host"]
