@@ -31,6 +31,8 @@ from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import parse_address
 
+_VLAN_TAG = 4  # bytes
+
 # br_netfilter takes frames to the IP hooks in the middle of the bridge's own (NF_BR_PRI_BRNF).
 _ALL = range(-(2**31), 2**31)
 _EARLY = range(-(2**31), 1)
@@ -54,6 +56,11 @@ def transmit(journey: Journey, step: Transmit) -> Step:
     if link.peer is not None:
         to = str(link.peer)
         journey.note(step.stack, link.name, Stage.EGRESS, packet, f"sent to {to}")
+        if link.kind == "veth":
+            # The far end looks at the size before it takes a frame (____dev_forward_skb).
+            far = journey.view.link(link.peer.stack, link.peer.link)
+            room = far.mtu + _VLAN_TAG
+            _require_room(journey, link.peer.stack, far, room, Stage.INGRESS, packet)
         if link.peer.stack != step.stack:
             packet = with_fields(packet, mark=0)
         # A cable takes away everything but the frame itself (skb_scrub_packet).
@@ -123,6 +130,8 @@ def _send_by_bridge(journey: Journey, step: Transmit, bridge: Link) -> Step:
     port = _egress_port(journey, step.stack, bridge, None, step.frame)
     frame = _bridge_hook(journey, step.stack, "output", step.frame, None, port.name)
     frame = _bridge_hook(journey, step.stack, "postrouting", frame, None, port.name)
+    room = port.mtu + _VLAN_TAG
+    _require_room(journey, step.stack, port, room, Stage.BRIDGE, frame.packet)
     return Transmit(step.stack, port.name, frame)
 
 
@@ -171,9 +180,11 @@ def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Fr
     if shown:
         at = _context(journey, stack, "postrouting", frame, None, *names[1:], bridged=True)
         frame = pass_hook(journey, frame, at, Stage.POSTROUTING, bridge.name)
-    if frame.packet.length > to.mtu:
-        text = f"{frame.packet.length} bytes do not fit the MTU {to.mtu} of {to.name}"
-        _stop(journey, Obstacle(Reason.MTU, _ref(stack, to), text), Stage.BRIDGE, frame.packet)
+    # br_nf_dev_queue_xmit would cut it up, were it allowed to; else is_skb_forwardable decides.
+    if not shown:
+        _require_room(journey, stack, to, to.mtu + _VLAN_TAG, Stage.BRIDGE, frame.packet)
+    elif frame.packet.dont_fragment:
+        _require_room(journey, stack, to, to.mtu, Stage.BRIDGE, frame.packet)
     return Transmit(stack, to.name, frame)
 
 
@@ -290,6 +301,15 @@ def _redirected(journey: Journey, stack: str, bridge: Link, frame: Frame) -> Fra
         obstacle = answer.obstacle or Obstacle(Reason.UNRESOLVED, _ref(stack, bridge), text)
         _stop(journey, obstacle, Stage.BRIDGE, packet)
     return replace(frame, dst_mac=answer.mac)
+
+
+def _require_room(
+    journey: Journey, stack: str, link: Link, room: int, stage: Stage, packet: Packet
+) -> None:
+    """Links take frames up to their MTU, and some leave room for a VLAN tag beside."""
+    if packet.length > room:
+        text = f"{packet.length} bytes do not fit the MTU {link.mtu} of {link.name}"
+        _stop(journey, Obstacle(Reason.MTU, _ref(stack, link), text), stage, packet)
 
 
 def _bridge_hook(

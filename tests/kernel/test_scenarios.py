@@ -580,3 +580,26 @@ def test_bridge_chains_see_a_redirected_frame_only_late(priority, drops):
     guest = replace(case.stacks[1], extra=extra)
     case = replace(case, stacks=(case.stacks[0], guest, case.stacks[2]))
     assert (_fate(case) == "request dropped netfilter") is drops
+
+
+@pytest.mark.parametrize(
+    ("link", "mtu", "call", "fate"),
+    [
+        ("v2", 80, 0, _ARRIVES),  # a ping has 84 bytes, and there is room for a VLAN tag
+        ("v2", 79, 0, "request dropped mtu"),
+        ("v2", 80, 1, "request dropped mtu"),
+        ("v2", 84, 1, _ARRIVES),
+        ("v1", 79, 0, "request dropped mtu"),
+    ],
+)
+def test_sizes_in_a_bridge(link, mtu, call, fate):
+    """Frames that do not fit a port are dropped without a word, on the way in as well."""
+    case = _bridged(_ACROSS, sysctls=((_CALL, call),), extra=(f"link set {link} mtu {mtu}",))
+    assert _fate(case) == fate
+
+
+@pytest.mark.parametrize(("mtu", "fate"), [(80, _ARRIVES), (79, "request dropped mtu")])
+def test_sizes_at_the_end_of_a_cable(mtu, fate):
+    """The receiving end's own MTU counts."""
+    far = Stack("far", routes=("default via 10.0.2.1",), extra=(f"link set eth0 mtu {mtu}",))
+    assert _fate(_routed(_OVER, far=far)) == fate

@@ -212,3 +212,27 @@ def test_an_address_left_on_a_bridge_port(net):
     request = net.walk("host", "g1").request
     assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.UNRESOLVED)
     assert "bridge br0" in request.end.because
+
+
+@pytest.mark.parametrize(("mtu", "passes"), [(80, True), (79, False)])
+def test_a_bridge_drops_what_does_not_fit_a_port(bridged, mtu, passes):
+    """A ping has 84 bytes; there is room for a VLAN tag of 4 (is_skb_forwardable)."""
+    bridged.alter("host", "tap-g2", mtu=mtu)
+    request = bridged.walk("g1", "g2").request
+    assert request.arrived is passes
+    if not passes:
+        assert (request.outcome, request.reason) == (Outcome.DROPPED, Reason.MTU)
+
+
+def test_br_netfilter_leaves_no_room(bridged):
+    """What may not be cut up must fit the MTU itself (br_nf_dev_queue_xmit)."""
+    bridged.set("host", "net.bridge.bridge-nf-call-iptables", 1)
+    bridged.alter("host", "tap-g2", mtu=80)
+    assert bridged.walk("g1", "g2").request.reason is Reason.MTU
+
+
+def test_a_router_tells_the_sender_of_a_small_link(routed):
+    """Path MTU discovery: fragmentation needed."""
+    routed.alter("host", "out0", mtu=80)
+    request = routed.walk("guest", "far").request
+    assert (request.outcome, request.reason) == (Outcome.REJECTED, Reason.MTU)

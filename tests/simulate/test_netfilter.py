@@ -346,3 +346,43 @@ def test_input_is_asked_after_prerouting_nat(routed):
     routed.rules("host", "-A PREROUTING -p tcp --dport 80 -j REDIRECT --to-ports 8080", table="nat")
     routed.rules("host", "-A INPUT -p tcp --dport 80 -j DROP")
     assert routed.walk("guest", "10.1.0.1", "tcp", 80).works is True
+
+
+@pytest.mark.parametrize(("hook", "link"), [("ingress", "tap-g1"), ("egress", "tap-g2")])
+def test_chains_that_hang_on_a_link(bridged, hook, link):
+    """Family netdev sees frames, ARP among them, before and after everything else."""
+    drop = Chain(name="c", hook=hook, type="filter", devices=(link,), rules=(_rule(Drop()),))
+    bridged.table("host", _nft(drop, family="netdev"))
+    request = bridged.walk("g1", "g2").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.NETFILTER)
+    assert request.end.decider.chain == "c"
+
+
+def test_chains_on_other_links_do_not_matter(bridged):
+    """A netdev chain belongs to the links it names."""
+    drop = Chain(name="c", hook="ingress", type="filter", devices=("eth7",), rules=(_rule(Drop()),))
+    bridged.table("host", _nft(drop, family="netdev"))
+    assert bridged.walk("g1", "g2").works is True
+
+
+@pytest.mark.parametrize("hook", ["prerouting", "input"])
+def test_bridge_rules_stop_arp(bridged, hook):
+    """The machine is never found: no packet gets as far as being dropped."""
+    drop = Chain(name="c", hook=hook, type="filter", priority=-200, rules=(_rule(Drop()),))
+    bridged.table("host", _nft(drop, family="bridge"))
+    request = bridged.walk("g1", "10.0.0.1").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.NETFILTER)
+
+
+def test_rules_of_family_arp(bridged):
+    """The one who is asked may be forbidden to listen."""
+    drop = Chain(name="c", hook="input", type="filter", policy="drop")
+    bridged.table("g2", _nft(drop, family="arp"))
+    assert bridged.walk("g1", "g2").request.reason is Reason.NETFILTER
+    assert bridged.walk("g1", "10.0.0.1").works is True
+
+
+def test_before_conntrack_a_packet_is_invalid(routed):
+    """A rule in raw asks for the state of a connection that is not known yet."""
+    routed.rules("host", "-A PREROUTING -m conntrack --ctstate INVALID -j DROP", table="raw")
+    assert routed.walk("guest", "far").request.reason is Reason.NETFILTER
