@@ -18,11 +18,13 @@ from kvmdiag.collect.stack import Reading, read_stack, unread_stack
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.libvirt import Domain
 from kvmdiag.model.snapshot import Gap, Snapshot
+from kvmdiag.system.memory import uncollected
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
 _HOST = "host"
 
 
+@uncollected()
 def collect(scope: Scope) -> Snapshot:
     """Read all facts of the scope, changing nothing.
 
