@@ -52,7 +52,8 @@ class _Header(msgspec.Struct):
 
 def save(snapshot: Snapshot) -> bytes:
     """The file of a snapshot."""
-    return gzip.compress(encoded(_in_order(snapshot)), mtime=0)
+    # The highest level, gzip's own choice, takes three times as long to save seven percent.
+    return gzip.compress(encoded(_in_order(snapshot)), compresslevel=6, mtime=0)
 
 
 def encoded(facts: Any) -> bytes:
