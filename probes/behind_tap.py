@@ -10,7 +10,6 @@ import msgspec
 from kvmdiag.errors import KvmdiagError, NotReadableError
 from kvmdiag.model.link import Link
 from kvmdiag.model.packet import IPAddress
-from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
@@ -49,7 +48,7 @@ def behind_tap(snapshot: Snapshot, walk: Walk) -> BehindTap:
     guest = next((s for s in snapshot.stacks if s.name == question.source.stack), None)
     stack, tap = _tap(snapshot, walk)
     assumed: list[str] = []
-    mac = _mac(snapshot, stack, tap, guest, assumed)
+    mac = mac_behind(snapshot, stack, tap, assumed)
     source = _source(stack, walk, mac, destination.version, assumed)
     next_hop = _next_hop(guest, stack, tap, source, destination, assumed)
     return BehindTap(
@@ -67,7 +66,8 @@ def behind_tap(snapshot: Snapshot, walk: Walk) -> BehindTap:
 
 def _tap(snapshot: Snapshot, walk: Walk) -> tuple[Stack, Link]:
     """The link by which the source's packets come in, of a stack that can be entered."""
-    candidates = list(_taps_of(snapshot, walk.question))
+    source = walk.question.source
+    candidates = list(taps_of(snapshot, source.stack, source.link))
     on_way = {(hop.stack, hop.link) for hop in walk.request.hops}
     candidates.sort(key=lambda found: (found[0].name, found[1].name) not in on_way)
     if candidates:
@@ -78,26 +78,33 @@ def _tap(snapshot: Snapshot, walk: Walk) -> tuple[Stack, Link]:
     )
 
 
-def _taps_of(snapshot: Snapshot, question: Question) -> Iterator[tuple[Stack, Link]]:
-    name, wanted = question.source.stack, question.source.link
+def taps_of(
+    snapshot: Snapshot, guest: str | None, wanted: str | None
+) -> Iterator[tuple[Stack, Link]]:
+    """The links by which a guest's packets come in, of its NIC ``wanted`` where one is named."""
     for stack in snapshot.stacks:
-        if stack.netns is None or name is None:
+        if stack.netns is None or guest is None:
             continue
         for link in stack.links or ():
             behind = link.guest if link.peer is None else link.peer.stack
             nic = None if link.peer is None else link.peer.link
-            tied = (stack.name, link.name) == (name, wanted)
-            if tied or (behind == name and (wanted is None or nic in (None, wanted))):
+            tied = (stack.name, link.name) == (guest, wanted)
+            if tied or (behind == guest and (wanted is None or nic in (None, wanted))):
                 yield stack, link
 
 
-def _mac(
-    snapshot: Snapshot, stack: Stack, tap: Link, guest: Stack | None, assumed: list[str]
-) -> str:
-    nic = tap.peer.link if tap.peer is not None else None
-    for link in (guest.links or ()) if guest is not None else ():
-        if link.name == nic and link.mac:
-            return link.mac
+def mac_behind(snapshot: Snapshot, stack: Stack, tap: Link, assumed: list[str]) -> str:
+    """The MAC address of the NIC behind a tap; how it is known goes to ``assumed`` if need be.
+
+    Raises:
+        NotReadableError: it is not known.
+
+    """
+    if tap.peer is not None:
+        far = next((s for s in snapshot.stacks if s.name == tap.peer.stack), None)
+        for link in (far.links or ()) if far is not None else ():
+            if link.name == tap.peer.link and link.mac:
+                return link.mac
     for domain in snapshot.domains or ():
         for card in domain.nics:
             if card.target == tap.name and card.mac:

@@ -19,12 +19,15 @@ from kvmdiag.probes.packet import Probe
 SO_ATTACH_FILTER = 26
 SNAP_LENGTH = 256
 _MOST_ANSWERERS = 8
+_MOST_OF_NAME = 48
+_ALL = 0xFFFF
+_LOWER = 0x20202020
 
 _NET = -0x100000
 _PROTOCOL = -0x1000  # SKF_AD_PROTOCOL: the frame's EtherType
 _ABSOLUTE, _INDIRECT, _RET, _LD_IMM, _LDX_IMM = 0x20, 0x40, 0x06, 0x00, 0x01
 _HALF, _BYTE = 0x08, 0x10
-_AND, _LSH, _RSH, _ADD, _ADD_X, _TAX, _MSH = 0x54, 0x64, 0x74, 0x04, 0x0C, 0x07, 0xB1
+_OR, _AND, _LSH, _RSH, _ADD, _ADD_X, _TAX, _MSH = 0x44, 0x54, 0x64, 0x74, 0x04, 0x0C, 0x07, 0xB1
 _JEQ, _JSET, _JUMP = 0x15, 0x45, 0x05
 
 _Instruction = tuple[int, int, str, str]
@@ -42,6 +45,11 @@ class _Program:
 
     def add(self, code: int, value: int = 0, yes: str = "", no: str = "") -> None:
         self._code.append((code, value & 0xFFFFFFFF, yes, no))
+
+    @property
+    def length(self) -> int:
+        """How many instructions there are so far."""
+        return len(self._code)
 
     def expect(self, value: int, otherwise: str) -> None:
         """Go on when A is ``value``."""
@@ -139,6 +147,61 @@ def resolution_answer(address: IPAddress) -> bytes:
     p.label("drop")
     p.add(_RET, 0)
     return p.assembled()
+
+
+def dhcp(transaction: int) -> bytes:
+    """Accept DHCP messages of one transaction (RFC 2131), whoever sent them."""
+    p = _Program()
+    _enter_udp(p, 4, "drop")
+    _between_ports(p, (67, 68), "drop")
+    _word(p, 8 + 4, transaction, "drop")
+    p.add(_RET, _ALL)
+    p.label("drop")
+    p.add(_RET, 0)
+    return p.assembled()
+
+
+def dns(name: bytes) -> bytes:
+    """Accept DNS messages that ask for a name (as on the wire), by IPv4 and IPv6 and any case."""
+    p = _Program()
+    for version in (4, 6):
+        _enter_udp(p, version, f"not-{version}")
+        _between_ports(p, (53,), f"not-{version}")
+        for at in range(0, min(len(name), _MOST_OF_NAME) - 3, 4):
+            p.add(_INDIRECT, _NET + 8 + 12 + at)
+            p.add(_OR, _LOWER)
+            p.expect(int.from_bytes(name[at : at + 4], "big") | _LOWER, f"not-{version}")
+        p.add(_RET, _ALL)
+        p.label(f"not-{version}")
+    p.add(_RET, 0)
+    return p.assembled()
+
+
+def _enter_udp(p: _Program, version: int, otherwise: str) -> None:
+    """Go on when it is UDP of this IP version, with X at the UDP header."""
+    p.add(_ABSOLUTE | _BYTE, _NET)
+    p.add(_RSH, 4)
+    p.expect(version, otherwise)
+    if version == 4:
+        p.add(_ABSOLUTE | _HALF, _NET + 6)
+        p.add(_JSET, 0x1FFF, otherwise, "")
+        p.add(_MSH, _NET)
+        p.add(_ABSOLUTE | _BYTE, _NET + 9)
+    else:
+        p.add(_LDX_IMM, 40)
+        p.add(_ABSOLUTE | _BYTE, _NET + 6)
+    p.expect(17, otherwise)
+
+
+def _between_ports(p: _Program, ports: Sequence[int], otherwise: str) -> None:
+    """Go on when the source port or the destination port is one of them."""
+    found = f"port-{p.length}"
+    for offset in (0, 2):
+        p.add(_INDIRECT | _HALF, _NET + offset)
+        for port in ports:
+            p.add(_JEQ, port, found, "")
+    p.add(_JUMP, 0, otherwise)
+    p.label(found)
 
 
 def _word(p: _Program, offset: int, value: int, otherwise: str) -> None:

@@ -20,7 +20,6 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kvmdiag.errors import NotReadableError
-from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf
 from kvmdiag.probes.observation import CapturedFrame, Passing, Sighting
@@ -67,9 +66,10 @@ class Frame(NamedTuple):
 class Capture:
     """The capture socket of one stack; a context manager.
 
-    It sees what belongs to any of the ``probes``, and replies of ``answerers`` (see
-    ``bpf.program``). ``bridges`` get promiscuous so that they show, as under tcpdump, also
-    what they merely bridge.
+    It sees what the filter ``code`` accepts (see ``bpf``). What bears none of the ``marks`` is
+    kept apart, so that it cannot crowd out what does; without marks all is kept alike.
+    ``bridges`` get promiscuous so that they show, as under tcpdump, also what they merely
+    bridge.
 
     Raises:
         NotReadableError: the namespace cannot be entered, or sockets of this kind are not
@@ -80,16 +80,16 @@ class Capture:
     def __init__(
         self,
         stack: Stack,
-        probes: Sequence[Probe],
+        code: bytes,
         bridges: Iterable[int] = (),
-        answerers: Sequence[IPAddress] = (),
+        marks: Sequence[bytes] = (),
     ) -> None:
         if stack.netns is None:
             raise NotReadableError(f"{stack.name} cannot be entered, so nothing is seen inside")
         self.stack = stack.name
         self.truncated = False
         self._names = {link.index: link.name for link in stack.links or ()}
-        self._marks = None if answerers == () else tuple(probe.mark for probe in probes)
+        self._marks = tuple(marks)
         self._frames: list[Frame] = []
         self._doubtful: deque[Frame] = deque(maxlen=MOST_FRAMES)
         self._kept: Counter[tuple[int, int]] = Counter()
@@ -97,7 +97,7 @@ class Capture:
         with entered(stack.netns):
             self._socket = _open(stack.name)
         try:
-            self._ring = self._prepare(bpf.program(probes, answerers), bridges)
+            self._ring = self._prepare(code, bridges)
         except BaseException:
             self._socket.close()
             raise
@@ -168,11 +168,15 @@ class Capture:
 
     def _is_sure(self, frame: Frame) -> bool:
         """False for what only may be an answer: others talk to the same service."""
-        return self._marks is None or any(mark in frame.data for mark in self._marks)
+        return not self._marks or any(mark in frame.data for mark in self._marks)
+
+    def frames(self) -> Iterator[Frame]:
+        """What was drained and kept, in the order it was captured."""
+        yield from heapq.merge(self._frames, self._doubtful, key=lambda frame: frame.time_ns)
 
     def sightings(self, probe: Probe, ports: Container[int] = ()) -> Iterator[Sighting]:
         """What was drained of one probe, in the order it was captured; ``ports``: see dissect."""
-        for frame in heapq.merge(self._frames, self._doubtful, key=lambda f: f.time_ns):
+        for frame in self.frames():
             packet = without_link_layer(frame)
             found = dissect(packet, probe, ports) if packet else None
             if found is None:

@@ -108,7 +108,7 @@ class Connector:
         now = time.time_ns()
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            told = errors.take(self._socket)
+            told = next(errors.take(self._socket), None)
             if told is not None:
                 return Answer(kind="error", text=str(told), time_ns=now, mtu=told.mtu)
             if code == errno.ECONNREFUSED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from collections.abc import Iterator
 from ipaddress import ip_address
 
 import msgspec
@@ -17,16 +18,22 @@ from kvmdiag.model.packet import IPAddress
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _EXTENDED = struct.Struct("=IBBBBII")
 _ICMP, _ICMP6 = 2, 3
+_MOST = 256
+_RECEIVED = ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
 _TOO_BIG = {_ICMP: (3, 4), _ICMP6: (2, 0)}
 
 
 class IcmpError(msgspec.Struct, frozen=True, kw_only=True):
-    """An ICMP error; ``mtu`` is told by "fragmentation needed" and "packet too big"."""
+    """An ICMP error; ``mtu`` is told by "fragmentation needed" and "packet too big".
+
+    ``quoted`` is what it quotes, from behind the IP header for raw sockets.
+    """
 
     type: int
     code: int
     offender: IPAddress | None
     mtu: int | None
+    quoted: bytes = b""
 
     def __str__(self) -> str:
         who = f" from {self.offender}" if self.offender is not None else ""
@@ -42,22 +49,21 @@ def listen_for_errors(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
 
 
-def take(sock: socket.socket) -> IcmpError | None:
-    """The next ICMP error of the queue; ``None`` when there is none, or one made up locally."""
-    try:
-        _, ancillary, _, _ = sock.recvmsg(512, 512, socket.MSG_ERRQUEUE)
-    except OSError:
-        return None
-    for level, kind, data in ancillary:
-        if (level, kind) in (
-            (socket.IPPROTO_IP, _IP_RECVERR),
-            (socket.IPPROTO_IPV6, _IPV6_RECVERR),
-        ):
-            return _parsed(data)
-    return None
+def take(sock: socket.socket) -> Iterator[IcmpError]:
+    """Empty the queue; what the kernel itself made up is left out."""
+    for _ in range(_MOST):
+        try:
+            quoted, ancillary, _, _ = sock.recvmsg(512, 512, socket.MSG_ERRQUEUE)
+        except OSError:
+            return
+        for level, kind, data in ancillary:
+            if (level, kind) in _RECEIVED:
+                found = _parsed(data, quoted)
+                if found is not None:
+                    yield found
 
 
-def _parsed(data: bytes) -> IcmpError | None:
+def _parsed(data: bytes, quoted: bytes) -> IcmpError | None:
     if len(data) < _EXTENDED.size:
         return None
     _, origin, kind, code, _, info, _ = _EXTENDED.unpack_from(data)
@@ -69,6 +75,7 @@ def _parsed(data: bytes) -> IcmpError | None:
         code=code,
         offender=_offender(data[_EXTENDED.size :]),
         mtu=info if too_big and info else None,
+        quoted=quoted,
     )
 
 

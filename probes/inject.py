@@ -24,7 +24,7 @@ from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf, errors
 from kvmdiag.probes.capture import Frame
 from kvmdiag.probes.observation import Answer
-from kvmdiag.probes.packet import Probe, build, dissect
+from kvmdiag.probes.packet import Probe, build, dissect, echo_key
 from kvmdiag.probes.sender import Polled
 from kvmdiag.system.namespaces import entered
 
@@ -168,17 +168,23 @@ class SocketSender:
             except BlockingIOError:
                 return None
             except OSError as error:
-                return self._failed(error)
-            answer = self._judge(data)
+                answer = self._failed(error)
+            else:
+                answer = self._judge(data)
             if answer is not None:
                 return answer
         return None
 
-    def _failed(self, error: OSError) -> Answer:
-        told = errors.take(self._socket)
-        if told is None:
-            return Answer(kind="error", text=_words(error), time_ns=time.time_ns())
-        return Answer(kind="error", text=str(told), time_ns=time.time_ns(), mtu=told.mtu)
+    def _failed(self, error: OSError) -> Answer | None:
+        """The ICMP error behind it; a raw socket also gets those that other probes caused."""
+        now = time.time_ns()
+        told = list(errors.take(self._socket))
+        if not told:
+            return Answer(kind="error", text=_words(error), time_ns=now)
+        for one in told:
+            if self.probe.proto == "udp" or one.quoted[4:8] == echo_key(self.probe):
+                return Answer(kind="error", text=str(one), time_ns=now, mtu=one.mtu)
+        return None
 
     def recognise(self, stack: str, frame: Frame) -> None:
         """The socket says it all."""

@@ -37,6 +37,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     ``ident`` is the ICMP identifier, or the source port once the socket has one. ``number``
     is the TCP sequence number; its low half is the ICMP sequence number. ``size`` is the length
     of the whole IP packet in bytes, ``None`` for the usual one; a SYN has its own size.
+    ``payload`` takes the place of mark and padding, and begins with the mark.
     """
 
     proto: Protocol
@@ -46,10 +47,13 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     port: int | None = None
     size: int | None = None
+    payload: bytes | None = None
 
     @property
     def data(self) -> bytes:
         """The payload; a SYN has none."""
+        if self.payload is not None:
+            return self.payload
         if self.proto == "tcp":
             return b""
         if self.size is None:
@@ -71,7 +75,7 @@ class Dissected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_probe(question: Question, *, size: int | None = None) -> Probe:
-    """A probe for the question, with a mark of its own."""
+    """A probe for the question, with a mark of its own; of its size, or of another ``size``."""
     version: Literal[4, 6] = 6 if ":" in (question.destination.address or "") else 4
     proto: Protocol = question.proto
     if proto in ("icmp", "icmpv6"):
@@ -83,7 +87,7 @@ def new_probe(question: Question, *, size: int | None = None) -> Probe:
         ident=1 + secrets.randbelow(0xFFFF),
         number=1 + secrets.randbelow(0xFFFFFFFE),
         port=question.port,
-        size=size,
+        size=question.size if size is None else size,
     )
 
 
@@ -134,10 +138,24 @@ def dissect(data: bytes, probe: Probe, ports: Container[int] = ()) -> Dissected 
     the asked port to one of them is the reply. ``data`` comes from the wire and may be
     anything: only its first bytes are looked at, and what scapy cannot take apart is ignored.
     """
+    if not _may_belong(data, probe):
+        return None
     try:
         return _dissect(data[:_LONGEST_LOOK], probe, ports)
     except Exception:  # noqa: BLE001 - scapy raises anything on hostile bytes; none is ours to report
         return None
+
+
+def _may_belong(data: bytes, probe: Probe) -> bool:
+    """A quick look, so that of a flood hardly anything is taken apart."""
+    match probe.proto:
+        case "tcp":
+            own, acknowledged = probe.number, (probe.number + 1) & 0xFFFFFFFF
+            return own.to_bytes(4, "big") in data or acknowledged.to_bytes(4, "big") in data
+        case "udp":
+            return True
+        case _:
+            return probe.mark in data or echo_key(probe) in data
 
 
 def _dissect(data: bytes, probe: Probe, ports: Container[int]) -> Dissected | None:
@@ -205,7 +223,12 @@ def _quoted_key(probe: Probe) -> tuple[int, bytes]:
         case "udp":
             return 0, probe.ident.to_bytes(2, "big") + (probe.port or 0).to_bytes(2, "big")
         case _:
-            return 4, probe.ident.to_bytes(2, "big") + (probe.number & 0xFFFF).to_bytes(2, "big")
+            return 4, echo_key(probe)
+
+
+def echo_key(probe: Probe) -> bytes:
+    """Identifier and sequence number of an echo request, bytes 4 to 8 of its header."""
+    return probe.ident.to_bytes(2, "big") + (probe.number & 0xFFFF).to_bytes(2, "big")
 
 
 def _direction(ip: Any, upper: bytes, probe: Probe, ports: Container[int]) -> Direction | None:

@@ -44,6 +44,27 @@ class Layers:
         self.Raw: Any = Raw
 
 
+class Services:
+    """The layers of DHCP and DNS, which take some time to load and are seldom needed."""
+
+    def __init__(self) -> None:
+        from scapy.layers.dhcp import BOOTP, DHCP
+        from scapy.layers.dns import DNS, DNSQR
+
+        self.BOOTP: Any = BOOTP
+        self.DHCP: Any = DHCP
+        self.DNS: Any = DNS
+        self.DNSQR: Any = DNSQR
+
+
+@cache
+def services() -> Services:
+    """Import scapy's layers of DHCP and DNS, once per process."""
+    layers()
+    with _quiet_import():
+        return Services()
+
+
 @cache
 def layers() -> Layers:
     """Import scapy's layers, once per process (about 0.1 s)."""

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from typing import Self
 
 from kvmdiag.errors import NotReadableError
+from kvmdiag.model.link import Link
+from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf
 from kvmdiag.probes.behind_tap import BehindTap
 from kvmdiag.probes.capture import Frame, without_link_layer
@@ -131,12 +133,26 @@ class TapSender:
 
 
 def _injector(behind: BehindTap, probe: Probe, redirect: bool) -> LiveFrames | TapRedirect:
-    netns = behind.stack.netns
-    if netns is None:
-        raise NotReadableError(f"{behind.stack.name} cannot be entered")
-    if not redirect and (probe.size or 0) <= LONGEST_FRAME:
-        injector = LiveFrames(netns, behind.link.index)
-        if injector.works():
-            return injector
-        injector.__exit__()
-    return TapRedirect(netns, behind.link.name, max(behind.link.mtu, 1280))
+    if redirect or (probe.size or 0) > LONGEST_FRAME:
+        return TapRedirect(_netns(behind.stack), behind.link.name, max(behind.link.mtu, 1280))
+    return injector(behind.stack, behind.link)
+
+
+def injector(stack: Stack, tap: Link) -> LiveFrames | TapRedirect:
+    """What puts frames on a tap: BPF where the kernel can, else the redirected veth.
+
+    Raises:
+        NotReadableError: neither is possible.
+
+    """
+    live = LiveFrames(_netns(stack), tap.index)
+    if live.works():
+        return live
+    live.__exit__()
+    return TapRedirect(_netns(stack), tap.name, max(tap.mtu, 1280))
+
+
+def _netns(stack: Stack) -> str:
+    if stack.netns is None:
+        raise NotReadableError(f"{stack.name} cannot be entered")
+    return stack.netns

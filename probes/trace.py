@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import ip_address
 
 import msgspec
 
-from kvmdiag.errors import NotReadableError
-from kvmdiag.model.link import Link
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
+from kvmdiag.probes import bpf
 from kvmdiag.probes.capture import Capture
+from kvmdiag.probes.captures import Captures, all_bridges, open_captures
 from kvmdiag.probes.doubt import doubt
 from kvmdiag.probes.evidence.gather import gathering
 from kvmdiag.probes.fuse import fuse
@@ -24,10 +25,7 @@ from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.sources import sender_for
 from kvmdiag.probes.watch import Watch
 
-__all__ = ["MOST_STACKS", "fuse", "observe", "observe_all"]
-
-MOST_STACKS = 256
-_MOST_BRIDGES = 16
+__all__ = ["fuse", "observe", "observe_all"]
 
 
 def observe(
@@ -66,16 +64,16 @@ def observe_all(
         for sender in senders:
             sender.prepare()
         sent = [sender.probe for sender in senders]
-        captures, blind = _open_captures(snapshot, walk, sent, opened)
+        captures = _open_captures(snapshot, walk, sent, opened)
         kernel = opened.enter_context(gathering(snapshot, walk, sent))
-        watch = Watch(snapshot, senders, captures, kernel)
+        watch = Watch(snapshot, senders, captures.opened, kernel)
         opened.callback(watch.close)
         watch.send()
         watch.until_settled(timeout)
         evidence = kernel.evidence()
         return tuple(
             msgspec.structs.replace(
-                _observation(snapshot, walk, sender, watch, number, captures, blind),
+                _observation(snapshot, walk, sender, watch, number, captures),
                 evidence=evidence[number],
             )
             for number, sender in enumerate(senders)
@@ -88,19 +86,18 @@ def _observation(
     sender: Sender,
     watch: Watch,
     number: int,
-    captures: Sequence[Capture],
-    blind: tuple[tuple[str, str], ...],
+    captures: Captures,
 ) -> Observation:
     """What was seen of one of the probes."""
     found = Observation(
         probe=sender.probe,
         sent_ns=sender.sent_ns,
         waited=(watch.ended_ns[number] - sender.sent_ns) / 1e9,
-        sightings=_in_path_order(_sightings(captures, sender.probe), snapshot),
+        sightings=_in_path_order(_sightings(captures.opened, sender.probe), snapshot),
         answer=watch.answers.get(number),
-        watched=frozenset(capture.stack for capture in captures) - {sender.bypassed},
-        blind=blind,
-        truncated=any(capture.truncated for capture in captures),
+        watched=captures.watched - {sender.bypassed},
+        blind=captures.blind,
+        truncated=any(capture.truncated for capture in captures.opened),
         remarks=sender.remarks,
     )
     return msgspec.structs.replace(found, doubt=doubt(snapshot, walk, found))
@@ -119,31 +116,17 @@ def _sightings(captures: Iterable[Capture], probe: Probe) -> list[Sighting]:
 
 def _open_captures(
     snapshot: Snapshot, walk: Walk, probes: Sequence[Probe], opened: ExitStack
-) -> tuple[list[Capture], tuple[tuple[str, str], ...]]:
-    """A capture in each stack, those of the predicted way first; who cannot be watched, and why.
-
-    Without a single capture nothing could be said, so that failure is not survived.
-    """
-    on_path = [hop.stack for hop in walk.hops]
-    rank = {name: place for place, name in reversed(list(enumerate(on_path)))}
-    rank[walk.question.source.stack or ""] = -1
-    stacks = sorted(snapshot.stacks, key=lambda stack: rank.get(stack.name, len(on_path)))
-    answerers = _answerers(walk) if probes[0].proto == "udp" else ()
-    captures: list[Capture] = []
-    blind: list[tuple[str, str]] = []
-    for stack in stacks:
-        if len(captures) >= MOST_STACKS:
-            blind.append((stack.name, f"only {MOST_STACKS} stacks are watched at once"))
-            continue
-        try:
-            capture = Capture(stack, probes, _bridges(stack, walk), answerers)
-        except NotReadableError as error:
-            blind.append((stack.name, str(error)))
-            continue
-        captures.append(opened.enter_context(capture))
-    if not captures:
-        raise NotReadableError(blind[0][1] if blind else "there is no stack to capture in")
-    return captures, tuple(blind)
+) -> Captures:
+    """A capture in each stack, the source's and those of the predicted way first."""
+    by_port = probes[0].proto == "udp"
+    return open_captures(
+        snapshot,
+        opened,
+        bpf.program(probes, _answerers(walk) if by_port else ()),
+        first=[walk.question.source.stack or "", *(hop.stack for hop in walk.hops)],
+        marks=[probe.mark for probe in probes] if by_port else (),
+        bridges=partial(_bridges, walk),
+    )
 
 
 def _answerers(walk: Walk) -> tuple[IPAddress, ...]:
@@ -181,13 +164,11 @@ def _in_path_order(sightings: Iterable[Sighting], snapshot: Snapshot) -> tuple[S
     return tuple(ordered)
 
 
-def _bridges(stack: Stack, walk: Walk) -> Iterable[int]:
+def _bridges(walk: Walk, stack: Stack) -> Iterable[int]:
     """Indexes of the bridges to be made promiscuous: of the path, or all when that is in doubt."""
-    links: dict[str, Link] = {link.name: link for link in stack.links or ()}
-    wanted: set[str | None] = set(links)
-    if walk.works:
-        on_path = {hop.link or "" for hop in walk.hops if hop.stack == stack.name}
-        wanted.intersection_update(on_path)
-        wanted.update(links[name].master for name in on_path & links.keys())
-    found = [link.index for link in links.values() if link.bridge and link.name in wanted]
-    return found[:_MOST_BRIDGES]
+    if not walk.works:
+        return all_bridges(stack)
+    links = {link.name: link for link in stack.links or ()}
+    on_path = {hop.link or "" for hop in walk.hops if hop.stack == stack.name}
+    wanted = on_path | {links[name].master for name in on_path & links.keys()}
+    return [link.index for link in links.values() if link.bridge and link.name in wanted]

@@ -63,11 +63,12 @@ class Watch:
             if polled is not None:
                 self._selector.register(polled.descriptor, polled.events, number)
 
-    def until_settled(self, timeout: float) -> None:
-        """Wait; at the latest after ``timeout`` seconds, sooner when nothing happens any more."""
+    def until_settled(self, timeout: float, *, quiet: float | None = None) -> None:
+        """Wait; at most ``timeout`` seconds, and ``quiet`` ones when nothing happens."""
+        quiet = QUIET if quiet is None else quiet
         now = time.monotonic()
         deadline = now + timeout
-        give_up = min(deadline, now + QUIET)
+        give_up = min(deadline, now + quiet)
         while self._pending and now < give_up:
             for key, _ in self._selector.select(give_up - now):
                 if key.data is self._kernel and self._kernel is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from kvmdiag.commands import trace_wishes as wish
 from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, facts, question, takes
+from kvmdiag.commands.trace_wishes import Wishes, with_port
 from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from kvmdiag.model.snapshot import Snapshot
     from kvmdiag.model.trace import Walk
+    from kvmdiag.probes.observation import Observation
     from kvmdiag.reports.probe_notes import ProbeNotes
 
 app = typer.Typer()
@@ -25,47 +29,75 @@ REACHED, NOT_REACHED, INCONCLUSIVE = 0, 1, 3
 @app.command()
 @takes((*SOURCE, *QUESTION, "format", *OUTPUT), formats=("text", "json"))
 def trace(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SRC",
-            help="A guest, a guest's NIC (node1:ens6), host, a namespace, an address or a name.",
-        ),
-    ],
-    destination: Annotated[
-        str, typer.Argument(metavar="DST", help="The same, or anything outside.")
-    ],
+    source: wish.Source,
+    destination: wish.Destination,
+    name: wish.Name = None,
     *,
-    no_probe: Annotated[
-        bool, typer.Option("--no-probe", help="Predict only; send nothing.")
-    ] = False,
-    tcp: Annotated[
-        int | None, typer.Option(metavar="PORT", min=1, max=65535, help="A TCP connection to PORT.")
-    ] = None,
-    udp: Annotated[
-        int | None, typer.Option(metavar="PORT", min=1, max=65535, help="A UDP datagram to PORT.")
-    ] = None,
-    on_tap: Annotated[
-        bool,
-        typer.Option(
-            "--on-tap", help="Send on SRC's tap, as if SRC had; done anyway if it has no way in."
-        ),
-    ] = False,
+    no_probe: wish.NoProbe = False,
+    tcp: wish.Tcp = None,
+    udp: wish.Udp = None,
+    on_tap: wish.OnTap = False,
+    mtu: wish.Mtu = False,
+    count: wish.Count = 1,
+    interval: wish.Interval = 1.0,
+    watch: wish.Watched = False,
+    pcap: wish.Pcap = None,
+    server: wish.Server = None,
     options: Options,
 ) -> int:
     """Follow a packet hop by hop, predicted and observed.
 
     One probe is sent from inside SRC and watched at every link. With --snapshot nothing is sent.
     """
+    wishes = Wishes(
+        on_tap=on_tap, mtu=mtu, count=count, interval=interval, watch=watch, pcap=pcap,
+        server=server,
+    )  # fmt: skip
+    silent = no_probe or options.snapshot is not None
+    if silent:
+        wishes.refuse("nothing is sent with --no-probe or --snapshot")
+    options = with_port(options, tcp, udp)
+    if destination in ("dhcp", "dns"):
+        return _exchange(source, destination, name, silent, wishes, options)
+    if name is not None or server is not None:
+        raise UsageError("a name and --server go with dns only: trace SRC dns NAME")
+    return _path(source, destination, silent, wishes, options)
+
+
+def _exchange(
+    source: str, kind: str, name: str | None, silent: bool, wishes: Wishes, options: Options
+) -> int:
+    from kvmdiag.commands.trace_exchange import dhcp, dns
+
+    if silent:
+        raise UsageError(f"{kind} is followed by sending only, never predicted")
+    wishes.refuse(f"does not go with {kind}", "server", "on_tap")
+    if kind == "dns":
+        if name is None:
+            raise UsageError("which name shall be asked for? trace SRC dns NAME")
+        return dns(source, name, wishes, options)
+    if name is not None or wishes.server is not None:
+        raise UsageError("dhcp takes no name and no --server: trace SRC dhcp")
+    return dhcp(source, wishes, options)
+
+
+def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: Options) -> int:
     from kvmdiag.commands.terminal import emit
     from kvmdiag.simulate.walk import walk
 
-    options = with_port(options, tcp, udp)
     snapshot = facts(options)
     way = walk(snapshot, question(snapshot, source, destination, options))
+    if wishes.mtu:
+        from kvmdiag.commands.trace_repeated import largest
+
+        return largest(snapshot, way, wishes, options)
+    if wishes.watch or wishes.count > 1:
+        from kvmdiag.commands.trace_repeated import repeated
+
+        return repeated(snapshot, way, wishes, options)
     notes = None
-    if not no_probe and options.snapshot is None:
-        way, notes = probed(snapshot, way, options.timeout, on_tap=on_tap)
+    if not silent:
+        way, notes = probed(snapshot, way, wishes, options.timeout)
     emit(rendered(way, notes, options), options)
     return exit_code(way, notes)
 
@@ -77,37 +109,43 @@ def exit_code(way: Walk, notes: ProbeNotes | None) -> int:
     return {True: REACHED, False: NOT_REACHED, None: INCONCLUSIVE}[way.works]
 
 
-def with_port(options: Options, tcp: int | None, udp: int | None) -> Options:
-    """``--tcp PORT`` and ``--udp PORT`` as what they are short for.
-
-    Raises:
-        UsageError: more than one protocol was asked for.
-
-    """
-    if tcp is None and udp is None:
-        return options
-    if (tcp is not None and udp is not None) or options.port is not None:
-        raise UsageError("one of --tcp PORT, --udp PORT and --proto with --port; not several")
-    if tcp is not None:
-        return dataclasses.replace(options, proto="tcp", port=tcp)
-    return dataclasses.replace(options, proto="udp", port=udp)
-
-
 def probed(
-    snapshot: Snapshot, predicted: Walk, timeout: float, *, on_tap: bool = False
+    snapshot: Snapshot, predicted: Walk, wishes: Wishes, timeout: float
 ) -> tuple[Walk, ProbeNotes]:
     """Send a probe; the walk with what was seen of it, and how it ended.
 
     Raises:
-        NotReadableError: the source cannot be entered, or capturing is not allowed.
+        NotReadableError: the probe cannot be sent, or capturing is not allowed.
 
     """
+    from kvmdiag.probes.trace import observe
+
+    seen = observe(snapshot, predicted, timeout=timeout, on_tap=wishes.on_tap)
+    way, notes = fused_with(predicted, seen)
+    if wishes.pcap is not None:
+        keep(wishes.pcap, snapshot, way, [seen])
+    return way, notes
+
+
+def keep(file: Path, snapshot: Snapshot, way: Walk, seen: Sequence[Observation]) -> None:
+    """Write the capture file.
+
+    Raises:
+        InputError: it cannot be written.
+
+    """
+    from kvmdiag.commands.files import write
+    from kvmdiag.probes.pcap import pcapng
+
+    write(file, pcapng(snapshot, way, seen))
+
+
+def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:
+    """Prediction and observation in one, and how it ended."""
     from kvmdiag.commands.kernel import kernel_notes
-    from kvmdiag.probes.fuse import disagreement
-    from kvmdiag.probes.trace import fuse, observe
+    from kvmdiag.probes.fuse import disagreement, fuse
     from kvmdiag.reports.probe_notes import ProbeNotes
 
-    seen = observe(snapshot, predicted, timeout=timeout, on_tap=on_tap)
     fused = fuse(predicted, seen)
     return fused, ProbeNotes(
         reached=seen.reached,

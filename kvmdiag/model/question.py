@@ -24,9 +24,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """From where, to where, with what. ``destination.address`` is always set."""
+    """From where, to where, with what. ``destination.address`` is always set.
+
+    ``size`` is the length of the whole IP packet in bytes, where it matters.
+    """
 
     source: Endpoint
     destination: Endpoint
     proto: Protocol = "icmp"
     port: int | None = None
+    size: int | None = None

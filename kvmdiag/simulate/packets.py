@@ -12,6 +12,7 @@ from kvmdiag.simulate.view import parse_address
 _ECHO_ID = 0x4B44
 _EPHEMERAL_PORT = 40000
 _ECHO = {4: (8, 0), 6: (128, 129)}
+_PING = 84  # bytes, as ping sends them
 _DEFAULT_PORT = {"tcp": 80, "udp": 53}
 
 
@@ -28,7 +29,15 @@ def request_of(question: Question) -> Packet:
     if question.proto in ("icmp", "icmpv6"):
         kind = _ECHO[dst.version][0]
         proto: Protocol = "icmp" if dst.version == 4 else "icmpv6"
-        return Packet(src=src, dst=dst, proto=proto, icmp_type=kind, icmp_code=0, icmp_id=_ECHO_ID)
+        return Packet(
+            src=src,
+            dst=dst,
+            proto=proto,
+            icmp_type=kind,
+            icmp_code=0,
+            icmp_id=_ECHO_ID,
+            length=question.size or _PING,
+        )
     return Packet(
         src=src,
         dst=dst,
@@ -36,6 +45,7 @@ def request_of(question: Question) -> Packet:
         sport=_EPHEMERAL_PORT,
         dport=question.port or _DEFAULT_PORT[question.proto],
         tcp_flags=frozenset({"syn"}) if question.proto == "tcp" else frozenset(),
+        length=question.size or _PING,
     )
 
 

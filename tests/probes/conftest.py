@@ -45,6 +45,7 @@ def _links(namespace: Any) -> tuple[Link, ...]:
             index=link["ifindex"],
             name=link["ifname"],
             type=link["link_type"],
+            mac=link.get("address"),
             kind=link.get("linkinfo", {}).get("info_kind"),
             master=link.get("master"),
             # Some peer, so that it is no uplink; which one does not matter to a probe.

@@ -1,0 +1,95 @@
+"""Following messages that belong together, wherever they pass."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+
+import msgspec
+
+from kvmdiag.model.link import LinkRef
+from kvmdiag.model.packet import IPAddress
+from kvmdiag.probes.capture import Capture, without_link_layer
+
+_UDP = 17
+_ASK_EVERY = 0.1
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A UDP datagram that was seen passing a link; ``outgoing`` as seen from its stack."""
+
+    place: LinkRef
+    outgoing: bool
+    time_ns: int
+    source: IPAddress
+    destination: IPAddress
+    payload: bytes
+
+
+def wait_for(
+    captures: Sequence[Capture], seconds: float, done: Callable[[list[Message]], bool]
+) -> list[Message]:
+    """All messages that pass within so many seconds, in the order of time.
+
+    Ends when ``done`` with what has come so far: it is asked again and again.
+    """
+    end = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for capture in captures:
+            selector.register(capture, selectors.EVENT_READ, capture)
+        while (left := end - time.monotonic()) > 0:
+            for key, _ in selector.select(min(left, _ASK_EVERY)):
+                key.data.drain()
+            if done(messages(captures)):
+                break
+    for capture in captures:  # a link shows it before the socket behind it gets it
+        capture.drain()
+    return messages(captures)
+
+
+def messages(captures: Iterable[Capture]) -> list[Message]:
+    """What was captured so far; what is no datagram at all is left out."""
+    found = []
+    for capture in captures:
+        for frame in capture.frames():
+            packet = without_link_layer(frame)
+            try:
+                source, destination, payload = _datagram(packet)
+            except (IndexError, ValueError):
+                continue
+            found.append(
+                Message(
+                    place=LinkRef(capture.stack, frame.link),
+                    outgoing=frame.outgoing,
+                    time_ns=frame.time_ns,
+                    source=source,
+                    destination=destination,
+                    payload=payload,
+                )
+            )
+    return sorted(found, key=lambda message: message.time_ns)
+
+
+def _datagram(packet: bytes) -> tuple[IPAddress, IPAddress, bytes]:
+    if packet[0] >> 4 == 4:
+        header, protocol = (packet[0] & 0xF) * 4, packet[9]
+        ends = packet[12:16], packet[16:20]
+    else:
+        header, protocol = 40, packet[6]
+        ends = packet[8:24], packet[24:40]
+    if protocol != _UDP or len(packet) < header + 8:
+        raise ValueError("no UDP")
+    return ip_address(ends[0]), ip_address(ends[1]), packet[header + 8 :]
+
+
+def places(
+    found: Iterable[Message], start_ns: int, most: int = 40
+) -> tuple[tuple[LinkRef, float], ...]:
+    """Where the messages were seen first, with the microseconds since the start."""
+    first: dict[LinkRef, float] = {}
+    for message in found:
+        if len(first) < most:
+            first.setdefault(message.place, (message.time_ns - start_ns) / 1000)
+    return tuple(first.items())
