@@ -32,7 +32,7 @@ from kvmdiag.model.meaning import (
 from kvmdiag.model.snapshot import SCHEMA, Snapshot
 from kvmdiag.model.stack import Stack
 
-LIMIT = 256 << 20
+LIMIT = 128 << 20
 """Most bytes of JSON that are unpacked."""
 
 MOST_VALUES = 8_000_000
