@@ -98,7 +98,7 @@ def _words(value: str) -> dict[str, str]:
     if value.startswith("{"):
         try:
             told = msgspec.json.decode(value, type=dict[str, object])
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return {}
         return {key: str(content) for key, content in told.items()}
     found = {}

@@ -116,7 +116,10 @@ TARGETS = {
     ),
     "filter-xml": Target(_seeds("filter-xml"), libvirt_xml.parse_filter, (ValueError,)),
     "qemu": Target(
-        ("-name guest=a,debug-threads=on -netdev tap,fd=33,id=n0 -device virtio-net,netdev=n0",),
+        (
+            "-name guest=a,debug-threads=on -netdev tap,fd=33,id=n0 -device virtio-net,netdev=n0",
+            '-netdev {"type":"tap","fd":"33","id":"n0"} -device {"driver":"e1000","netdev":"n0"}',
+        ),
         lambda t: qemu_processes.parse_command(t.split(" "), lambda _fd: "vnet0"),
         (),
     ),

@@ -31,3 +31,13 @@ def test_nothing_but_a_refusal(name, seed):
 def test_any_text(name, text):
     """Of which nobody would make sense."""
     TARGETS[name].check(text)
+
+
+# What a fuzzer found once, so that it stays found.
+FOUND = [("qemu", '-netdev {"type":"tap","fd":"33","id":"\udcc5"}')]
+
+
+@pytest.mark.parametrize(("name", "text"), FOUND)
+def test_found_before(name, text):
+    """Each of these ended in a traceback."""
+    TARGETS[name].check(text)
