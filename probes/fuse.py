@@ -231,13 +231,7 @@ def _never_came(
         return reply
     silent = walk.question.proto == "udp"
     where = request.end
-    if request.outcome is Outcome.LEFT:
-        because = (
-            f"nothing came back within {observation.waited:.1f} s; "
-            "what happens beyond this link cannot be seen"
-        )
-    else:
-        because = f"nothing came back from {where.stack} within {observation.waited:.1f} s"
+    expected = reply is not None and not reply.arrived and not _expected_somewhere(reply)
     end = Hop(
         direction="reply",
         stack=where.stack,
@@ -245,7 +239,7 @@ def _never_came(
         stage=Stage.INGRESS if request.outcome is Outcome.LEFT else Stage.OUTPUT,
         packet=_reversed(where.packet),
         decision="no answer",
-        because=because,
+        because=_silence(request, reply if expected else None, observation),
         predicted=False,
         seen=False,
     )
@@ -255,10 +249,22 @@ def _never_came(
     return Trace(
         direction="reply",
         outcome=outcome,
-        reason=Reason.NOT_MODELLED,
+        reason=reply.reason if reply is not None and expected else Reason.NOT_MODELLED,
         hops=hops,
         assumptions=reply.assumptions if reply is not None else (),
     )
+
+
+def _silence(request: Trace, expected: Trace | None, observation: Observation) -> str:
+    """That nothing came, and why, as far as the model expected it or it can be told."""
+    end = request.end
+    whence = "" if request.outcome is Outcome.LEFT else f" from {end.stack}"
+    nothing = f"nothing came back{whence} within {observation.waited:.1f} s"
+    if expected is not None:
+        return f"{nothing}, as expected: {expected.end.because or expected.end.decision}"
+    if request.outcome is Outcome.LEFT:
+        return f"{nothing}; what happens beyond this link cannot be seen"
+    return nothing
 
 
 def _expected_somewhere(trace: Trace) -> bool:

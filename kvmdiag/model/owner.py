@@ -34,9 +34,12 @@ _CHAINS = tuple(
         (r"ts-(input|forward|postrouting)", "Tailscale"),
         (r"MINIUPNPD", "miniupnpd"),
         (r"lxd_|lxc_", "LXD"),
-        (r"(IN|FWDI|FWDO|FWD|PRE|POST|INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING)_"
-         r"(direct|ZONES|POLICIES|[A-Za-z0-9-]+_(log|deny|allow|pre|post))|(IN|FWD|PRE|POST)_\w+",
-         "firewalld"),
+        (
+            r"(INPUT|FORWARD|OUTPUT|PREROUTING|POSTROUTING)_((IN|OUT)_)?(direct|ZONES|POLICIES)"
+            r"|(IN|FWDI|FWDO|FWD|PRE|POST)_(\w+_(log|deny|allow|pre|post)$"
+            r"|(public|home|work|internal|external|dmz|block|drop|trusted|libvirt|docker)\b)",
+            "firewalld",
+        ),
     )
 )  # fmt: skip
 _TABLES = {
@@ -59,15 +62,15 @@ _TABLES = {
 }
 _JUMP = re.compile(r"(?:^| )(?:-j|-g|jump|goto) (\S+)")
 _COMMENTS = (
-    (re.compile(r"generated for LXD network|lxd"), "LXD"),
+    (re.compile(r"generated for LXD"), "LXD"),
     (re.compile(r"generated for (LXC|Incus)"), "Incus"),
     (re.compile(r"kubernetes|kubelet"), "Kubernetes"),
     (re.compile(r"cali:|Calico"), "Calico"),
     (re.compile(r"libvirt"), "libvirt"),
     (re.compile(r"\bdocker\b", re.IGNORECASE), "Docker"),
-    (re.compile(r"managed by puppet|puppet", re.IGNORECASE), "Puppet"),
+    (re.compile(r"\bpuppet\b", re.IGNORECASE), "Puppet"),
 )
-_COMMENT = re.compile(r'(?:--comment |comment )("(?:[^"\\]|\\.)*"|\S+)')
+_COMMENT = re.compile(r'(?:^|\s)(?:--)?comment ("(?:[^"\\]|\\.)*"|\S+)')
 
 
 def owner_of(rule: RuleRef) -> str | None:

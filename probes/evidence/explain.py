@@ -72,7 +72,9 @@ def explained(predicted: Walk, fused: Walk, observation: Observation) -> Walk:
         return fused
     loss = _loss(evidence, observation, fused, "reply" if replied else "request")
     if loss is None:
-        return _settled(fused, request=replied and observation.doubt is None)
+        if not replied or observation.doubt is not None:
+            return fused
+        return _settled(_answered(fused), request=True)
     if not replied:
         told = _told(predicted.request, fused.request, loss, observation)
         return _settled(msgspec.structs.replace(fused, request=told, reply=None), request=True)
@@ -90,6 +92,16 @@ def _settled(walk: Walk, *, request: bool = False, reply: bool = False) -> Walk:
     if reply and walk.reply is not None:
         changes["reply"] = msgspec.structs.replace(walk.reply, assumptions=())
     return msgspec.structs.replace(walk, **changes)
+
+
+def _answered(walk: Walk) -> Walk:
+    """Without the assumption that the destination answers: a reply was seen."""
+    if walk.reply is None:
+        return walk
+    left = tuple(text for text in walk.reply.assumptions if not text.endswith(" answers"))
+    return msgspec.structs.replace(
+        walk, reply=msgspec.structs.replace(walk.reply, assumptions=left)
+    )
 
 
 def _loss(

@@ -26,6 +26,7 @@ _GROUP = 9  # NFNLGRP_NFTRACE
 _TRACE = NFTABLES << 8 | 17
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _POLICY = 1
+_PREFIX = "kvmdiag-"
 _VERDICTS = {
     0: "drop", 1: "accept", 2: "stolen", 3: "queue", 4: "repeat",
     -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
@@ -56,7 +57,7 @@ class NftTrace:
 
     def __init__(self, probes: Sequence[Probe]) -> None:
         self.lost = False
-        self._name = f"kvmdiag-{os.getpid()}-{secrets.token_hex(4)}"
+        self._name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         self._packets: dict[bytes, tuple[int, Direction]] = {}
         self._chains = chains(probes)
         self._probes = probes
@@ -111,10 +112,10 @@ class NftTrace:
         found = message.attributes
         packet, table = found.get(6, b""), _text(found.get(1, b""))
         chain, family = _text(found.get(2, b"")), _FAMILIES.get(message.family, "")
-        if table == self._name:
-            if chain in self._chains:
+        if table.startswith(_PREFIX):
+            if table == self._name and chain in self._chains:
                 self._packets[packet] = self._chains[chain]
-            return
+            return  # ours, or that of another trace
         if packet not in self._packets:
             # Somebody else's, or a copy, which has the trace bit and not the number. The
             # headers come with the first event of each base chain.
