@@ -70,7 +70,8 @@ _COMMENTS = (
     (re.compile(r"\bdocker\b", re.IGNORECASE), "Docker"),
     (re.compile(r"\bpuppet\b", re.IGNORECASE), "Puppet"),
 )
-_COMMENT = re.compile(r'(?:^|\s)(?:--)?comment ("(?:[^"\\]|\\.)*"|\S+)')
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_COMMENT = re.compile(rf"--comment (?:{_QUOTED}|\S+)|\bcomment {_QUOTED}")
 
 
 def owner_of(rule: RuleRef) -> str | None:
