@@ -83,6 +83,7 @@ class Addresses:
             *(block for block in around if block.prefixlen >= _SHORTEST_KEPT[block.version]),
         )
         self._known: dict[IPAddress, IPAddress] = {}
+        self._flips: dict[tuple[int, int, int], int] = {}
 
     def __call__(self, address: IPAddress) -> IPAddress:
         """The stand-in of one address."""
@@ -93,8 +94,13 @@ class Addresses:
 
     def stays(self, address: IPAddress) -> bool:
         """Whether an address is left as it is because everybody knows it or its network."""
-        free = _BITS[address.version] - _KEPT_TAIL[address.version]
-        return self(address) == address and all(self._is_fixed(address, n) for n in range(free))
+        if self(address) != address:
+            return False
+        version, bits = address.version, _BITS[address.version]
+        return all(
+            self._is_fixed(version, position, int(address) >> bits - position)
+            for position in range(bits - _KEPT_TAIL[version])
+        )
 
     def network(self, address: IPAddress, length: int) -> IPAddress:
         """The stand-in of a network's first address, or of an address in it that was given."""
@@ -137,44 +143,41 @@ class Addresses:
         number = int(address)
         turned = 0
         for position in range(bits - _KEPT_TAIL[address.version]):
-            prefix = number >> bits - position
-            if self._is_fixed(address, position):
-                continue
-            turned |= self._flip(address.version, prefix, position) << bits - position - 1
+            place = (address.version, position, number >> bits - position)
+            flip = self._flips.get(place)
+            if flip is None:
+                flip = self._flips[place] = 0 if self._is_fixed(*place) else self._chance(*place)
+            turned |= flip << bits - position - 1
         return type(address)(number ^ turned)
 
-    def _flip(self, version: int, prefix: int, position: int) -> int:
+    def _chance(self, version: int, position: int, prefix: int) -> int:
         text = f"{version}/{position}/{prefix:x}".encode()
         return hashlib.blake2s(text, key=self._key, digest_size=1).digest()[0] & 1
 
-    def _is_fixed(self, address: IPAddress, position: int) -> bool:
-        """Whether the bit at a position stays, for every address with the same bits before it."""
-        if address.version == 6 and position >= _IID:
+    def _is_fixed(self, version: int, position: int, prefix: int) -> bool:
+        """Whether the bit at a position stays, for every address with these bits before it."""
+        if version == 6 and position >= _IID and not prefix & (1 << position - _IID) - 1:
             # Identifiers such as ::1 and ::53 are no secret, and gateways have them.
-            before = int(address) >> 128 - position & (1 << position - _IID) - 1
-            if not before:
-                return True
+            return True
+        bits = _BITS[version]
         if any(
-            block.version == address.version
+            block.version == version
             and block.prefixlen > position
-            and _shares(address, block, position)
+            and int(block.network_address) >> bits - position == prefix
             for block in _BLOCKS
         ):
             return True
         return any(
-            block.version == address.version and block.prefixlen <= position and address in block
+            block.version == version
+            and block.prefixlen <= position
+            and int(block.network_address) >> bits - block.prefixlen
+            == prefix >> position - block.prefixlen
             for block in self._kept
         )
 
     def _digest(self, address: IPAddress) -> int:
         text = str(address).encode()
         return int.from_bytes(hashlib.blake2s(text, key=self._key, digest_size=8).digest(), "big")
-
-
-def _shares(address: IPAddress, block: IPNetwork, position: int) -> bool:
-    """Whether an address and a block agree on all bits before a position."""
-    shift = _BITS[address.version] - position
-    return int(address) >> shift == int(block.network_address) >> shift
 
 
 def _around(first: IPAddress, last: IPAddress) -> IPNetwork:

@@ -17,8 +17,10 @@ from kvmdiag.model.redact.names import Names
 from kvmdiag.model.redact.text import Texts
 from kvmdiag.model.snapshot import Snapshot
 
-# How often other stand-ins are tried when one is somebody else's original.
+# How often other stand-ins are tried when one is somebody else's original; so many addresses
+# are looked at altogether.
 _TRIES = 64
+_LOOKS = 100_000
 
 
 def redact(snapshot: Snapshot, *, key: bytes | None = None) -> Snapshot:
@@ -125,7 +127,7 @@ def _best(snapshot: Snapshot, key: bytes) -> tuple[Addresses, Macs]:
     """
     plain, networks, ranges = _addresses_in(snapshot)
     chosen: tuple[int, Addresses, Macs] | None = None
-    for number in range(_TRIES):
+    for number in range(min(_TRIES, 1 + _LOOKS // max(1, len(plain)))):
         derived = hashlib.blake2s(number.to_bytes(2, "big"), key=key).digest()
         macs = Macs(derived)
         addresses = Addresses(derived, networks, ranges, macs)
