@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kvmdiag.model.netfilter import Family
+from kvmdiag.system.modules import is_there
 
 _NETLINK_NETFILTER = 12
 _NFTABLES = 10 << 8
@@ -75,6 +76,8 @@ def _text(value: bytes) -> str:
 
 def _ask(kind: int, flags: int) -> Iterator[tuple[int, dict[int, bytes]]]:
     """Family and attributes of each message of the answer."""
+    if is_there("nf_tables") is False:
+        return  # asking would load it
     body = struct.pack("=BBH", 0, 0, 0)
     request = _HEADER.pack(_HEADER.size + len(body), _NFTABLES | kind, flags, 1, 0) + body
     with _socket() as link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.codec import load, save
 from kvmdiag.system.namespaces import THREAD_NETNS, identity
+from kvmdiag.system.netlink import Netlink
 
 _STATE = (
     "ip -d link",
@@ -27,6 +29,12 @@ _STATE = (
     "nft list ruleset",
     "sysctl -a --pattern ^net",
     "cat /proc/net/ip_tables_names /proc/net/ip6_tables_names",
+    "ip nexthop",
+    "bridge vlan",
+    "tc qdisc",
+    "ethtool -k vnet0",
+    "cat /proc/modules",
+    "cat /proc/sys/net/netfilter/nf_conntrack_count",
 )
 
 _TIMER = re.compile(r"\w+_timer +\S+")
@@ -73,6 +81,67 @@ def test_reading_twice_gives_the_same(namespaces):
     one, two = collect(scope), collect(scope)
     assert [_settled(stack) for stack in one.stacks] == [_settled(stack) for stack in two.stacks]
     assert load(save(one)) == one
+
+
+def test_a_live_report_is_that_of_the_saved_file(namespaces, eventually, tmp_path):
+    """Findings, gaps and all; what goes on meanwhile is not judged."""
+    host, guest = namespaces("host"), namespaces("guest")
+    host.cable("vnet0", guest, "eth0")
+    host.ip("link add br0 up type bridge", "link set vnet0 master br0 up")
+    host.ip("addr add 192.0.2.1/24 dev br0", "link add orphan type veth peer name gone")
+    host.run("iptables-nft -P FORWARD DROP")
+    guest.ip(
+        "link set eth0 up", "addr add 192.0.2.2/24 dev eth0", "route add default via 192.0.2.1"
+    )
+    eventually(lambda: guest.run("ping -c1 -W1 192.0.2.1", check=False).returncode == 0, "no link")
+    file = tmp_path / "host.kvm"
+    kvmdiag = f"{sys.executable} -m kvmdiag"
+    host.run(f"{kvmdiag} snapshot -q -o {file}")
+    live = host.run(f"{kvmdiag} check --format json", check=False)
+    saved = host.run(f"{kvmdiag} check --format json --snapshot {file}", check=False)
+    assert live.returncode == saved.returncode
+    assert json.loads(live.stdout) == json.loads(saved.stdout)
+
+
+def test_a_source_that_fails_takes_no_other_with_it(namespaces, monkeypatch):
+    """What it would have told is a gap; everything else is there."""
+    host = namespaces("host")
+    host.ip("link add br0 up type bridge", "addr add 192.0.2.1/24 dev br0")
+    getqdisc, getroute, getstats, getnexthop = 38, 26, 94, 106
+    refused = {
+        getqdisc: PermissionError(1, "Operation not permitted"),
+        getroute: TimeoutError("timed out"),
+        getstats: OSError(95, "Operation not supported"),
+        getnexthop: OSError(12, "Cannot allocate memory"),
+    }
+    answer = Netlink.dump
+
+    def dump(self, kind, body):
+        if kind in refused:
+            raise refused[kind]
+        return answer(self, kind, body)
+
+    monkeypatch.setattr(Netlink, "dump", dump)
+    monkeypatch.setattr("kvmdiag.collect.stack.read_counters", _raising(PermissionError(13, "no")))
+    snapshot = collect(Scope(host=host.path, libvirt=False))
+    stack = snapshot.stack("host")
+    why = {gap.fact: gap.why for gap in snapshot.gaps if gap.stack == "host"}
+    assert set(why) >= {"routes", "qdiscs", "filters", "counters of links", "nexthops", "counters"}
+    assert "timed out" in why["routes"]
+    assert "not permitted" in why["qdiscs"]
+    assert (stack.routes, stack.nexthops, stack.counters) == (None, None, None)
+    assert [(link.qdiscs, link.filters, link.counters) for link in stack.links] == [(None,) * 3] * 2
+    assert [one.address for one in stack.addresses if "." in one.address] == ["192.0.2.1"]
+    assert stack.sysctls["net.ipv4.conf.br0.rp_filter"] == "0"
+    assert all(link.offloads for link in stack.links)
+    assert load(save(snapshot)) == snapshot
+
+
+def _raising(error):
+    def fail():
+        raise error
+
+    return fail
 
 
 def _settled(stack):
