@@ -5,10 +5,9 @@ Sources: net/bridge/br_input.c, br_forward.c, br_netfilter_hooks.c; drivers/net/
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NoReturn
 
-from msgspec.structs import replace as with_fields
+from msgspec.structs import replace
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
@@ -62,7 +61,7 @@ def transmit(journey: Journey, step: Transmit) -> Step:
             room = far.mtu + _VLAN_TAG
             _require_room(journey, link.peer.stack, far, room, Stage.INGRESS, packet)
         if link.peer.stack != step.stack:
-            packet = with_fields(packet, mark=0)
+            packet = replace(packet, mark=0)
         # A cable takes away everything but the frame itself (skb_scrub_packet).
         frame = Frame(packet, step.frame.src_mac, step.frame.dst_mac)
         return Arrive(link.peer.stack, link.peer.link, frame)
@@ -200,8 +199,7 @@ def calls_netfilter(journey: Journey, stack: str, bridge: Link, packet: Packet) 
 
 def _is_local(journey: Journey, stack: str, bridge: Link, mac: str | None) -> bool:
     """Whether a frame is for the bridging machine: its bridge's MAC address or a port's."""
-    ports = journey.stack(stack).ports.get(bridge.name, ())
-    return mac is not None and mac in {bridge.mac, *(port.mac for port in ports)}
+    return mac is not None and mac in journey.stack(stack).macs[bridge.name]
 
 
 def _egress_port(
@@ -215,18 +213,19 @@ def _egress_port(
     """
     view = journey.stack(stack)
     mac = frame.dst_mac
-    ports = [p for p in view.ports.get(bridge.name, ()) if source is None or p is not source]
-    if source is not None and source.port is not None and source.port.hairpin:
-        ports.append(source)
-    port = _port_towards(journey, stack, ports, mac)
+    ports = view.ports.get(bridge.name, ())
+    port = _port_towards(journey, LinkRef(stack, bridge.name), source, mac)
     entry = view.static_fdb.get((bridge.name, mac or ""))
     if entry is not None and (entry.sticky or port is None or not _learns(port)):
-        port = next((p for p in ports if p.name == entry.port), None)
+        named = (p for p in ports if p.name == entry.port and _is_way_out(p, source))
+        port = next(named, None)
     elif port is not None and not _learns(port) and port.port is not None and not port.port.flood:
         port = None
     if port is not None:
         return _passable(journey, stack, source, port, frame.packet)
     for port in ports if entry is None else ():
+        if not _is_way_out(port, source):
+            continue
         behind = reached_from(journey.view, stack, port.name, despite_obstacles=True)
         if any(place.opens for place in behind) and _port_blocked(stack, source, port) is None:
             return port
@@ -235,13 +234,28 @@ def _egress_port(
     _stop(journey, obstacle, Stage.BRIDGE, frame.packet)
 
 
-def _port_towards(journey: Journey, stack: str, ports: list[Link], mac: str | None) -> Link | None:
+def _port_towards(
+    journey: Journey, bridge: LinkRef, source: Link | None, mac: str | None
+) -> Link | None:
     """The port behind which a MAC address is, as far as can be seen."""
-    for port in ports:
-        behind = reached_from(journey.view, stack, port.name, despite_obstacles=True)
+    view = journey.view
+    machines = view.whereabouts.with_mac(mac)
+    for port in view.whereabouts.ports(bridge.stack, bridge.link, machines):
+        if not _is_way_out(port, source):
+            continue
+        behind = reached_from(
+            view, bridge.stack, port.name, despite_obstacles=True, machines=machines
+        )
         if any(_mac_is_at(journey, place.stack, place.link, mac) for place in behind):
             return port
     return None
+
+
+def _is_way_out(port: Link, source: Link | None) -> bool:
+    """Whether a frame that came by ``source`` may leave by a port: only a hairpin goes back."""
+    if source is None or port.name != source.name:
+        return True
+    return port.port is not None and port.port.hairpin
 
 
 def _learns(port: Link) -> bool:

@@ -6,9 +6,7 @@ ip_input.c, ip_forward.c, ip_output.c; net/ipv6/ip6_output.c (ip6_forward).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from msgspec.structs import replace as with_fields
+from msgspec.structs import replace
 
 from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import IPAddress, Packet
@@ -39,7 +37,7 @@ def originate(journey: Journey, step: Originate) -> Step:
     link = found.link or "lo"
     packet = step.packet
     if step.bound_address is None:
-        packet = with_fields(packet, src=_own_source(journey, view, step, found, link))
+        packet = replace(packet, src=_own_source(journey, view, step, found, link))
         if packet.proto in ("tcp", "udp"):
             # A socket that connects looks again, with the source it got (ip_route_connect).
             found = _route_own(
@@ -296,7 +294,7 @@ def _forward(journey: Journey, view: StackView, frame: Frame, link: str, found: 
         out_link=out,
     )
     _check_size_and_life(journey, view, out, packet, found)
-    packet = with_fields(packet, ttl=packet.ttl - 1)
+    packet = replace(packet, ttl=packet.ttl - 1)
     frame = replace(frame, packet=packet)
     at = _context(view, "forward", frame, link, out)
     frame = pass_hook(journey, frame, at, Stage.FORWARD, out)

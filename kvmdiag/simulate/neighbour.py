@@ -74,6 +74,7 @@ class _Asking:
         self._asker = asker
         self._wanted = wanted
         self._sender = sender
+        self._machines = view.whereabouts.answerers(wanted)
         mac = view.link(asker.stack, asker.link).mac
         # Neighbour discovery of IPv6 is ICMPv6, and not seen by rules for ARP.
         self._arp = question(sender, wanted, mac) if wanted.version == 4 else None
@@ -104,7 +105,12 @@ class _Asking:
     def _reached(self, *, despite_obstacles: bool = False) -> Iterator[Reached]:
         asker = self._asker
         return reached_from(
-            self._view, asker.stack, asker.link, arp=self._arp, despite_obstacles=despite_obstacles
+            self._view,
+            asker.stack,
+            asker.link,
+            arp=self._arp,
+            despite_obstacles=despite_obstacles,
+            machines=self._machines,
         )
 
     def _answer(self, here: LinkRef) -> Resolved | Silent | None:
@@ -128,7 +134,14 @@ class _Asking:
         unsent = self._stopped(here, "output", told)
         if unsent is not None:
             return unsent
-        ends = reached_from(self._view, here.stack, here.link, arp=told, despite_obstacles=True)
+        ends = reached_from(
+            self._view,
+            here.stack,
+            here.link,
+            arp=told,
+            despite_obstacles=True,
+            machines=frozenset({self._asker.stack}),
+        )
         for end in ends:
             if LinkRef(end.stack, end.link) == self._asker:
                 return end.obstacle or self._stopped(self._asker, "input", told)

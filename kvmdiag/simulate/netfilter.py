@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
@@ -27,6 +27,8 @@ def pass_hook(
     Raises:
         Ended: the packet is dropped or rejected there, or that cannot be told.
     """
+    if at.view.is_idle(at.family, at.hook):
+        return frame
     result = run_hook(at, journey.connections.of(at.view.name), frame.tracked, next_hop, chains)
     if result.kind != "accept":
         _end(journey, at, stage, link, result)

@@ -7,7 +7,7 @@ them tells which obstacle stands between two machines that should see each other
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kvmdiag.model.link import Link, LinkRef
@@ -15,6 +15,7 @@ from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.trace import Decider, LinkStateRef, Reason, RuleRef
 from kvmdiag.simulate.arp import Arp, stopped_by
 from kvmdiag.simulate.view import View
+from kvmdiag.simulate.whereabouts import Machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,20 @@ class Reached:
 
 
 def reached_from(
-    view: View, stack: str, link: str, *, arp: Arp | None = None, despite_obstacles: bool = False
+    view: View,
+    stack: str,
+    link: str,
+    *,
+    arp: Arp | None = None,
+    despite_obstacles: bool = False,
+    machines: Machines | None = None,
 ) -> Iterator[Reached]:
     """Everything that a broadcast sent out of ``link`` of ``stack`` comes to.
 
-    With ``arp`` it must also get past the rules of the bridges on its way.
+    With ``arp`` it must also get past the rules of the bridges on its way. With ``machines``
+    what leads to others only is left out.
     """
-    for found in _Search(view, arp).leave(stack, link, None):
+    for found in _Search(view, arp, machines).leave(stack, link, None):
         if found.obstacle is None or despite_obstacles:
             yield found
 
@@ -87,8 +95,9 @@ def are_isolated(one: Link, other: Link) -> bool:
 
 
 class _Search:
-    def __init__(self, view: View, arp: Arp | None) -> None:
+    def __init__(self, view: View, arp: Arp | None, machines: Machines | None) -> None:
         self._view = view
+        self._machines = machines
         self._arp = arp
         self._seen: set[tuple[str, str, str]] = set()
 
@@ -100,7 +109,7 @@ class _Search:
         obstacle = obstacle or self._rules(stack, None, name, "egress", family="netdev")
         if link.kind == "bridge":
             obstacle = obstacle or _admin_obstacle(stack, link)
-            for port in self._view.stacks[stack].ports.get(name, ()):
+            for port in self._ports(stack, name):
                 blocked = obstacle or port_obstacle(stack, port)
                 blocked = blocked or self._rules(stack, None, port.name, "output", "postrouting")
                 yield from self.leave(stack, port.name, blocked)
@@ -124,7 +133,7 @@ class _Search:
         obstacle = obstacle or self._rules(stack, name, None, "prerouting")
         ends = obstacle or self._rules(stack, name, None, "input")
         yield Reached(stack, bridge.name, obstacle=ends)
-        for port in self._view.stacks[stack].ports[bridge.name]:
+        for port in self._ports(stack, bridge.name):
             if port.name == name:
                 continue
             blocked = obstacle or port_obstacle(stack, port)
@@ -135,6 +144,9 @@ class _Search:
             blocked = blocked or self._rules(stack, name, port.name, "forward")
             blocked = blocked or self._rules(stack, None, port.name, "postrouting")
             yield from self.leave(stack, port.name, blocked)
+
+    def _ports(self, stack: str, bridge: str) -> Sequence[Link]:
+        return self._view.whereabouts.ports(stack, bridge, self._machines)
 
     def _rules(
         self,

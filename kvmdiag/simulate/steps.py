@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Outcome, Reason
 from kvmdiag.simulate.conntrack import Tracked
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A packet with its Ethernet header and what the stack remembers of its way in.
 
     ``in_port`` is the bridge port it came by, kept while br_netfilter attends to it;
@@ -27,8 +26,7 @@ class Frame:
     tracked: Tracked | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Originate:
+class Originate(msgspec.Struct, frozen=True):
     """A stack sends a packet of its own; the kernel selects what is ``None``."""
 
     stack: str
@@ -37,8 +35,7 @@ class Originate:
     bound_address: IPAddress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(msgspec.Struct, frozen=True):
     """A frame is handed to a link to be sent."""
 
     stack: str
@@ -46,8 +43,7 @@ class Transmit:
     frame: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Arrive:
+class Arrive(msgspec.Struct, frozen=True):
     """A frame comes in by a link."""
 
     stack: str
@@ -55,8 +51,7 @@ class Arrive:
     frame: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Ascend:
+class Ascend(msgspec.Struct, frozen=True):
     """A frame for this machine goes up from a link to the IP layer."""
 
     stack: str

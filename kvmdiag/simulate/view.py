@@ -20,6 +20,7 @@ from kvmdiag.simulate import conntrack
 from kvmdiag.simulate.chains import BaseChain, base_chains
 from kvmdiag.simulate.fib import Fib
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
+from kvmdiag.simulate.whereabouts import Whereabouts
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class StackView:
         self.name = stack.name
         self._base_chains: dict[tuple[Family, HookName], tuple[BaseChain, ...]] = {}
         self._conntrack_active: dict[Family, bool] = {}
+        self._conf: dict[tuple[str, str, int], int] = {}
 
     @cached_property
     def links(self) -> dict[str, Link]:
@@ -72,6 +74,15 @@ class StackView:
             if link.master is not None:
                 found.setdefault(link.master, []).append(link)
         return {bridge: tuple(ports) for bridge, ports in found.items()}
+
+    @cached_property
+    def macs(self) -> dict[str, frozenset[str | None]]:
+        """MAC addresses at which a bridge takes frames up: its own and its ports'."""
+        return {
+            name: frozenset({link.mac, *(port.mac for port in self.ports.get(name, ()))})
+            for name, link in self.links.items()
+            if link.kind == "bridge"
+        }
 
     @cached_property
     def addresses(self) -> tuple[Address, ...]:
@@ -131,6 +142,12 @@ class StackView:
         ]
         return tuple(sorted(found, key=lambda base: base.chain.priority))
 
+    def is_idle(self, family: Family, hook: HookName) -> bool:
+        """Whether nothing happens to packets of a family at a hook: no chains, no conntrack."""
+        return not self.base_chains(family, hook) and not (
+            family in ("ip", "ip6") and self.conntrack_active(family)
+        )
+
     def conntrack_active(self, family: Family) -> bool:
         """Whether connections of this family are tracked."""
         found = self._conntrack_active.get(family)
@@ -148,7 +165,11 @@ class StackView:
 
     def conf(self, link: str, key: str, version: int = 4) -> int:
         """``net.ipvN.conf.LINK.KEY``, with dots in the link's name as sysctl(8) writes them."""
-        return self.sysctl(conf_name(link, key, version))
+        asked = (link, key, version)
+        found = self._conf.get(asked)
+        if found is None:
+            found = self._conf[asked] = self.sysctl(conf_name(link, key, version))
+        return found
 
     def conf_any(self, link: str, key: str) -> bool:
         """``conf.all`` or the link's own (``IN_DEV_ORCONF``)."""
@@ -179,6 +200,11 @@ class View:
         self.stacks: dict[str, StackView] = _Stacks(
             (stack.name, known.get(id(stack)) or StackView(stack)) for stack in snapshot.stacks
         )
+
+    @cached_property
+    def whereabouts(self) -> Whereabouts:
+        """Machines by address and by port."""
+        return Whereabouts(self)
 
     def link(self, stack: str, link: str) -> Link:
         """A link that is known to be there."""
