@@ -193,6 +193,7 @@ class Extras:
     filters: Mapping[int, tuple[TcFilter, ...]] | None = None
     offloads: Mapping[int, tuple[str, ...]] | None = None
     wireless: Mapping[int, Wireless] | None = None
+    assigned: Mapping[int, str] | None = None
 
 
 def with_extras(links_: Sequence[Link], extras: Extras) -> tuple[Link, ...]:
@@ -205,6 +206,7 @@ def with_extras(links_: Sequence[Link], extras: Extras) -> tuple[Link, ...]:
             filters=None if extras.filters is None else extras.filters.get(link.index, ()),
             offloads=None if extras.offloads is None else extras.offloads.get(link.index),
             wireless=None if extras.wireless is None else extras.wireless.get(link.index),
+            address_assigned=None if extras.assigned is None else extras.assigned.get(link.index),
         )
         for link in links_
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,6 +18,7 @@ from kvmdiag.collect.netfilter import read_tables
 from kvmdiag.collect.netlink import read_dumps, read_filters
 from kvmdiag.collect.sockets import read_sockets
 from kvmdiag.collect.sysctls import read_sysctls
+from kvmdiag.collect.sysfs import addresses_assigned
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import Link
 from kvmdiag.model.link_kinds import Process, TcFilter
@@ -142,8 +143,17 @@ def _links(facts: _Facts) -> tuple[Link, ...]:
         filters=make("filters", (), filters),
         offloads=make("offloads", (), generic.read_offloads, "a kernel from 5.7 on tells them"),
         wireless=make("wireless", (), generic.read_wireless),
+        assigned=_assigned(names),
     )
     return links.with_extras(links.links(facts.links), extras)
+
+
+def _assigned(names: Mapping[int, str]) -> Mapping[int, str] | None:
+    """Where MAC addresses are from; of a namespace other than the own nothing can tell."""
+    try:
+        return addresses_assigned(names)
+    except OSError:
+        return None
 
 
 def _with_activity(stack: Stack, facts: _Facts, holders: Holders) -> Stack:

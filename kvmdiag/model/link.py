@@ -114,7 +114,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     pair, or the guest's NIC behind a tap. ``guest`` names the machine known to be behind
     a tap even when its inside cannot be seen.
 
-    ``address_assigned`` says where the MAC is from: permanent, random, stolen or set.
+    ``address_assigned`` says where the MAC is from: permanent, random, stolen or set; ``None``
+    for links of another namespace than the own, of which nothing tells it.
     ``offloads`` are the ethtool features that are on; ``carrier_changes`` counts them. ``qdiscs``, ``filters``, ``offloads``
     and ``counters`` are ``None`` when they could not be read; ``wireless`` is ``None`` for
     what is no 802.11 interface.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import fcntl
 import json
@@ -9,6 +10,7 @@ import os
 import platform
 import socket
 import struct
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -169,6 +171,25 @@ def test_taps_with_readers(host):
         os.close(second)
     host.ip("tuntap add tap0 mode tap")
     assert links(host)["tap0"].tap.readers in ((), None)
+
+
+def test_where_an_address_is_from(host):
+    """Made up, or set; of the own namespace only, for sysfs shows no other."""
+    host.ip(
+        "link add v1 type veth peer name v2",
+        "link add v3 address 02:00:00:00:00:03 type veth peer name v4",
+    )
+    program = (
+        "from kvmdiag.collect.stack import read_stack;"
+        "stack = read_stack('host', 'host', '/proc/self/ns/net').stack;"
+        "print({link.name: link.address_assigned for link in stack.links})"
+    )
+    inside = ast.literal_eval(host.run([sys.executable, "-c", program]).stdout)
+    assert inside == {"lo": "permanent", "v1": "random", "v2": "random"} | {
+        "v3": "set",
+        "v4": "random",
+    }
+    assert {link.address_assigned for link in links(host).values()} == {None}
 
 
 def test_queueing_disciplines(host):
