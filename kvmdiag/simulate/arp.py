@@ -1,24 +1,28 @@
-"""ARP messages, and the rules that keep them from getting through.
+"""Questions for neighbours, and the rules that keep them from getting through.
 
-Bridges show them to the chains of family bridge (ebtables, nft); the machines that ask and
-answer show them to those of family arp. Sources: net/bridge/br_input.c, net/ipv4/arp.c.
+Bridges show them to the chains of family bridge (ebtables, nft). The machines that ask and
+answer show ARP to chains of family arp; neighbour discovery is ICMPv6, and passes the hooks of
+IPv6 like any packet, though conntrack leaves it alone. Sources: net/bridge/br_input.c,
+net/ipv4/arp.c, net/ipv6/ndisc.c, icmpv6_error in nf_conntrack_proto_icmpv6.c.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Any, Literal, cast
 
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import RuleRef
-from kvmdiag.simulate.conntrack import Conntrack
+from kvmdiag.simulate.conntrack import UNTRACKED, Conntrack
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.hook import run_hook
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import StackView
 
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
+_SOLICITED = int(IPv6Address("ff02::1:ff00:0"))
 
 
 class _ArpPacket(Packet, frozen=True, kw_only=True):
@@ -37,16 +41,40 @@ class Arp:
     packet: Packet
     src_mac: str | None
     dst_mac: str | None
+    asker: IPAddress
+    wanted: IPAddress
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return "ARP" if self.wanted.version == 4 else "neighbour discovery"
+
+    def hooks(self, side: Literal["input", "output"]) -> tuple[tuple[Family, HookName], ...]:
+        """The hooks of the machine that takes it in, or sends it."""
+        if self.wanted.version == 4:
+            return (("arp", side),)
+        if side == "input":
+            return (("ip6", "prerouting"), ("ip6", "input"))
+        return (("ip6", "output"), ("ip6", "postrouting"))
 
 
 def question(sender: IPAddress, wanted: IPAddress, mac: str | None) -> Arp:
     """Who has ``wanted``? Asked of all."""
-    return Arp(_packet(sender, wanted), mac, _BROADCAST)
+    if wanted.version == 4:
+        return Arp(_packet(sender, wanted), mac, _BROADCAST, sender, wanted)
+    group = IPv6Address(_SOLICITED | int(wanted) & 0xFFFFFF)
+    tail = f"{int(wanted) & 0xFFFFFF:06x}"
+    group_mac = f"33:33:ff:{tail[:2]}:{tail[2:4]}:{tail[4:]}"
+    return Arp(_discovery(135, sender, group), mac, group_mac, sender, wanted)
 
 
 def answer(asked: Arp, mac: str | None) -> Arp:
     """The one asked for tells its MAC address to the one that asked."""
-    return Arp(_packet(asked.packet.dst, asked.packet.src), mac, asked.src_mac)
+    if asked.wanted.version == 4:
+        packet = _packet(asked.wanted, asked.asker)
+    else:
+        packet = _discovery(136, asked.wanted, asked.asker)
+    return Arp(packet, mac, asked.src_mac, asked.asker, asked.wanted)
 
 
 def stopped_by(
@@ -57,7 +85,7 @@ def stopped_by(
     in_link: str | None,
     out_link: str | None,
 ) -> RuleRef | None:
-    """The rule that drops an ARP message at a hook, ``None`` when it passes.
+    """The rule that drops a message at a hook, ``None`` when it passes.
 
     Raises:
         NotUnderstood: that depends on something that cannot be evaluated.
@@ -78,12 +106,16 @@ def stopped_by(
         src_mac=arp.src_mac,
         dst_mac=arp.dst_mac,
     )
-    result = run_hook(at, Conntrack(), chains=chains)
+    result = run_hook(at, Conntrack(), UNTRACKED, chains=chains)
     if result.kind == "unknown":
-        raise NotUnderstood(view.name, f"whether ARP passes {hook}: {result.why}")
+        raise NotUnderstood(view.name, f"whether {arp.name} passes {hook}: {result.why}")
     return None if result.kind == "accept" else result.rule
 
 
 def _packet(sender: IPAddress, wanted: IPAddress) -> Packet:
     # The protocols of a question are those of IP; this one never gets that far.
     return _ArpPacket(src=sender, dst=wanted, proto=cast("Any", "arp"), length=28)
+
+
+def _discovery(kind: int, src: IPAddress, dst: IPAddress) -> Packet:
+    return Packet(src=src, dst=dst, proto="icmpv6", icmp_type=kind, icmp_code=0, ttl=255, length=72)

@@ -23,6 +23,7 @@ from kvmdiag.simulate.segment import (
     Obstacle,
     are_isolated,
     link_obstacle,
+    meets_ip,
     port_obstacle,
     reached_from,
 )
@@ -189,12 +190,7 @@ def _bridge_on(journey: Journey, stack: str, bridge: Link, port: Link, frame: Fr
 
 def calls_netfilter(journey: Journey, stack: str, bridge: Link, packet: Packet) -> bool:
     """Whether br_netfilter shows this bridge's frames to iptables: sysctl or bridge flag."""
-    assert bridge.bridge is not None  # noqa: S101  it is a bridge
-    if packet.version == 4:
-        name, flag = "bridge-nf-call-iptables", bridge.bridge.nf_call_iptables
-    else:
-        name, flag = "bridge-nf-call-ip6tables", bridge.bridge.nf_call_ip6tables
-    return flag or bool(journey.stack(stack).sysctl(f"net.bridge.{name}"))
+    return meets_ip(journey.stack(stack), bridge, packet.version)
 
 
 def _is_local(journey: Journey, stack: str, bridge: Link, mac: str | None) -> bool:

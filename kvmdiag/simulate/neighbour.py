@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from kvmdiag.model.link import LinkRef
-from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.arp import Arp, answer, question, stopped_by
@@ -76,8 +76,7 @@ class _Asking:
         self._sender = sender
         self._machines = view.whereabouts.answerers(wanted)
         mac = view.link(asker.stack, asker.link).mac
-        # Neighbour discovery of IPv6 is ICMPv6, and not seen by rules for ARP.
-        self._arp = question(sender, wanted, mac) if wanted.version == 4 else None
+        self._arp = question(sender, wanted, mac)
 
     def ask(self) -> Resolved | Silent:
         """Who answers; else what keeps the question or the answer from its way."""
@@ -128,8 +127,6 @@ class _Asking:
 
     def _way_back(self, here: LinkRef) -> Obstacle | None:
         """What keeps the answer from the one who asked."""
-        if self._arp is None:
-            return None
         told = answer(self._arp, self._view.link(here.stack, here.link).mac)
         unsent = self._stopped(here, "output", told)
         if unsent is not None:
@@ -150,17 +147,20 @@ class _Asking:
         text = f"what comes in by {self._asker.link} goes to its bridge {bridge}"
         return Obstacle(Reason.UNRESOLVED, self._asker, text)
 
-    def _stopped(self, at: LinkRef, hook: HookName, arp: Arp | None = None) -> Obstacle | None:
-        """A rule of family arp that drops the message at one of the ends."""
+    def _stopped(
+        self, at: LinkRef, side: Literal["input", "output"], arp: Arp | None = None
+    ) -> Obstacle | None:
+        """A rule that drops the message at one of the ends."""
         message = arp or self._arp
-        if message is None:
-            return None
-        into = at.link if hook == "input" else None
-        out = at.link if hook == "output" else None
-        rule = stopped_by(self._view.stacks[at.stack], message, "arp", hook, into, out)
-        if rule is None:
-            return None
-        return Obstacle(Reason.NETFILTER, at, f"ARP is dropped: {rule.text}", rule)
+        view = self._view.stacks[at.stack]
+        into = at.link if side == "input" else None
+        out = at.link if side == "output" else None
+        for family, hook in message.hooks(side):
+            rule = stopped_by(view, message, family, hook, into, out)
+            if rule is not None:
+                text = f"{message.name} is dropped: {rule.text}"
+                return Obstacle(Reason.NETFILTER, at, text, rule)
+        return None
 
     def _behind_obstacles(self) -> Silent | None:
         """The obstacle between the asker and one who would answer."""
@@ -173,7 +173,7 @@ class _Asking:
         return None
 
 
-def _first_obstacle(view: View, stack: str, link: str, arp: Arp | None) -> Obstacle | None:
+def _first_obstacle(view: View, stack: str, link: str, arp: Arp) -> Obstacle | None:
     """When the owner is unknown, at least what keeps the question from getting anywhere."""
     found = list(reached_from(view, stack, link, arp=arp, despite_obstacles=True))
     if any(place.obstacle is None for place in found):

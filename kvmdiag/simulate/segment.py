@@ -14,7 +14,7 @@ from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.trace import Decider, LinkStateRef, Reason, RuleRef
 from kvmdiag.simulate.arp import Arp, stopped_by
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.view import StackView, View
 from kvmdiag.simulate.whereabouts import Machines
 
 
@@ -87,6 +87,17 @@ def link_obstacle(stack: str, link: Link) -> Obstacle | None:
     if not link.carrier:
         return Obstacle(Reason.NO_CARRIER, place, f"{link.name} has no carrier")
     return None
+
+
+def meets_ip(view: StackView, bridge: Link, version: int) -> bool:
+    """Whether br_netfilter shows a bridge's frames to the hooks of IP: sysctl or bridge flag."""
+    if bridge.bridge is None:
+        return False
+    if version == 4:
+        name, flag = "bridge-nf-call-iptables", bridge.bridge.nf_call_iptables
+    else:
+        name, flag = "bridge-nf-call-ip6tables", bridge.bridge.nf_call_ip6tables
+    return flag or bool(view.sysctl(f"net.bridge.{name}"))
 
 
 def are_isolated(one: Link, other: Link) -> bool:
@@ -162,10 +173,23 @@ class _Search:
         view = self._view.stacks[stack]
         for hook in hooks:
             rule = stopped_by(view, self._arp, family, hook, in_link, out_link)
+            rule = rule or self._ip_rules(view, hook, in_link or out_link or "")
             if rule is not None:
                 place = LinkRef(stack, in_link or out_link or "")
-                return Obstacle(Reason.NETFILTER, place, f"ARP is dropped: {rule.text}", rule)
+                text = f"{self._arp.name} is dropped: {rule.text}"
+                return Obstacle(Reason.NETFILTER, place, text, rule)
         return None
+
+    def _ip_rules(self, view: StackView, hook: HookName, port: str) -> RuleRef | None:
+        """Of neighbour discovery br_netfilter shows the hooks of IPv6 what is bridged."""
+        bridge = view.links.get(view.links[port].master or "")
+        if self._arp is None or self._arp.packet.family != "ip6" or bridge is None:
+            return None
+        if hook not in ("prerouting", "forward", "postrouting") or not meets_ip(view, bridge, 6):
+            return None
+        into = None if hook == "postrouting" else bridge.name
+        out = None if hook == "prerouting" else bridge.name
+        return stopped_by(view, self._arp, "ip6", hook, into, out)
 
     def _cable_obstacle(self, stack: str, link: Link) -> Obstacle | None:
         """A cable with an end set down; that end is named, not the one that lost carrier."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdiag.model.netfilter import Accept, Chain, IcmpTypeIs, ProtocolIs, Rule, Table
 from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage, SysctlRef
 
 
@@ -236,3 +237,15 @@ def test_a_router_tells_the_sender_of_a_small_link(routed):
     routed.alter("host", "out0", mtu=80)
     request = routed.walk("guest", "far").request
     assert (request.outcome, request.reason) == (Outcome.REJECTED, Reason.MTU)
+
+
+def test_neighbour_discovery_is_icmpv6(net):
+    """A guest that lets in echo requests only is never found: ip6tables drops the question."""
+    net.cable("a", "eth0", "fd00::1/64", "b", "eth0", "fd00::2/64")
+    body = (ProtocolIs(protocols=("icmpv6",)), IcmpTypeIs(types=((128, None),)), Accept())
+    rule = Rule(body=body, text="icmpv6 type echo-request accept")
+    chain = Chain(name="in", hook="input", type="filter", policy="drop", rules=(rule,))
+    net.table("b", Table(family="ip6", name="t", backend="nft", chains=(chain,)))
+    request = net.walk("a", "fd00::2").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.NETFILTER)
+    assert "neighbour discovery" in request.end.because
