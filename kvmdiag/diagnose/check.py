@@ -41,11 +41,16 @@ class Facts(StrEnum):
     FDB = "fdb"
     SYSCTLS = "sysctls"
     TABLES = "tables"
+    BRIDGE_VLANS = "bridge_vlans"
+    MDB = "mdb"
+    SOCKETS = "sockets"
+    CONNTRACK = "conntrack"
     DOMAINS = "domains"
     NETWORKS = "networks"
+    GUESTS = "guests"
 
 
-SNAPSHOT_FACTS = frozenset({Facts.DOMAINS, Facts.NETWORKS})
+SNAPSHOT_FACTS = frozenset({Facts.DOMAINS, Facts.NETWORKS, Facts.GUESTS})
 
 
 class Suspicion(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_interface
 
 from kvmdiag.diagnose.case import addresses_of, link_of
 from kvmdiag.model.libvirt import Domain, GuestNic, Network
-from kvmdiag.model.link import Link
+from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Route, Stack
+from kvmdiag.model.trace import Outcome, Walk
 
 IPNetwork = IPv4Network | IPv6Network
 ROUTED = ("route", "open", "bridge")
@@ -94,3 +95,17 @@ def libvirt_network(snapshot: Snapshot, address: IPAddress) -> Network | None:
         if any(address in ip_interface(text).network for text in network.addresses):
             return network
     return None
+
+
+def inside_of(stacks: tuple[Stack, ...], cable: Link) -> tuple[Stack, Link] | None:
+    """The guest's NIC at the other end of a cable, when the guest can be seen."""
+    if cable.peer is None:
+        return None
+    far = next((stack for stack in stacks if stack.name == cable.peer.stack), None)
+    nic = None if far is None else link_of(far, cable.peer.link)
+    return None if far is None or nic is None else (far, nic)
+
+
+def left_by(walk: Walk) -> LinkRef | None:
+    """The uplink by which a request left what can be seen."""
+    return walk.request.end.place if walk.request.outcome is Outcome.LEFT else None
