@@ -210,6 +210,14 @@ def test_sentences_stay_readable():
     assert made.startswith("/run/netns/name")
 
 
+def test_names_of_several_words_are_found_in_sentences():
+    """A guest may be called so."""
+    texts = Texts(_addresses(), Macs(KEY), Names((), (), ("my vm", "my vm (old)")))
+    made = texts.prose("the agent of my vm (old) did not answer, that of my vm did")
+    assert "vm" not in made
+    assert made.count("name") == 2
+
+
 def test_a_path_or_name_of_another_is_not_an_original():
     """Stand-ins are taken from what the snapshot does not use."""
     names = Names(("vnetN01", "vnet1"), (), ())

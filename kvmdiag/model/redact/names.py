@@ -6,6 +6,7 @@ for ``acme-*``; names that begin so get stand-ins that begin with the stand-in o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from kvmdiag.model.redact.vocabulary import CHAIN_CLASSES, LINK_CLASSES, NAMES
@@ -14,6 +15,9 @@ from kvmdiag.model.redact.vocabulary import CHAIN_CLASSES, LINK_CLASSES, NAMES
 _MARK = "N"
 
 _EVERYWHERE = ("lo",)
+
+# What sets words of a text apart.
+_SPLITS = re.compile(r"""[\s"'{}()\[\],;=<>|&!]""")
 
 
 class Names:
@@ -54,6 +58,11 @@ class Names:
     def get(self, name: str) -> str | None:
         """The stand-in of a name; ``None`` for what is no name of this snapshot."""
         return self._known.get(name)
+
+    @property
+    def of_several_words(self) -> list[str]:
+        """Names that a text must be searched for as a whole, the longest first."""
+        return sorted((name for name in self._known if _SPLITS.search(name)), key=len, reverse=True)
 
     def word(self, text: str) -> str:
         """The stand-in of anything else."""

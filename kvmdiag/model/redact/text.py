@@ -40,6 +40,8 @@ class Texts:
         self._addresses = addresses
         self._macs = macs
         self._names = names
+        several = "|".join(map(re.escape, names.of_several_words))
+        self._several = re.compile(rf"(?<!\w)(?:{several})(?!\w)") if several else None
 
     def address(self, text: str) -> str:
         """One address; what is none is replaced as a word of a rule is."""
@@ -105,7 +107,16 @@ class Texts:
             return whole
         made = []
         position = 0
-        while found := _TOKEN.search(text, position):
+        for found in self._several.finditer(text) if self._several is not None else ():
+            made.append(self._tokens(text[position : found.start()], word))
+            made.append(self._names.get(found.group()) or "")
+            position = found.end()
+        return "".join(made) + self._tokens(text[position:], word)
+
+    def _tokens(self, text: str, word: Callable[[str], str]) -> str:
+        made = []
+        position = 0
+        while (found := _TOKEN.search(text, position)) is not None:
             made.append(text[position : found.start()])
             position = found.end()
             kind, token = found.lastgroup, found.group()
