@@ -71,10 +71,21 @@ def read_guests(
 
 def not_looked_into(domains: Sequence[Domain] | None) -> tuple[Gap, ...]:
     """What is said when guests are not to be looked into."""
+    return _none_inside(
+        domains, "guests were not to be looked into", "leave out --guest-access none"
+    )
+
+
+def unreachable(domains: Sequence[Domain] | None) -> tuple[Gap, ...]:
+    """What is said when there is no daemon that could ask the agents."""
+    why = "agents of guests can be asked through libvirt's daemon only, and it does not answer"
+    return _none_inside(domains, why, "start libvirt, or see why it hangs")
+
+
+def _none_inside(domains: Sequence[Domain] | None, why: str, help_: str) -> tuple[Gap, ...]:
     if not any(domain.state != "shutoff" for domain in domains or ()):
         return ()
-    help_ = "leave out --guest-access none"
-    return (Gap(stack=None, fact="guests", why="guests were not to be looked into", help=help_),)
+    return (Gap(stack=None, fact="guests", why=why, help=help_),)
 
 
 def plugged_in(

@@ -10,13 +10,18 @@ from kvmdiag import __version__
 from kvmdiag.collect.cables import far_namespaces, plugged
 from kvmdiag.collect.discovery import Identity, Known, Namespace, known_namespaces, unique
 from kvmdiag.collect.guest_facts import GuestReading
-from kvmdiag.collect.guests import libvirt_agents, not_looked_into, plugged_in, read_guests
+from kvmdiag.collect.guests import (
+    libvirt_agents,
+    not_looked_into,
+    plugged_in,
+    read_guests,
+    unreachable,
+)
 from kvmdiag.collect.holders import Holders, read_holders
-from kvmdiag.collect.libvirt import not_asked, read_libvirt
+from kvmdiag.collect.libvirt import Guests, not_asked, read_libvirt
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
 from kvmdiag.errors import NotReadableError
-from kvmdiag.model.libvirt import Domain
 from kvmdiag.model.snapshot import Gap, Snapshot
 from kvmdiag.system.memory import uncollected
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
@@ -43,7 +48,7 @@ def collect(scope: Scope) -> Snapshot:
         else not_asked()
     )
     stacks = [reading.stack for reading in readings.values()]
-    inside, guest_gaps = _insides(scope, guests.domains, [stack.name for stack in stacks])
+    inside, guest_gaps = _insides(scope, guests, [stack.name for stack in stacks])
     seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
     return Snapshot(
         tool=f"kvmdiag {__version__}",
@@ -65,14 +70,16 @@ def collect(scope: Scope) -> Snapshot:
 
 
 def _insides(
-    scope: Scope, domains: tuple[Domain, ...] | None, taken: list[str]
+    scope: Scope, guests: Guests, taken: list[str]
 ) -> tuple[tuple[GuestReading, ...] | None, tuple[Gap, ...]]:
     """The insides of libvirt's guests, as far as they may be looked into."""
-    if domains is None:
+    if guests.domains is None:
         return None, ()
     if scope.guest_access == "none":
-        return None, not_looked_into(domains)
-    inside = read_guests(domains, libvirt_agents(scope.connect), taken)
+        return None, not_looked_into(guests.domains)
+    if guests.libvirt is None:
+        return None, unreachable(guests.domains)
+    inside = read_guests(guests.domains, libvirt_agents(scope.connect), taken)
     return inside, tuple(gap for reading in inside for gap in reading.gaps)
 
 

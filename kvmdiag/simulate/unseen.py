@@ -24,6 +24,8 @@ _RULES = tuple(
     for version in (4, 6)
     for priority, table in ((0, _LOCAL), (32766, _MAIN), (32767, _DEFAULT))
 )
+# In the place of a default route that nobody told of: what comes this far cannot be told.
+_NO_GATEWAY_KNOWN = ("to stand for a gateway that is not known",)
 _USELESS = frozenset({"failed", "incomplete", "none", "noarp"})
 
 
@@ -87,8 +89,11 @@ def _with_guest(
         tables=() if guest.tables is None else guest.tables,
         assumed=tuple(said),
     )
-    stacks = [_plugged(stack, guest, plugs) for stack in snapshot.stacks if stack is not known]
-    return replace(snapshot, stacks=(*stacks, guest))
+    others = [stack for stack in snapshot.stacks if stack is not known]
+    # A guest without any known address can be asked about; it cannot answer for others.
+    if guest.addresses is not None:
+        others = [_plugged(stack, guest, plugs) for stack in others]
+    return replace(snapshot, stacks=(*others, guest))
 
 
 def _is_complete(stack: Stack) -> bool:
@@ -130,10 +135,9 @@ def _with_addresses(snapshot: Snapshot, guest: Stack, plugs: list[_Plug], said: 
     for plug in plugs:
         nic = _nic_at(guest, plug)
         for address, why in _addresses_of(snapshot, plug):
-            network = next(_networks_with(snapshot, plug, address), None)
-            length = ip_network(network.network, strict=False).prefixlen if network else None
-            full = 32 if parse_address(address).version == 4 else 128
-            found.append(Address(link=nic, address=address, prefix_length=length or full))
+            network = _network_of(snapshot, plug, address) or address
+            length = ip_network(network, strict=False).prefixlen
+            found.append(Address(link=nic, address=address, prefix_length=length))
             said.append(f"{guest.name} has the address {address}: {why}")
     return replace(guest, addresses=tuple(found)) if found else guest
 
@@ -154,30 +158,22 @@ def _addresses_of(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
                     yield entry.address, f"{stack.name} knows it as its neighbour's"
 
 
-class _Gateway(NamedTuple):
-    """An address that a guest may have for its gateway, and why."""
+def _network_of(snapshot: Snapshot, plug: _Plug, address: str) -> str | None:
+    """The network on the bridge of a tap that the address lies in, by the bridge's address."""
+    served = (own for network in _served(snapshot, plug) for own in network.addresses)
+    bridged = (
+        entry.network
+        for entry in plug.stack.addresses or ()
+        if entry.link in (plug.bridge, plug.tap.name)
+    )
+    return next((own for own in (*served, *bridged) if _lies_in(address, own)), None)
 
-    network: str
-    why: str
 
-
-def _networks_with(snapshot: Snapshot, plug: _Plug, address: str) -> Iterator[_Gateway]:
-    """Networks that are served on the bridge of a tap and that the address lies in."""
+def _served(snapshot: Snapshot, plug: _Plug) -> Iterator[Network]:
+    """The libvirt networks on the bridge of a tap."""
     for network in snapshot.networks or ():
         if network.bridge is not None and network.bridge == plug.bridge:
-            for own in network.addresses:
-                if _lies_in(address, own):
-                    yield _Gateway(own, _served(network))
-    for stack in snapshot.stacks:
-        for entry in stack.addresses or ():
-            here = stack.name == plug.stack.name and entry.link in (plug.bridge, plug.tap.name)
-            if here and _lies_in(address, entry.network):
-                yield _Gateway(entry.network, f"{stack.name}/{entry.link} has that address")
-
-
-def _served(network: Network) -> str:
-    how = "DHCP" if network.dhcp else "libvirt"
-    return f"{how} of network {network.name} says so"
+            yield network
 
 
 def _lies_in(address: str, network: str) -> bool:
@@ -185,33 +181,42 @@ def _lies_in(address: str, network: str) -> bool:
 
 
 def _with_routes(snapshot: Snapshot, guest: Stack, plugs: list[_Plug], said: list[str]) -> Stack:
-    """Those the kernel makes for addresses, and a default route by the likeliest gateway."""
-    if guest.routes is not None or guest.addresses is None:
+    """Those the kernel makes for addresses, and a default route by the gateway of DHCP.
+
+    Without such a gateway what is not on the guest's own networks goes nobody knows where.
+    """
+    if guest.routes is not None or guest.addresses is None or guest.policy_rules is not None:
         return guest
     routes = [route for entry in guest.addresses for route in _own_routes(entry)]
+    rules = []
     for version in (4, 6):
         gateway = _gateway(snapshot, guest, plugs, version)
+        unknown = _NO_GATEWAY_KNOWN if gateway is None else ()
+        rules += [rule for rule in _RULES if rule.version == version and rule.table != _DEFAULT]
+        rules.append(PolicyRule(priority=32767, version=version, table=_DEFAULT, unknown=unknown))
         if gateway is None:
             continue
-        link, found = gateway
-        via = str(ip_interface(found.network).ip)
+        via = gateway[1]
         everywhere = "0.0.0.0/0" if version == 4 else "::/0"
-        routes.append(Route(destination=everywhere, next_hops=(NextHop(link=link, gateway=via),)))
-        said.append(f"{guest.name}'s gateway is {via}: {found.why}")
-    return replace(guest, routes=tuple(routes))
+        hop = NextHop(link=gateway[0], gateway=via)
+        routes.append(Route(destination=everywhere, next_hops=(hop,)))
+        said.append(f"{guest.name}'s gateway is {via}: DHCP of network {gateway[2]} says so")
+    return replace(guest, routes=tuple(routes), policy_rules=tuple(rules))
 
 
 def _gateway(
     snapshot: Snapshot, guest: Stack, plugs: list[_Plug], version: int
-) -> tuple[str, _Gateway] | None:
+) -> tuple[str, str, str] | None:
+    """The NIC, the address and the network of the gateway that DHCP tells a guest of."""
     for plug in plugs:
         nic = _nic_at(guest, plug)
-        for entry in guest.addresses or ():
-            if entry.link != nic or parse_address(entry.address).version != version:
-                continue
-            found = next(_networks_with(snapshot, plug, entry.address), None)
-            if found is not None:
-                return nic, found
+        mine = [entry.address for entry in guest.addresses or () if entry.link == nic]
+        for network in _served(snapshot, plug):
+            # In an isolated network DHCP names no gateway.
+            for own in network.addresses if network.dhcp and network.mode is not None else ():
+                via = ip_interface(own).ip
+                if via.version == version and any(_lies_in(address, own) for address in mine):
+                    return nic, str(via), network.name
     return None
 
 

@@ -7,7 +7,7 @@ import time
 
 from kvmdiag.collect.guest_agent import AgentRefuses, AgentSilent
 from kvmdiag.collect.guest_facts import GuestReading
-from kvmdiag.collect.guests import not_looked_into, plugged_in, read_guests
+from kvmdiag.collect.guests import not_looked_into, plugged_in, read_guests, unreachable
 from kvmdiag.model.guest import Inside
 from kvmdiag.model.libvirt import Domain, GuestNic
 from kvmdiag.model.link import Link, LinkRef
@@ -166,3 +166,5 @@ def test_guests_that_are_not_to_be_looked_into_are_said():
     (gap,) = not_looked_into([domain("web")])
     assert "--guest-access" in gap.help
     assert not_looked_into([domain("off", state="shutoff")]) == ()
+    (gap,) = unreachable([domain("web")])
+    assert "does not answer" in gap.why

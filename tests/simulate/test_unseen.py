@@ -92,6 +92,7 @@ def snapshot():
                 name="default",
                 active=True,
                 bridge="virbr0",
+                mode="nat",
                 addresses=("192.168.122.1/24",),
                 dhcp=True,
                 leases=(Lease(mac=_WEB, address="192.168.122.11"),),
@@ -153,6 +154,15 @@ def test_without_any_address_nothing_is_made_up(snapshot):
     unknown = replace(snapshot, networks=(), domains=(domain("web", _WEB, "vnet0"),))
     way = asked(unknown, "web", "10.0.0.9")
     assert way.request.outcome is Outcome.UNKNOWN
+
+
+def test_a_gateway_that_nobody_told_of_is_not_made_up(snapshot):
+    """On a bridge made by hand: neighbours are reached, anything beyond is unknown."""
+    by_hand = replace(snapshot, networks=())
+    assert asked(by_hand, "db", "192.168.122.1").works is True
+    way = asked(by_hand, "db", "10.0.0.9")
+    assert (way.request.outcome, way.request.reason) == (Outcome.UNKNOWN, Reason.NOT_MODELLED)
+    assert "a gateway that is not known" in way.request.end.because
 
 
 def test_what_was_read_is_kept(snapshot):

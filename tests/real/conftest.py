@@ -1,0 +1,106 @@
+"""Practice networks of virtual machines that really boot, for tests that ask for them.
+
+They run with ``scripts/test --real`` (``pytest -m real``) alone: booting takes its time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvmdiag.collect.snapshot import collect
+from kvmdiag.diagnose.check import load_checks
+from kvmdiag.diagnose.engine import diagnose
+from kvmdiag.lab import manager, real, real_daemon, state
+from kvmdiag.model.report import Report
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.simulate.endpoints import resolve
+from kvmdiag.simulate.unseen import assume_guests
+
+_HERE = Path(__file__).parent
+_NEEDED = ("libvirtd", "qemu-system-x86_64", "busybox", "dnsmasq", "virsh")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, and leave it out unless it is asked for."""
+    mine = [item for item in items if _HERE in item.path.parents]
+    for item in mine:
+        item.add_marker(pytest.mark.real)
+    if "real" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=mine)
+        items[:] = [item for item in items if item not in mine]
+
+
+class RealLab:
+    """A practice network with real guests that stands."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def inside(self, guest: str, *argv: str) -> int:
+        """Run a program inside a guest; its exit code."""
+        return real.run_inside(self.label, guest, *argv)
+
+    def reaches(self, guest: str, address: str) -> bool:
+        """Whether one real ping from inside a guest is answered."""
+        return self.inside(guest, "/bin/ping", "-c1", "-W2", address) == 0
+
+    def content(self, guest: str, path: str) -> str:
+        """A file of a guest."""
+        handle = real.agent(self.label, guest, "guest-file-open", path=path, mode="r")
+        told = real.agent(self.label, guest, "guest-file-read", handle=handle, count=1 << 20)
+        real.agent(self.label, guest, "guest-file-close", handle=handle)
+        return str(told["buf-b64"])
+
+    def virsh(self, *argv: str) -> None:
+        """Run virsh on the libvirt of the network."""
+        command = ["virsh", "-q", "-c", real_daemon.uri(self.label), *argv]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+    def snapshot(self, **scope: str) -> Snapshot:
+        """What is read of it."""
+        return collect(replace(manager.scope(self.label), **scope))
+
+    def check(self, source: str, destination: str, **scope: str) -> Report:
+        """What ``kvmdiag check`` finds."""
+        facts = assume_guests(self.snapshot(**scope))
+        return diagnose(facts, load_checks(), resolve(facts, source, destination))
+
+    def causes(self, source: str, destination: str, **scope: str) -> list[str]:
+        """The checks that name a cause."""
+        report = self.check(source, destination, **scope)
+        return [found.check for found in report.findings if found.role == "cause"]
+
+
+def _built(name: str) -> Iterator[RealLab]:
+    missing = [program for program in _NEEDED if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}: scripts/bootstrap --real")
+    if os.geteuid() != 0:
+        pytest.skip("needs root to run virtual machines in a namespace of their own")
+    label = f"real{os.getpid()}"
+    try:
+        manager.up(name, label=label, real_guests=True)
+        yield RealLab(label)
+    finally:
+        if state.exists(label):
+            manager.down(label)
+
+
+@pytest.fixture(scope="module")
+def libvirt_nat() -> Iterator[RealLab]:
+    """Network default with the guests web and db."""
+    yield from _built("libvirt-nat")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealLab]:
+    """The cluster whose router master is itself a guest."""
+    yield from _built("cluster")
