@@ -62,7 +62,10 @@ def _joined(listed: Table, saved: Table) -> Table:
     if extra:
         msg = f"nft does not list chain {min(extra)} of {listed.family} {listed.name}"
         raise MismatchError(msg)
-    chains = tuple(_joined_chain(listed, chain, saved.chain(chain.name)) for chain in listed.chains)
+    meanings = {chain.name: chain for chain in saved.chains}
+    chains = tuple(
+        _joined_chain(listed, chain, meanings.get(chain.name)) for chain in listed.chains
+    )
     return msgspec.structs.replace(saved, chains=chains, sets=listed.sets, backend="iptables-nft")
 
 
