@@ -32,6 +32,7 @@ _START = """
 set -e
 mount -t sysfs sys /sys
 for place in etc:/etc/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt; do
+    mkdir -p "${place#*:}"
     mount --bind "$1/${place%%:*}" "${place#*:}"
 done
 if [ -e /dev/kvm ]; then
