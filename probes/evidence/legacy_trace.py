@@ -131,7 +131,7 @@ class LegacyTrace:
 
     def drain(self) -> None:
         """Take in what has come."""
-        while True:
+        for _ in range(2):  # once more after an overrun
             try:
                 for message in self._ears.waiting():
                     if message.kind == _PACKET and len(self._events) < MOST_EVENTS:
@@ -140,8 +140,6 @@ class LegacyTrace:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self.lost = True
-                continue
-            return
 
     def events(self) -> tuple[LogEvent, ...]:
         """What was drained, in the order it happened."""

@@ -28,6 +28,7 @@ _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _RECEIVE_BUFFER_FORCE = 33
 _BUFFER = 1 << 22
 _LARGEST = 1 << 18
+_MOST_AT_ONCE = 8192
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -43,6 +44,11 @@ def text(kind: int, value: str) -> bytes:
 def number(kind: int, value: int) -> bytes:
     """32 bits in network order, signed ones too."""
     return attribute(kind, (value & 0xFFFFFFFF).to_bytes(4, "big"))
+
+
+def long_number(kind: int, value: int) -> bytes:
+    """64 bits in network order."""
+    return attribute(kind, value.to_bytes(8, "big"))
 
 
 def nest(kind: int, *inner: bytes) -> bytes:
@@ -145,13 +151,13 @@ class Channel:
                 yield Message(kind_, payload[0], payload[_GENERAL.size :])
 
     def waiting(self) -> Iterator[Message]:
-        """The messages that are there.
+        """The messages that are there; of an endless stream the first thousands.
 
         Raises:
             OSError: ENOBUFS: there were more than could be kept.
 
         """
-        while True:
+        for _ in range(_MOST_AT_ONCE):
             try:
                 datagram = self._datagram()
             except BlockingIOError:

@@ -77,9 +77,16 @@ class NftTrace:
             raise
 
     def _make_tables(self, probes: Sequence[Probe]) -> None:
-        self._owner.carry_out(requests(self._name, INET, probes))
+        limited = True
+        try:
+            self._owner.carry_out(requests(self._name, INET, probes))
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            limited = False  # a kernel without nft's limit
+            self._owner.carry_out(requests(self._name, INET, probes, limited=False))
         with suppress(OSError):  # a kernel without nf_tables for bridges has no rules there
-            self._owner.carry_out(requests(self._name, BRIDGE, probes))
+            self._owner.carry_out(requests(self._name, BRIDGE, probes, limited=limited))
 
     def fileno(self) -> int:
         """Readable when there is something to drain."""
@@ -92,7 +99,7 @@ class NftTrace:
 
     def drain(self) -> None:
         """Take in what has come."""
-        while True:
+        for _ in range(2):  # once more after an overrun
             try:
                 for message in self._ears.waiting():
                     if message.kind == _TRACE and len(self._events) < MOST_EVENTS:
@@ -101,8 +108,6 @@ class NftTrace:
                 if error.errno != errno.ENOBUFS:
                     raise
                 self.lost = True
-                continue
-            return
 
     def events(self) -> tuple[Event, ...]:
         """What was drained, in the order it happened; without our own tables' part in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Family
@@ -14,6 +15,8 @@ from kvmdiag.probes.evidence.nft_trace import NftTrace
 from kvmdiag.probes.evidence.rules import RuleBook
 from kvmdiag.probes.packet import Probe
 from kvmdiag.system.namespaces import entered
+
+_NET = Path("/proc/thread-self/net")
 
 
 class StackWatch:
@@ -34,6 +37,7 @@ class StackWatch:
         self._legacy: LegacyTrace | None = None
         self._nft: NftTrace | None = None
         with entered(stack.netns or ""):
+            self._has_legacy = self._legacy_is_there()
             self._before = self._read()
             self._legacy = self._trace_legacy(probes)
             try:
@@ -48,13 +52,15 @@ class StackWatch:
             if trace is not None:
                 trace.close()
 
-    @property
-    def _has_legacy(self) -> bool:
-        family = "ip" if self._version == 4 else "ip6"
-        return any(
-            table.backend == "iptables-legacy" and table.family == family
-            for table in self._stack.tables or ()
-        )
+    def _legacy_is_there(self) -> bool:
+        """Asked of the kernel, for the snapshot may be older than the tables."""
+        listing = "ip_tables_names" if self._version == 4 else "ip6_tables_names"
+        try:
+            return bool((_NET / listing).read_text().split())
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # not allowed to look; nothing can be traced then
 
     def _countable(self) -> bool:
         if self._stack.tables is None:

@@ -3,7 +3,8 @@
 One table each of the families bridge and inet, with chains that come before all others, let
 everything pass, and set the trace bit of what has the probe's signature. The kernel deletes
 them together with the netlink socket that made them (``flags owner``, since Linux 5.12), and
-until then lets nobody else touch them.
+until then lets nobody else touch them. A guest that sends the probe back without end does not
+make the kernel tell of each: the trace bit is set so many times a second and no more.
 
 They do not make the kernel track connections, which only NAT and ``ct`` do, and being first
 they change nothing of the order of the rest.
@@ -22,6 +23,7 @@ from kvmdiag.probes.evidence.nfnetlink import (
     NFTABLES,
     Request,
     attribute,
+    long_number,
     nest,
     number,
     text,
@@ -40,6 +42,7 @@ _TRANSPORT_HEADER = 2
 _META_TRACE, _META_PROTOCOL = 12, 16
 _EQUAL = 0
 _GOTO = -4
+_PER_SECOND, _AT_ONCE = 200, 200
 _NAME, _DATA, _ELEMENT = 1, 2, 1
 _MAKE = ACKNOWLEDGE | CREATE
 
@@ -57,13 +60,16 @@ def _chain(index: int, signature: Signature) -> str:
     return f"{signature.direction}-{index}"
 
 
-def requests(name: str, family: int, probes: Sequence[Probe]) -> tuple[Request, ...]:
-    """The batch that makes the table."""
+def requests(
+    name: str, family: int, probes: Sequence[Probe], *, limited: bool = True
+) -> tuple[Request, ...]:
+    """The batch that makes the table; ``limited`` wants a kernel with nft's ``limit``."""
     setting = chains(probes)
+    trace = (*(_limit() if limited else ()), *_set_trace())
     return (
         Request(_TABLE, family, text(1, name) + number(2, _OWNER), _MAKE),
         *(Request(_CHAIN, family, text(1, name) + text(3, one), _MAKE) for one in setting),
-        *(_rule(name, family, one, _set_trace()) for one in setting),
+        *(_rule(name, family, one, trace) for one in setting),
         *_base_chain(name, family, "prerouting", _PREROUTING, probes),
         *_base_chain(name, family, "output", _OUTPUT, probes),
     )
@@ -112,6 +118,12 @@ def _matching(signature: Signature, upper: int, going: str) -> Iterable[bytes]:
 
 def _is(value: bytes) -> bytes:
     return _expression("cmp", number(1, _REGISTER), number(2, _EQUAL), nest(3, attribute(1, value)))
+
+
+def _limit() -> Iterable[bytes]:
+    yield _expression(
+        "limit", long_number(1, _PER_SECOND), long_number(2, 1), number(3, _AT_ONCE), number(4, 0)
+    )
 
 
 def _set_trace() -> Iterable[bytes]:

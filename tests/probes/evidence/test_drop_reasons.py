@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from kvmdiag.model.question import Endpoint, Question
+from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Outcome, Reason, RuleRef
+from kvmdiag.probes.evidence.drops import MOST, DropWatch
+from kvmdiag.probes.evidence.nft_trace import NftTrace
+from kvmdiag.probes.packet import build, new_probe
+from kvmdiag.system.namespaces import entered
 
 OTHER_SIDE = "198.51.100.2"
 SAME_BRIDGE = "192.0.2.3"
@@ -149,3 +157,74 @@ def test_a_watched_bridge_hides_its_reason(routed: Any, tracing: Callable[..., A
     traced = tracing(SAME_BRIDGE)
     assert traced.fused.decisive.reason is Reason.ISOLATED
     assert (traced.fused.decisive.end.stack, traced.reason) == ("host", None)
+
+
+@pytest.mark.parametrize(
+    ("destination", "more"),
+    [
+        (OTHER_SIDE, {"proto": "tcp", "port": 7}),
+        (OTHER_SIDE, {"proto": "udp", "port": 7}),
+        ("2001:db8:2::2", {}),
+        ("2001:db8:2::2", {"proto": "tcp", "port": 7}),
+        ("2001:db8:2::2", {"proto": "udp", "port": 7}),
+    ],
+    ids=["tcp", "udp", "icmpv6", "tcp6", "udp6"],
+)
+def test_every_protocol_is_recognised_in_the_kernel(
+    routed: Any, tracing: Callable[..., Any], destination: str, more: dict[str, Any]
+) -> None:
+    """By the rule's trace as by the drop."""
+    program = "ip6tables-nft" if ":" in destination else "iptables-nft"
+    routed["r"].run(f"{program} -A FORWARD -o rb -j DROP")
+    traced = tracing(destination, **more)
+    assert traced.reason == "NETFILTER_DROP at nft_do_chain on br0"
+    assert [one.verdict for one in traced.evidence.verdicts] == ["drop"]
+
+
+@pytest.mark.parametrize(
+    ("proto", "port", "table"), [("icmp", None, "ip"), ("tcp", 7, "inet"), ("udp", 7, "ip")]
+)
+def test_a_reply_that_is_dropped(
+    routed: Any, tracing: Callable[..., Any], echo: Any, proto: str, port: int | None, table: str
+) -> None:
+    """On its way back, by a rule the model did not know of."""
+    echo(routed["b"], OTHER_SIDE)
+    routed["r"].run(f"nft add table {table} t")
+    routed["r"].run(["nft", f"add chain {table} t back {{ type filter hook forward priority 0; }}"])
+    routed["r"].run(f"nft add rule {table} t back iifname rb drop")
+    more = {} if port is None else {"port": port}
+    traced = tracing(OTHER_SIDE, proto=proto, **more)
+    assert traced.fused.decisive.direction == "reply"
+    assert traced.fused.decisive.reason is Reason.NETFILTER
+    assert traced.reason == "NETFILTER_DROP at nft_do_chain on rb"
+
+
+def test_a_guest_that_sends_the_probe_without_end(routed: Any) -> None:
+    """It makes the kernel tell of some hundreds, and the trace take no longer."""
+    routed["r"].run("iptables-nft -A FORWARD -o rb -j DROP")
+    probe = new_probe(_question())
+    message = build(probe, "192.0.2.2", OTHER_SIDE)
+    with entered(routed["r"].path):
+        trace = NftTrace((probe,))
+    drops = DropWatch(Snapshot(tool="", taken_at="", kernel="", stacks=()), (probe,), None)
+    try:
+        with entered(routed["a"].path):
+            sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        with sender:
+            for _ in range(20_000):
+                sender.sendto(message, (OTHER_SIDE, 0))
+        started = time.monotonic()
+        trace.drain()
+        drops.drain()
+        assert time.monotonic() - started < 1
+        assert 1 <= len(trace.events()) < 2000
+        assert 1 <= len(drops.drops()) <= MOST
+    finally:
+        trace.close()
+        drops.close()
+
+
+def _question() -> Question:
+    return Question(
+        source=Endpoint(text="a"), destination=Endpoint(text=OTHER_SIDE, address=OTHER_SIDE)
+    )
