@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from ipaddress import ip_address
 
 import msgspec
 
@@ -24,6 +23,7 @@ from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.sources import sender_for
 from kvmdiag.probes.watch import Watch
+from kvmdiag.simulate.view import parse_address
 
 __all__ = ["fuse", "observe", "observe_all"]
 
@@ -131,8 +131,8 @@ def _open_captures(
 
 def _answerers(walk: Walk) -> tuple[IPAddress, ...]:
     """Where an answer may come from: whatever the destination is called along the way."""
-    found = dict.fromkeys(hop.packet.dst for hop in walk.request.hops)
-    return tuple(found) or (ip_address(walk.question.destination.address or ""),)
+    asked = parse_address(walk.question.destination.address or "::")
+    return tuple(dict.fromkeys([asked, *(hop.packet.dst for hop in walk.request.hops)]))
 
 
 def _in_path_order(sightings: Iterable[Sighting], snapshot: Snapshot) -> tuple[Sighting, ...]:

@@ -82,10 +82,10 @@ class Watch:
                 self._recognise(key.data.stack, fresh)
                 if fresh:
                     hidden = self._out_of_sight(key.data.stack, fresh[-1])
-                    quiet = timeout if hidden else QUIET
+                    patience = timeout if hidden else quiet
                     if fresh[-1].time_ns > self._newest:
                         self._newest, self._hidden = fresh[-1].time_ns, hidden
-                    give_up = min(deadline, time.monotonic() + quiet)
+                    give_up = min(deadline, time.monotonic() + patience)
             now = time.monotonic()
         for number in self._pending:
             self.ended_ns[number] = time.time_ns()
