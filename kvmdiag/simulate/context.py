@@ -66,6 +66,7 @@ class Seen:
         "sport",
         "src",
         "tracked",
+        "version",
         "zone",
     )
 
@@ -84,6 +85,7 @@ class Seen:
         """See that packet from now on."""
         self.packet = packet
         self.family = packet.family
+        self.version = packet.version
         self.src = int(packet.src)
         self.dst = int(packet.dst)
         self.proto = PROTOCOLS.get(packet.proto, _NO_PROTOCOL)

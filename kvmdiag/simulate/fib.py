@@ -87,6 +87,8 @@ class Fib:
     ) -> None:
         self._stack = stack
         self._tables: dict[tuple[int, int], _Table] = {}
+        self._routes = routes
+        self._refs: dict[int, RouteRef] = {}
         for route in routes:
             self._tables.setdefault((route.version, route.table), _Table()).add(route)
         # sorted() is stable: rules of one priority keep the kernel's order.
@@ -145,13 +147,21 @@ class Fib:
         if table is None:
             return None
         for route, hop in table.matches(flow):
-            length = int(route.destination.partition("/")[2])
             limit = rule.suppress_prefix_length
-            if limit is not None and length <= limit and route.type == "unicast":
-                return None
-            ref = RouteRef(stack=self._stack, table=route.table, text=route.text)
-            return Found(route, hop, ref)
+            if limit is not None and route.type == "unicast":
+                length = int(route.destination.partition("/")[2])
+                if length <= limit:
+                    return None
+            return Found(route, hop, self._ref(route))
         return None
+
+    def _ref(self, route: Route) -> RouteRef:
+        """Names a route; made once for each, since it takes longer than to find it."""
+        found = self._refs.get(id(route))
+        if found is None:
+            found = RouteRef(stack=self._stack, table=route.table, text=route.text)
+            self._refs[id(route)] = found
+        return found
 
     def _refused(self, rule: PolicyRule, flow: Flow) -> Found:
         everything = "0.0.0.0/0" if flow.dst.version == 4 else "::/0"

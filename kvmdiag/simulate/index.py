@@ -50,7 +50,7 @@ class Index:
         """Positions, in order, of the rules that may match."""
         filed = self._filed
         found = [self._always] if self._always else []
-        version = seen.packet.version
+        version = seen.version
         bits = _BITS[version]
         for prefix in self._prefixes:
             side, of_version, free = prefix

@@ -235,6 +235,16 @@ def _port_towards(
 ) -> Link | None:
     """The port behind which a MAC address is, as far as can be seen."""
     view = journey.view
+    asked = (bridge.stack, bridge.link, source.name if source is not None else None, mac)
+    if asked in view.ports_towards:
+        return view.ports_towards[asked]
+    return view.ports_towards.keep(asked, _search_port(journey, bridge, source, mac))
+
+
+def _search_port(
+    journey: Journey, bridge: LinkRef, source: Link | None, mac: str | None
+) -> Link | None:
+    view = journey.view
     machines = view.whereabouts.with_mac(mac)
     for port in view.whereabouts.ports(bridge.stack, bridge.link, machines):
         if not _is_way_out(port, source):

@@ -89,12 +89,12 @@ def _address(match: AddressIs, sets: Sets) -> Matcher:
     if len(known) == 1:
         ((version, first, last),) = known
         if match.side == "src":
-            return lambda seen: first <= seen.src <= last and seen.packet.version == version
-        return lambda seen: first <= seen.dst <= last and seen.packet.version == version
+            return lambda seen: first <= seen.src <= last and seen.version == version
+        return lambda seen: first <= seen.dst <= last and seen.version == version
     source = match.side == "src"
 
     def within(seen: Seen) -> bool:
-        number, mine = seen.src if source else seen.dst, seen.packet.version
+        number, mine = seen.src if source else seen.dst, seen.version
         return any(version == mine and first <= number <= last for version, first, last in known)
 
     return within
@@ -108,7 +108,7 @@ def _connection_address(match: AddressIs, spans: list[tuple[int, int, int]]) -> 
     }
 
     def within(seen: Seen) -> bool:
-        version = seen.packet.version
+        version = seen.version
         number = getters[version](seen)
         if not isinstance(number, int):
             return False

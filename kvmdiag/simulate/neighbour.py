@@ -55,6 +55,16 @@ def resolve(
     view: View, stack: str, link: str, next_hop: IPAddress, source: IPAddress
 ) -> Resolved | Silent:
     """Ask for ``next_hop`` on ``link`` of ``stack``, for a packet from ``source``."""
+    asked = (stack, link, next_hop, source)
+    found = view.resolved.get(asked)
+    if found is None:
+        found = view.resolved.keep(asked, _resolve(view, stack, link, next_hop, source))
+    return found
+
+
+def _resolve(
+    view: View, stack: str, link: str, next_hop: IPAddress, source: IPAddress
+) -> Resolved | Silent:
     mine = view.stacks[stack]
     entry = mine.neighbours.get((link, str(next_hop)))
     if entry is not None and entry.state in ("permanent", "noarp") and entry.mac is not None:

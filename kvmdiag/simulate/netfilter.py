@@ -27,7 +27,7 @@ def pass_hook(
     Raises:
         Ended: the packet is dropped or rejected there, or that cannot be told.
     """
-    if at.view.is_idle(at.family, at.hook):
+    if chains is None and at.view.is_idle(at.family, at.hook):
         return frame
     result = run_hook(at, journey.connections.of(at.view.name), frame.tracked, next_hop, chains)
     if result.kind != "accept":

@@ -130,7 +130,7 @@ def _ipset(found: NamedSet, sides: tuple[str, ...]) -> Lookup[bool] | None:
     has_exceptions = "nomatch" in set(elements.values())
 
     def search(seen: Seen) -> bool | None:
-        if seen.packet.version != version and {"ip", "net"} & set(kinds):
+        if seen.version != version and {"ip", "net"} & set(kinds):
             return False
         answer = elements.look_up(get(seen) for get in getters)
         if answer is None or (has_exceptions and answer and len(kinds) > 1):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Address
-from kvmdiag.simulate.view import StackView, parse_address
+from kvmdiag.simulate.view import StackView, parse_address, parse_network
 
 
 def select_address(
@@ -21,7 +19,7 @@ def select_address(
     version = toward.version if toward is not None else version or 4
     mine = [a for a in view.addresses_of(link, version) if _usable(a, toward)]
     for entry in mine:
-        if toward is not None and toward in ip_network(entry.network, strict=False):
+        if toward is not None and toward in parse_network(entry.network):
             return parse_address(entry.address)
     if mine:
         return parse_address(mine[0].address)
@@ -45,7 +43,7 @@ def asking_address(view: StackView, link: str, wanted: IPAddress, source: IPAddr
 
 
 def _share_network(view: StackView, link: str, one: IPAddress, other: IPAddress) -> bool:
-    spans = (ip_network(a.network, strict=False) for a in view.addresses_of(link, one.version))
+    spans = (parse_network(a.network) for a in view.addresses_of(link, one.version))
     return any(one in span and other in span for span in spans)
 
 

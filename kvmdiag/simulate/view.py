@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from ipaddress import ip_address
-from typing import TypeVar
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, TypeVar
 
 from kvmdiag.model.link import Link
 from kvmdiag.model.netfilter import Family, HookName
@@ -22,9 +22,19 @@ from kvmdiag.simulate.fib import Fib
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.whereabouts import Whereabouts
 
+if TYPE_CHECKING:
+    from kvmdiag.simulate.neighbour import Resolved, Silent
+
+K = TypeVar("K")
 T = TypeVar("T")
 
 _OF_DEVICES: tuple[Family, ...] = ("netdev", "inet")
+
+
+@lru_cache(maxsize=65536)
+def parse_network(text: str) -> IPv4Network | IPv6Network:
+    """A network from its text, of which host bits may be set; remembered likewise."""
+    return ip_network(text, strict=False)
 
 
 @lru_cache(maxsize=65536)
@@ -59,6 +69,8 @@ class StackView:
         self.name = stack.name
         self._base_chains: dict[tuple[Family, HookName], tuple[BaseChain, ...]] = {}
         self._conntrack_active: dict[Family, bool] = {}
+        self._device_chains: dict[tuple[HookName, str], tuple[BaseChain, ...]] = {}
+        self._idle: dict[tuple[Family, HookName], bool] = {}
         self._conf: dict[tuple[str, str, int], int] = {}
 
     @cached_property
@@ -134,19 +146,26 @@ class StackView:
 
     def device_chains(self, hook: HookName, link: str) -> tuple[BaseChain, ...]:
         """The chains of families netdev and inet that hang on a link itself (ingress, egress)."""
-        found = [
-            base
-            for family in _OF_DEVICES
-            for base in self.base_chains(family, hook)
-            if link in base.chain.devices
-        ]
-        return tuple(sorted(found, key=lambda base: base.chain.priority))
+        found = self._device_chains.get((hook, link))
+        if found is None:
+            chains = [
+                base
+                for family in _OF_DEVICES
+                for base in self.base_chains(family, hook)
+                if link in base.chain.devices
+            ]
+            found = tuple(sorted(chains, key=lambda base: base.chain.priority))
+            self._device_chains[hook, link] = found
+        return found
 
     def is_idle(self, family: Family, hook: HookName) -> bool:
         """Whether nothing happens to packets of a family at a hook: no chains, no conntrack."""
-        return not self.base_chains(family, hook) and not (
-            family in ("ip", "ip6") and self.conntrack_active(family)
-        )
+        found = self._idle.get((family, hook))
+        if found is None:
+            tracks = family in ("ip", "ip6") and self.conntrack_active(family)
+            found = not tracks and not self.base_chains(family, hook)
+            self._idle[family, hook] = found
+        return found
 
     def conntrack_active(self, family: Family) -> bool:
         """Whether connections of this family are tracked."""
@@ -190,11 +209,29 @@ def conf_name(link: str, key: str, version: int = 4) -> str:
     return f"net.ipv{version}.conf.{link.replace('.', '/')}.{key}"
 
 
+_REMEMBERED = 1 << 12
+
+
+class Remembered(dict[K, T]):
+    """Answers to questions about one snapshot; when there are too many all are forgotten."""
+
+    def keep(self, asked: K, answer: T) -> T:
+        """Remember an answer, and give it."""
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[asked] = answer
+        return answer
+
+
 class View:
     """A snapshot, indexed. ``base`` is a view whose unchanged stacks are taken over."""
 
     def __init__(self, snapshot: Snapshot, base: View | None = None) -> None:
         self.snapshot = snapshot
+        self.resolved: Remembered[tuple[str, str, IPAddress, IPAddress], Resolved | Silent]
+        self.resolved = Remembered()
+        self.ports_towards: Remembered[tuple[str, str, str | None, str | None], Link | None]
+        self.ports_towards = Remembered()
         old = base.stacks.values() if base is not None else ()
         known = {id(view.stack): view for view in old}
         self.stacks: dict[str, StackView] = _Stacks(
