@@ -14,7 +14,7 @@ from contextlib import suppress
 import msgspec
 
 from kvmdiag.collect.discovery import Identity, Known
-from kvmdiag.collect.links import Attachment
+from kvmdiag.collect.links import PAIRED, Attachment
 from kvmdiag.collect.netlink import namespace_ids
 from kvmdiag.collect.stack import Reading
 from kvmdiag.errors import NotReadableError
@@ -49,7 +49,7 @@ def far_namespaces(
 def plugged(
     readings: Mapping[Identity, Reading], ends: Mapping[Identity, Mapping[int, Identity]]
 ) -> dict[Identity, Reading]:
-    """The same readings with both ends of each veth tied together.
+    """The same readings with both ends of each pair tied together.
 
     ``Link.peer`` is set where both ends were read; ``Link.guest`` where the far stack belongs
     to the host and its inside could not be read.
@@ -70,7 +70,7 @@ def plugged(
 
     done = {}
     for here, reading in readings.items():
-        tied = {a.name: far(here, a) for a in reading.attachments if a.kind == "veth"}
+        tied = {a.name: far(here, a) for a in reading.attachments if a.kind in PAIRED}
         done[here] = _with_far_ends(reading, tied)
     return done
 

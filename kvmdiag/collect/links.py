@@ -18,6 +18,9 @@ from kvmdiag.model.link import Link
 from kvmdiag.model.link_kinds import LinkCounters, Process, Qdisc, TcFilter, Wireless
 
 _HEADER = struct.Struct("=BxHiII")
+PAIRED = ("veth", "netkit")
+"""Kinds of links that come in pairs: the lower link of one is the other."""
+
 _IFF_UP, _IFF_NOARP, _IFF_PROMISC, _IFF_ALLMULTI = 0x1, 0x80, 0x100, 0x200
 _INFO: Layout = {1: ("kind", text), 2: ("data", raw), 4: ("slave_kind", text), 5: ("slave", raw)}
 _ALTERNATIVE_NAME = 53
@@ -170,7 +173,7 @@ def attachments(links_: Sequence[RawLink]) -> tuple[Attachment, ...]:
     found = []
     for link in links_:
         nsid, far = link.fields.get("nsid"), link.fields.get("lower", 0)
-        if far and (link.kind in ("veth", "netkit") or nsid is not None):
+        if far and (link.kind in PAIRED or nsid is not None):
             found.append(Attachment(link.name, link.kind, nsid, far))
     return tuple(found)
 
@@ -232,7 +235,7 @@ def _link(link: RawLink, names: Mapping[int, str]) -> Link:
     has_mac = link_type in ("ether", "loopback")
     operstate = fields.get("operstate", 0)
     # Only within the namespace is IFLA_LINK an index of ours; a veth's is its peer.
-    near = "nsid" not in fields and link.kind not in ("veth", "netkit")
+    near = "nsid" not in fields and link.kind not in PAIRED
     of_kind: dict[str, Any] = {"lower": names.get(fields.get("lower", 0)) if near else None}
     of_kind.update(_of_kind(fields.get("info", {}), names))
     return Link(
