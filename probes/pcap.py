@@ -27,20 +27,20 @@ _LONGEST = 65535
 _Options = Sequence[tuple[int, bytes]]
 
 
-def pcapng(snapshot: Snapshot, way: Walk, seen: Sequence[Observation]) -> bytes:
-    """The whole file; ``way`` is the fused walk, whose hops the comments name."""
-    places = _places(snapshot, seen)
+def pcapng(snapshot: Snapshot, probes: Sequence[tuple[Walk, Observation]]) -> bytes:
+    """The whole file; with each observation goes its fused walk, whose hops the comments name."""
+    places = _places(snapshot, [seen for _, seen in probes])
     numbers = {key: number for number, key in enumerate(places)}
     blocks = [_block(_SECTION, struct.pack("=IHHq", _BYTE_ORDER, 1, 0, -1), _SECTION_OPTIONS)]
     for place, link_type in places:
         options = ((_NAME, _cut(str(place))), (_RESOLUTION, bytes((_NANOSECONDS,))))
         blocks.append(_block(_INTERFACE, struct.pack("=HHI", link_type, 0, 0), options))
-    for number, one in enumerate(seen, start=1):
+    for number, (way, one) in enumerate(probes, start=1):
         for sighting in one.sightings:
             if sighting.frame is not None:
                 key = (sighting.place, _link_type(sighting))
                 comment = _comment(sighting, way, one)
-                if len(seen) > 1:
+                if len(probes) > 1:
                     comment = f"probe {number}: {comment}"
                 blocks.append(_packet(numbers[key], sighting, comment))
     return b"".join(blocks)

@@ -123,12 +123,12 @@ def probed(
     seen = observe(snapshot, predicted, timeout=timeout, on_tap=wishes.on_tap)
     way, notes = fused_with(predicted, seen)
     if wishes.pcap is not None:
-        keep(wishes.pcap, snapshot, way, [seen])
+        keep(wishes.pcap, snapshot, [(way, seen)])
     return way, notes
 
 
-def keep(file: Path, snapshot: Snapshot, way: Walk, seen: Sequence[Observation]) -> None:
-    """Write the capture file.
+def keep(file: Path, snapshot: Snapshot, probes: Sequence[tuple[Walk, Observation]]) -> None:
+    """Write the capture file of probes, each with its fused walk.
 
     Raises:
         InputError: it cannot be written.
@@ -137,7 +137,7 @@ def keep(file: Path, snapshot: Snapshot, way: Walk, seen: Sequence[Observation])
     from kvmdiag.commands.files import write
     from kvmdiag.probes.pcap import pcapng
 
-    write(file, pcapng(snapshot, way, seen))
+    write(file, pcapng(snapshot, probes))
 
 
 def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:

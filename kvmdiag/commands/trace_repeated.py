@@ -61,7 +61,7 @@ def repeated(snapshot: Snapshot, way: Walk, wishes: Wishes, options: Options) ->
         return _watched(snapshot, way, wishes, options)
     seen = list(_observations(snapshot, way, wishes, options))
     if wishes.pcap is not None:
-        keep(wishes.pcap, snapshot, way, seen)
+        keep(wishes.pcap, snapshot, [(fused_with(way, one)[0], one) for one in seen])
     found = series(way.question, seen)
     if options.format == "json":
         emit(measure_json.render_series(found), options)

@@ -77,7 +77,7 @@ def test_the_capture_file(routed: Any, asking: Any, walking: Any, tmp_path: Path
     predicted = walking(asking("198.51.100.2"), THERE, BACK)
     seen = observe(snapshot, predicted, timeout=2)
     file = tmp_path / "trace.pcapng"
-    file.write_bytes(pcapng(snapshot, fuse(predicted, seen), [seen]))
+    file.write_bytes(pcapng(snapshot, [(fuse(predicted, seen), seen)]))
     with PcapNgReader(str(file)) as reader:
         packets = list(reader)
     assert [packet.sniffed_on for packet in packets] == [str(s.place) for s in seen.sightings]

@@ -1,0 +1,181 @@
+"""``kvmdiag trace`` on a practice network of its own: every form of it, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvmdiag.commands.main import main
+from kvmdiag.lab import manager
+
+pytestmark = pytest.mark.kernel
+
+OUTSIDE = "10.0.0.9"
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[str]:
+    """A cluster of this test run alone."""
+    label = manager.up("cluster", label=f"trace{os.getpid()}")
+    try:
+        yield label
+    finally:
+        manager.down(label)
+
+
+@pytest.fixture
+def broken(net: str) -> Iterator[str]:
+    """The cluster with a host that does not forward; sound again afterwards."""
+    manager.break_(net, "ip-forward-off@host")
+    try:
+        yield net
+    finally:
+        manager.mend(net)
+
+
+@pytest.fixture
+def trace(net: str, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run ``kvmdiag trace``: exit code, and what it printed."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = main(["--lab", net, "trace", *arguments])
+        shown = capsys.readouterr()
+        return code, shown.out + shown.err
+
+    return run
+
+
+def told(text: str) -> Any:
+    """The JSON object that was printed."""
+    return json.loads(text)
+
+
+def test_a_path_that_works(trace: Run) -> None:
+    """Exit code 0, each predicted link seen."""
+    code, text = trace("node1", OUTSIDE, "--format", "json")
+    assert code == 0
+    found = told(text)
+    assert found["probe"]["reached"]
+    assert not [hop for hop in found["hops"] if hop["seen"] is False]
+
+
+def test_a_path_that_does_not(broken: str, trace: Run) -> None:
+    """Exit code 1; the place where it was lost."""
+    assert broken
+    code, text = trace("node1", OUTSIDE, "--format", "json")
+    assert code == 1
+    assert told(text)["dropped_at"]["stack"] == "host"
+
+
+def test_on_the_tap(trace: Run) -> None:
+    """Marked clearly as not from inside; what node1 itself does is not claimed to be seen."""
+    code, text = trace("node1", OUTSIDE, "--on-tap")
+    assert code == 0
+    assert "as if node1 had sent it" in " ".join(text.split())
+    _, text = trace("node1", OUTSIDE, "--on-tap", "--format", "json")
+    first = told(text)["hops"][0]
+    assert (first["stack"], first["seen"]) == ("node1", None)
+
+
+def test_ports(trace: Run) -> None:
+    """Nobody listens: the reset and the ICMP error are told."""
+    code, text = trace("node1", OUTSIDE, "--tcp", "81")
+    assert (code, "reset" in text) == (1, True)
+    code, text = trace("node1", OUTSIDE, "--udp", "81")
+    assert (code, "ICMP error 3/3" in " ".join(text.split())) == (1, True)
+
+
+def test_the_path_mtu(trace: Run) -> None:
+    """The largest size, agreeing with the walk."""
+    code, text = trace("node1", OUTSIDE, "--mtu", "--format", "json")
+    assert code == 0
+    found = told(text)
+    assert (found["schema"], found["largest"], found["expected"]) == ("kvmdiag.mtu/1", 1500, 1500)
+
+
+def test_several_probes(trace: Run, tmp_path: Path) -> None:
+    """Figures for each segment; the capture file holds all probes."""
+    file = tmp_path / "trace.pcapng"
+    code, text = trace(
+        "node1", OUTSIDE, "--count", "3", "--interval", "0.02", "--format", "json",
+        "--pcap", str(file),
+    )  # fmt: skip
+    assert code == 0
+    found = told(text)
+    assert (found["sent"], found["answered"]) == (3, 3)
+    assert {segment["came"] for segment in found["segments"]} == {3}
+    assert file.read_bytes().count(b"probe 3: request, hop 1: node1/ens6 out") == 1
+    code, text = trace("node1", OUTSIDE, "--count", "2", "--interval", "0.02")
+    assert "2 of 2 answered" in text
+
+
+def test_all_probes_lost(broken: str, trace: Run) -> None:
+    """Exit code 1."""
+    assert broken
+    code, text = trace("node1", OUTSIDE, "--count", "2", "--interval", "0.02", "-q")
+    assert (code, "0 of 2 answered" in text) == (1, True)
+
+
+def test_watching_until_interrupted(net: str) -> None:
+    """Lines at once; an interrupt is a good end, with the code of the last probe."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "kvmdiag", "--lab", net, "trace", "node1", OUTSIDE, "--watch",
+         "-q", "--interval", "0.1"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert program.stdout is not None
+        lines = [program.stdout.readline() for _ in range(3)]
+        assert all("reached, " in line for line in lines)
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=10)
+        assert program.returncode == 0
+    finally:
+        program.kill()
+        program.wait(timeout=10)
+
+
+def test_dhcp_without_a_server(trace: Run) -> None:
+    """The DISCOVER's way is shown, and that no OFFER came."""
+    code, text = trace("node1", "dhcp", "--timeout", "0.5", "--format", "json")
+    assert code == 1
+    found = told(text)
+    assert found["schema"] == "kvmdiag.exchange/1"
+    assert [leg["name"] for leg in found["legs"]] == ["DISCOVER", "OFFER"]
+
+
+def test_dns_of_a_server_that_is_none(trace: Run) -> None:
+    """Without --server the gateway is asked, and that is said."""
+    code, text = trace("node1", "dns", "www.example.test")
+    assert code == 1
+    assert "asked its gateway 192.168.48.10" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("node1", "dns"),
+        ("node1", "dhcp", "name"),
+        ("node1", OUTSIDE, "name"),
+        ("node1", OUTSIDE, "--tcp", "1", "--udp", "1"),
+        ("node1", OUTSIDE, "--tcp", "1", "--mtu"),
+        ("node1", OUTSIDE, "--no-probe", "--count", "2"),
+        ("node1", OUTSIDE, "--no-probe", "--pcap", "x"),
+        ("node1", "dhcp", "--no-probe"),
+        ("node1", OUTSIDE, "--watch", "--format", "json"),
+    ],
+)
+def test_what_does_not_fit_together(trace: Run, arguments: tuple[str, ...]) -> None:
+    """Exit code 2 and one line."""
+    code, text = trace(*arguments)
+    assert code == 2
+    assert "Traceback" not in text
