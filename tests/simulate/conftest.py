@@ -170,13 +170,6 @@ class Network:
         """A policy rule."""
         self.add(stack, "policy_rules", PolicyRule(priority=priority, **selectors))
 
-    def sysctl(self, stack: str, **values: int) -> None:
-        """Sysctls of IPv4 by their last names: ``rp_filter="all"`` style is ``all_rp_filter``."""
-        for name, value in values.items():
-            link, _, key = name.partition("__")
-            full = f"net.ipv4.conf.{link.replace('_', '-')}.{key}"
-            self.set(stack, full, value)
-
     def set(self, stack: str, name: str, value: int) -> None:
         """A sysctl by its full name."""
         self.change(stack, sysctls={**(self.stack(stack).sysctls or {}), name: str(value)})

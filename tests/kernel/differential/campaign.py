@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from differential.build import BuildError
 from differential.generate import cases
-from differential.judge import Verdict, judge
+from differential.judge import PATIENT, Verdict, judge
 from differential.plan import Case
 from differential.shrink import shrunk
 
@@ -77,7 +77,7 @@ def _one(tally: Tally, case: Case, shrink: int) -> None:
         # Asked alone: other questions may have taught neighbours or bridges something, and a
         # machine under load may have been late.
         alone = replace(case, asks=(ask,))
-        second = judge(alone)
+        second = judge(alone, PATIENT)
         tally.agreed += second.agreed
         if second.complaints:
             _disagreed(tally, alone, second, shrink)

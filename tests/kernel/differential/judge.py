@@ -32,13 +32,18 @@ class Verdict:
     """The questions that walk and kernel disagree on."""
 
 
-def judge(case: Case) -> Verdict:
+QUIET = 0.12
+PATIENT = 1.0
+"""Seconds without a packet after which nothing more is waited for."""
+
+
+def judge(case: Case, quiet: float = QUIET) -> Verdict:
     """Build the case, predict, send, compare."""
     with built(case) as network, Watch(network) as watch:
         snapshot = snapshot_of(network)
         view = View(snapshot)
         walks = [walk(snapshot, question(snapshot, ask), view=view) for ask in case.asks]
-        seen = watch.ask()
+        seen = watch.ask(quiet)
     agreed = unknown = 0
     wrong: list[str] = []
     doubts: list[str] = []

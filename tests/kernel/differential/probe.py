@@ -82,7 +82,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def ask(self, quiet: float = 0.12, longest: float = 4.0) -> list[Observation]:
+    def ask(self, quiet: float, longest: float = 4.0) -> list[Observation]:
         """Ask everything the case asks, and watch until all is quiet."""
         for number, ask in enumerate(self._network.case.asks):
             self._send(number, ask)
