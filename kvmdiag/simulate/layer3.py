@@ -159,6 +159,9 @@ def _usable_route(
             found.ref.text,
             decider=found.ref,
         )
+    if len(found.route.next_hops) > 1:
+        # fib_multipath_hash chooses by a hash of the flow that nobody can foretell.
+        journey.assume(f"of several ways {view.name} takes the one by {found.link}")
     return found
 
 
