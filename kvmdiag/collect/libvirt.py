@@ -101,7 +101,7 @@ def read_libvirt(uri: str, places: Places, netns: tuple[int, int]) -> Guests:
     namespace tell what they can.
     """
     if not _listens(uri):
-        return _without_daemon(places, netns, "libvirt does not run here")
+        return _without_daemon(places, netns, "libvirt does not run here", absent=True)
     answers: list[Guests] = []
 
     def ask() -> None:
@@ -119,11 +119,13 @@ def read_libvirt(uri: str, places: Places, netns: tuple[int, int]) -> Guests:
 
 def not_asked() -> Guests:
     """What is known of guests when the scope leaves libvirt out."""
-    return _nothing("libvirt was not asked", "it has no part in what is looked at")
+    return _nothing("libvirt was not asked", "it has no part in what is looked at", expected=True)
 
 
-def _without_daemon(places: Places, netns: tuple[int, int], why: str) -> Guests:
-    """What libvirt's files and QEMU's processes tell."""
+def _without_daemon(
+    places: Places, netns: tuple[int, int], why: str, *, absent: bool = False
+) -> Guests:
+    """What libvirt's files and QEMU's processes tell; ``absent`` when nobody expected a daemon."""
     try:
         domains = {domain.name: domain for domain in libvirt_files.domains(places)}
         networks = libvirt_files.networks(places)
@@ -134,7 +136,7 @@ def _without_daemon(places: Places, netns: tuple[int, int], why: str) -> Guests:
     except (OSError, ValueError) as error:
         return _nothing(f"{why}, and its files cannot be read: {error}", "run as root (sudo)")
     if not domains and not networks:
-        return _nothing(why, "start libvirt if this host has guests of it")
+        return _nothing(why, "start libvirt if this host has guests of it", expected=absent)
     gap = Gap(
         stack=None,
         fact="libvirt",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from kvmdiag import __version__
 from kvmdiag.collect.cables import far_namespaces, plugged
+from kvmdiag.collect.daemons import read_daemons
 from kvmdiag.collect.discovery import Identity, Known, Namespace, known_namespaces, unique
 from kvmdiag.collect.guest_facts import GuestReading
 from kvmdiag.collect.guests import (
@@ -19,14 +20,23 @@ from kvmdiag.collect.guests import (
 )
 from kvmdiag.collect.holders import Holders, read_holders
 from kvmdiag.collect.libvirt import Guests, not_asked, read_libvirt
+from kvmdiag.collect.persistent import read_persistent
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.snapshot import Gap, Snapshot
+from kvmdiag.model.stack import OWN_NETNS
 from kvmdiag.system.memory import uncollected
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
 _HOST = "host"
+_NO_FILES = Gap(
+    stack=None,
+    fact="persistent",
+    why="a namespace that stands for a host has no configuration files of its own",
+    help="it never boots; nothing is missing",
+    expected=True,
+)
 
 
 @uncollected()
@@ -50,6 +60,11 @@ def collect(scope: Scope) -> Snapshot:
     stacks = [reading.stack for reading in readings.values()]
     inside, guest_gaps = _insides(scope, guests, [stack.name for stack in stacks])
     seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
+    namespaces = {which: reading.stack.name for which, reading in readings.items()}
+    # The files of this machine say nothing of a namespace that merely stands for a host.
+    own = scope.host == OWN_NETNS
+    daemons, daemon_gaps = read_daemons(namespaces, configured=own)
+    persistent, persistent_gaps = read_persistent() if own else (None, (_NO_FILES,))
     return Snapshot(
         tool=f"kvmdiag {__version__}",
         taken_at=taken_at,
@@ -60,11 +75,15 @@ def collect(scope: Scope) -> Snapshot:
         networks=guests.networks,
         libvirt=guests.libvirt,
         guests=None if inside is None else tuple(reading.inside for reading in inside),
+        daemons=daemons,
+        persistent=persistent,
         gaps=(
             *(g for reading in readings.values() for g in reading.gaps),
             *gaps,
             *guests.gaps,
             *guest_gaps,
+            *daemon_gaps,
+            *persistent_gaps,
         ),
     )
 

@@ -6,8 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from kvmdiag.model.daemons import Daemon
 from kvmdiag.model.guest import Inside
 from kvmdiag.model.libvirt import Domain, Libvirt, Network
+from kvmdiag.model.persistent import Persistent
 from kvmdiag.model.stack import Stack
 
 SCHEMA: Literal["kvmdiag.snapshot/1"] = "kvmdiag.snapshot/1"
@@ -33,7 +35,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All facts. ``host`` names the stack kvmdiag ran in; ``taken_at`` is UTC, ISO 8601.
 
     ``guests`` tells how far the inside of each running domain was seen. ``libvirt`` is ``None``
-    when its daemon was not asked or did not answer.
+    when its daemon was not asked or did not answer. ``persistent`` is ``None`` for a namespace
+    that merely stands for a host, which never boots.
     """
 
     schema: Literal["kvmdiag.snapshot/1"] = SCHEMA
@@ -46,6 +49,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[Network, ...] | None = None
     guests: tuple[Inside, ...] | None = None
     libvirt: Libvirt | None = None
+    daemons: tuple[Daemon, ...] | None = None
+    persistent: Persistent | None = None
     gaps: tuple[Gap, ...] = ()
 
     def stack(self, name: str) -> Stack:

@@ -214,7 +214,7 @@ def test_no_libvirt_is_said(monkeypatch, tmp_path):
     guests = read_libvirt("qemu:///session", Places(none, none, none), _NOWHERE)
     assert (guests.domains, guests.networks) == (None, None)
     assert {gap.fact for gap in guests.gaps} == {"domains", "networks"}
-    assert all("does not run here" in gap.why for gap in guests.gaps)
+    assert all("does not run here" in gap.why and gap.expected for gap in guests.gaps)
 
 
 def test_a_libvirt_that_does_not_answer_is_said(monkeypatch, tmp_path):
