@@ -54,6 +54,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "steps": [msgspec.to_builtins(step) for step in plan.steps],
         "outcome_after": plan.outcome_after.value,
         "works": plan.works,
+        "side_effects": list(plan.side_effects),
     }
 
 

@@ -101,13 +101,18 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
         lead=(f"{_ROLE[finding.role]}: ", "bold"),
     )
     lines.prose(finding.summary, indent=2)
+    if finding.proof:
+        lines.prose(finding.proof, indent=2, lead=("suspected only; proof: ", "dim"))
     if finding.role == "context" and not verbose:
         return
     for evidence in finding.evidence:
         lines.prose(evidence.fact, (f"  {evidence.origin}", "dim"), indent=2, lead=("· ", "dim"))
-    if finding.role != "cause":
+    if finding.role != "cause" or finding.verified is None:
         for step in finding.fix:
             lines.verbatim(step.command, "cyan", indent=4, lead=("fix: ", "dim"))
+    for other in finding.alternatives if verbose else ():
+        for step in other:
+            lines.verbatim(step.command, "cyan", indent=4, lead=("or: ", "dim"))
 
 
 def plan(lines: Lines, repair: Plan) -> None:
@@ -116,6 +121,8 @@ def plan(lines: Lines, repair: Plan) -> None:
     lines.prose(("Repair", "bold"), (f": {promise(repair)}", ""))
     for number, step in enumerate(repair.steps, 1):
         _step(lines, number, step)
+    for effect in repair.side_effects:
+        lines.prose((effect, "yellow"), indent=2, lead=("besides: ", "bold yellow"))
 
 
 def _step(lines: Lines, number: int, step: Step) -> None:

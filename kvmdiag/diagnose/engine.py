@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from kvmdiag.actions.step import step
 from kvmdiag.diagnose import remarks
 from kvmdiag.diagnose.check import Check
+from kvmdiag.diagnose.effects import side_effects
 from kvmdiag.diagnose.intent import intended_paths
 from kvmdiag.diagnose.search import Cure, Cures, lacking, search
 from kvmdiag.diagnose.state import State
@@ -61,7 +62,7 @@ def diagnose(
     others = tuple(path for path in intended if path not in asked)
     causes = _cures(base, checks, asked, intended)
     latent = _cures(_after(base, causes), checks, others, intended)
-    judged = _Judged(base, causes, latent, asked, (*asked, *others))
+    judged = _Judged(base, causes, latent, asked, (*asked, *others), intended)
     findings = _distinct(
         (
             *judged.findings(causes, "cause"),
@@ -125,6 +126,7 @@ class _Judged:
     latent: Cures
     asked: tuple[Question, ...]
     judged: tuple[Question, ...]
+    intended: tuple[Question, ...]
 
     def __post_init__(self) -> None:
         every = (*self.causes, *self.latent)
@@ -221,6 +223,7 @@ class _Judged:
             outcome_after=_outcome(walk),
             works=works,
             walk=walk,
+            side_effects=side_effects(self.base, self.planned, self.asked, self.intended),
         )
 
     def paths(self) -> tuple[PathResult, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_interface
 from itertools import islice, pairwise
 
+from kvmdiag.diagnose.case import Interface, addresses_of
+from kvmdiag.diagnose.nets import ROUTED, is_guest_bridge, libvirt_network, network_on
+from kvmdiag.diagnose.rules import source_nats, translates
 from kvmdiag.errors import UsageError
+from kvmdiag.model.packet import Protocol
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Stack
@@ -19,32 +23,103 @@ _MOST = 1000
 def intended_paths(snapshot: Snapshot) -> tuple[Question, ...]:
     """The paths that should work on this host, without repetition.
 
-    Each machine to its gateways; each that has a default route to the host's own gateways,
-    which stand for the outside; and the machines on one bridge around in a ring, which
-    passes every port both ways without asking for every pair.
+    Each machine to its gateways; to the host's own gateways, which stand for the outside,
+    where its network is to lead there; to the DHCP and DNS of its network; and the machines
+    on one bridge around in a ring, which passes every port both ways without asking for
+    every pair. What is isolated on purpose is left out.
     """
     wanted = dict.fromkeys(islice(_named(snapshot), _MOST))
     found = []
-    for source, destination in wanted:
+    for source, destination, port in wanted:
         try:
-            found.append(resolve(snapshot, source, destination))
+            proto: Protocol = "icmp" if port is None else "udp"
+            found.append(resolve(snapshot, source, destination, proto=proto, port=port))
         except UsageError:
             # A machine whose addresses were not read cannot be asked about; its gap says so.
             continue
     return tuple(found)
 
 
-def _named(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    outside = _gateways(snapshot.stack(snapshot.host))
+def _named(snapshot: Snapshot) -> Iterator[tuple[str, str, int | None]]:
+    host = snapshot.stack(snapshot.host)
+    outside = _gateways(host)
     for stack in snapshot.stacks:
         mine = _gateways(stack)
         for gateway in mine:
-            yield stack.name, gateway
+            yield stack.name, gateway, None
+        leads = _leads_out(snapshot, stack, mine)
         for gateway in outside:
-            if any((":" in gateway) == (":" in own) for own in mine):
-                yield stack.name, gateway
+            if (":" in gateway) in leads:
+                yield stack.name, gateway, None
     for stack in snapshot.stacks:
-        yield from _on_bridges(snapshot, stack)
+        for source, destination in _on_bridges(snapshot, stack):
+            yield source, destination, None
+    yield from _services(snapshot, host)
+
+
+def _leads_out(snapshot: Snapshot, stack: Stack, gateways: Sequence[str]) -> set[bool]:
+    """For which versions a machine is to reach the outside: IPv4 (false), IPv6 (true).
+
+    It has a default route that does not end in an isolated network; or it has none, and its
+    network is meant to have a way out, by libvirt's word or because a machine on its bridge
+    translates addresses for just this network.
+    """
+    isolated = {
+        str(ip_interface(text).ip)
+        for network in snapshot.networks or ()
+        if network.mode is None
+        for text in network.addresses
+    }
+    found = {":" in gateway for gateway in gateways if gateway not in isolated}
+    if stack.name != snapshot.host and not gateways and stack.routes is not None:
+        found |= {
+            address.version == 6
+            for address in _global_addresses(stack)
+            if _has_router(snapshot, stack, address)
+        }
+    return found
+
+
+def _has_router(snapshot: Snapshot, stack: Stack, address: Interface) -> bool:
+    network = libvirt_network(snapshot, address.ip)
+    if network is not None:
+        return network.active and network.mode in ("nat", *ROUTED)
+    return any(
+        other.name != stack.name
+        and any(mine.network == address.network for mine in _global_addresses(other))
+        and any(translates(placed.rule, address.ip) for placed in source_nats(other))
+        for other in snapshot.stacks
+    )
+
+
+def _global_addresses(stack: Stack) -> Iterator[Interface]:
+    for entry in stack.addresses or ():
+        if entry.scope == "global":
+            yield ip_interface(entry.network)
+
+
+def _services(snapshot: Snapshot, host: Stack) -> Iterator[tuple[str, str, int | None]]:
+    """DHCP and DNS on the host's bridges: where libvirt says so, or a program listens there."""
+    heard = {
+        socket.port
+        for socket in host.sockets or ()
+        if socket.protocol == "udp" and socket.port in (53, 67)
+    }
+    for bridge in host.links or ():
+        network = network_on(snapshot, bridge.name)
+        if bridge.kind != "bridge" or (network is None and not is_guest_bridge(host, bridge.name)):
+            continue
+        ports = {67} if network is not None and network.dhcp else set()
+        if network is not None and network.dns:
+            ports |= {53}
+        if network is None and 67 in heard:
+            ports = heard
+        own = next((a for a in addresses_of(host, bridge.name) if a.version == 4), None)
+        if own is None:
+            continue
+        for source, _ in _members(snapshot, host, bridge.name):
+            for port in sorted(ports):
+                yield source, str(own.ip), port
 
 
 def _gateways(stack: Stack) -> tuple[str, ...]:

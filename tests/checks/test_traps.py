@@ -94,6 +94,7 @@ def test_a_routed_network_needs_no_masquerade(broken, ask):
         bridge="virbr0",
         mode="route",
         addresses=("192.168.122.1/24",),
+        dns=False,
     )
     snapshot = msgspec.structs.replace(broken("masquerade-missing@host"), networks=(routed,))
     report = ask(snapshot)

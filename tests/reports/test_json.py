@@ -55,6 +55,8 @@ class Finding(_Exact):
     evidence: list[Evidence]
     fix: list[Step]
     verified: bool | None
+    alternatives: list[list[Step]]
+    proof: str
 
 
 class Plan(msgspec.Struct):

@@ -1,0 +1,1 @@
+"""Compound faults of a practice network, and the plans against them."""
