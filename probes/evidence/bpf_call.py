@@ -82,10 +82,11 @@ class Ring:
             if header & _BUSY:
                 return
             length = header & ~(_BUSY | _DISCARD)
-            if not header & _DISCARD:
-                yield self._producer[at + 8 : at + 8 + length]
+            record = self._producer[at + 8 : at + 8 + length]
             consumed += (length + 8 + 7) & ~7
             struct.pack_into("=Q", self._consumer, 0, consumed)
+            if not header & _DISCARD:
+                yield record
 
 
 class Tracepoint:

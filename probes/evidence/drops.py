@@ -1,9 +1,15 @@
-"""Why the kernel dropped the probe: its own reason, function and device."""
+"""Why the kernel dropped the probe: its own reason, function and device.
+
+By BPF or not at all. The tracing file system would tell too, but not the packet's contents, so
+that every drop of the machine would have to be taken in; and a tracing instance outlives the
+process that made it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -51,6 +57,9 @@ class DropWatch:
         # The kernel's other clock is that of the sightings.
         self._clock = time.time_ns() - time.monotonic_ns()
         self._records: list[bytes] = []
+        # The symbols take 30 ms: they are read while we still wait for more to happen.
+        self._reader = ThreadPoolExecutor(1)
+        self._text: Future[bytes] | None = None
         self._ring = Ring()
         try:
             code = program(probes, Offsets.of(btf), self._ring.fd, reasons=bool(self._reasons))
@@ -67,13 +76,20 @@ class DropWatch:
         """Stop watching."""
         self._tracepoint.close()
         self._ring.close()
+        self._reader.shutdown()
 
     def drain(self) -> frozenset[int]:
-        """Take in what has come; the numbers of the probes that were dropped so far."""
+        """Take in what has come; the numbers of the probes that were dropped so far.
+
+        Not of those that only a guest dropped to which a copy was flooded.
+        """
         for record in islice(self._ring.read(), MOST):  # no more at once, or it might never end
             if len(self._records) < MOST and self._is_loss(record):
                 self._records.append(record)
-        return frozenset(RECORD.unpack(record)[6] >> 1 for record in self._records)
+        if self._records and self._text is None:
+            self._text = self._reader.submit(_symbol_table)
+        fields = map(RECORD.unpack, self._records)
+        return frozenset(one[6] >> 1 for one in fields if self._reason(one[2]) != "OTHERHOST")
 
     def _is_loss(self, record: bytes) -> bool:
         """Not so where it is only a copy that nobody needs.
@@ -90,11 +106,12 @@ class DropWatch:
         return word not in _NO_DROPS
 
     def drops(self, number: int = 0) -> tuple[KernelDrop, ...]:
-        """Those of one probe, in the order of time. Reads the kernel's symbols if there is any."""
+        """Those of one probe that were drained, in the order of time."""
         fields = sorted(
             fields for fields in map(RECORD.unpack, self._records) if fields[6] >> 1 == number
         )
-        symbols = _symbols({address for _, address, *_ in fields}) if fields else {}
+        text = b"" if self._text is None else self._text.result()
+        symbols = _symbols({address for _, address, *_ in fields}, text)
         return tuple(
             KernelDrop(
                 direction="reply" if which & 1 else "request",
@@ -130,9 +147,16 @@ def _by_inode(snapshot: Snapshot) -> dict[int, str]:
     return found
 
 
-def _symbols(addresses: Iterable[int]) -> Mapping[int, str]:
+def _symbol_table() -> bytes:
+    try:
+        return SYMBOLS.read_bytes()
+    except OSError:
+        return b""
+
+
+def _symbols(addresses: Iterable[int], text: bytes) -> Mapping[int, str]:
     """The function each address is in; the address itself where the kernel hides them."""
-    text = b"\n" + SYMBOLS.read_bytes()
+    text = b"\n" + text
     return {address: _symbol(text, address) or f"{address:#x}" for address in addresses}
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from kvmdiag.model.trace import Stage
+from kvmdiag.probes.evidence.gather import gathering
 from kvmdiag.probes.evidence.nft_trace import NftTrace
 from kvmdiag.probes.packet import new_probe
 from kvmdiag.simulate.endpoints import resolve
@@ -25,6 +27,7 @@ from kvmdiag.simulate.walk import walk
 from kvmdiag.system.namespaces import entered
 
 OTHER_SIDE = "198.51.100.2"
+SHOWN = (Stage.INGRESS, Stage.EGRESS)
 TRACE = """
 import pickle, sys
 from pathlib import Path
@@ -193,6 +196,19 @@ def test_traces_side_by_side(routed: Any, question: Any) -> None:
         assert seen.evidence is not None
         assert [(v.direction, v.rule) for v in seen.evidence.verdicts] == alone
         assert seen.evidence.unavailable == ()
+
+
+def test_who_reads_the_rules_meanwhile(routed: Any, question: Any) -> None:
+    """Finds tables more, and judges as before: they let everything pass."""
+    routed["r"].run("iptables-nft -A FORWARD -p icmp -j ACCEPT")
+    snapshot, predicted = question()
+    with gathering(snapshot, predicted, (new_probe(predicted.question),)):
+        meanwhile, again = question()
+    names = {table.name for table in meanwhile.stack("host").tables}
+    assert any(name.startswith("kvmdiag-") for name in names)
+    assert again.works is predicted.works is True
+    shown = [[h.place for h in way.hops if h.stage in SHOWN] for way in (again, predicted)]
+    assert shown[0] == shown[1]
 
 
 def test_without_the_rights_it_says_what_is_missing(
