@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kvmdiag.collect import nf_tables
+from kvmdiag.collect.translation import with_translations
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Chain, Family, Table, UnknownMatch, UnknownStatement
 from kvmdiag.model.snapshot import Gap
@@ -151,7 +152,7 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
         listed = _on_links(parse_ruleset(listing.result(), handles_only=explained))
     for family, why in unsaved:
         gaps += _meaning_gaps(stack, family, listed, why)
-    return join(listed, saved, frozenset(incompatible))
+    return with_translations(join(listed, saved, frozenset(incompatible)))
 
 
 def _on_links(listed: tuple[Table, ...]) -> tuple[Table, ...]:

@@ -17,10 +17,12 @@ from kvmdiag.model.netfilter import (
     InSet,
     InterfaceIs,
     MacIs,
+    MarkIs,
     Masquerade,
     PortIs,
     ProtocolIs,
     Reject,
+    SetMark,
     UnknownMatch,
 )
 from kvmdiag.system.namespaces import entered
@@ -300,3 +302,39 @@ def test_ipsets_without_ipset_are_a_gap(namespace, monkeypatch):
     tables, (gap,) = read(namespace)
     assert (gap.fact, gap.help) == ("ipsets", "install ipset")
     assert tables["iptables-nft", "ip", "filter"].chain("FORWARD").rules
+
+
+IN_NFT_TABLE = (
+    "-A FORWARD -p tcp -m multiport --dports 80,443 -m conntrack --ctstate NEW -j ACCEPT",
+    "-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT",
+    "-A FORWARD -m iprange --src-range 10.0.0.1-10.0.0.5 -m comment --comment hi -j REJECT",
+    "-A FORWARD -m mark --mark 0x1/0x3 -j MARK --set-xmark 0x5/0x7",
+)
+
+
+def test_rules_iptables_does_not_print_any_more(namespace):
+    """One rule of nft, and iptables prints nothing: nft's translation has the meaning."""
+    for rule in IN_NFT_TABLE:
+        load(namespace, "iptables-nft", *rule.split())
+    load(namespace, "nft", "add rule ip filter FORWARD ip ttl 3 drop")
+    before = load(namespace, "nft", "-a", "list", "ruleset")
+    tables, gaps = read(namespace)
+    assert gaps == ()
+    (table,) = tables.values()
+    rules = table.chain("FORWARD").rules
+    assert [tuple(dict.fromkeys(rule.body)) for rule in rules[:4]] == [
+        (
+            ProtocolIs(protocols=("tcp",)),
+            PortIs(side="dst", ranges=((80, 80), (443, 443))),
+            ConntrackStateIs(states=("new",)),
+            Accept(),
+        ),
+        (UnknownMatch(text="xt match physdev"), Accept()),
+        (
+            AddressIs(side="src", networks=("10.0.0.1-10.0.0.5",)),
+            Reject(reply="icmp-port-unreachable"),
+        ),
+        (MarkIs(of="packet", value=1, mask=3), SetMark(of="packet", value=5, mask=7)),
+    ]
+    assert all(rule.handle for rule in rules)
+    assert load(namespace, "nft", "-a", "list", "ruleset") == before
