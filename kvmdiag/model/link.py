@@ -115,10 +115,10 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     a tap even when its inside cannot be seen.
 
     ``address_assigned`` says where the MAC is from: permanent, random, stolen or set; ``None``
-    for links of another namespace than the own, of which nothing tells it.
-    ``offloads`` are the ethtool features that are on; ``carrier_changes`` counts them. ``qdiscs``, ``filters``, ``offloads``
-    and ``counters`` are ``None`` when they could not be read; ``wireless`` is ``None`` for
-    what is no 802.11 interface.
+    for links of another namespace than the own, of which nothing tells it. ``offloads`` are
+    the ethtool features that are on, ``carrier_changes`` how often the cable came or went.
+    ``qdiscs``, ``filters``, ``offloads`` and ``counters`` are ``None`` when they could not be
+    read; ``wireless`` is ``None`` for what is no 802.11 interface.
     """
 
     index: int
