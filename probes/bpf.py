@@ -243,8 +243,9 @@ def _match_source(p: _Program, probe: Probe, address: IPAddress, otherwise: str)
 
 
 def _match_mark(p: _Program, probe: Probe, otherwise: str) -> None:
-    _word(p, 8, int.from_bytes(probe.mark[:4], "big"), otherwise)
-    _word(p, 12, int.from_bytes(probe.mark[4:], "big"), otherwise)
+    at = 8 + probe.mark_at
+    _word(p, at, int.from_bytes(probe.mark[:4], "big"), otherwise)
+    _word(p, at + 4, int.from_bytes(probe.mark[4:], "big"), otherwise)
     p.add(_JUMP, 0, "accept")
 
 

@@ -37,7 +37,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     ``ident`` is the ICMP identifier, or the source port once the socket has one. ``number``
     is the TCP sequence number; its low half is the ICMP sequence number. ``size`` is the length
     of the whole IP packet in bytes, ``None`` for the usual one; a SYN has its own size.
-    ``payload`` takes the place of mark and padding, and begins with the mark.
+    ``payload`` takes the place of mark and padding, and begins with the mark. ``mark_at`` is
+    where in the payload the mark stands, for what another program sends.
     """
 
     proto: Protocol
@@ -48,6 +49,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     size: int | None = None
     payload: bytes | None = None
+    mark_at: int = 0
 
     @property
     def data(self) -> bytes:
@@ -210,7 +212,7 @@ def _quotes(quoted: bytes, probe: Probe) -> bool:
     inner = quoted[header:]
     if number != _NUMBERS[probe.proto] or len(inner) < 8:
         return False
-    if inner[8:16] == probe.mark:
+    if inner[8 + probe.mark_at : 16 + probe.mark_at] == probe.mark:
         return probe.proto != "tcp"
     return inner[_quoted_key(probe)[0] :][:4] == _quoted_key(probe)[1]
 
@@ -244,7 +246,7 @@ def _direction(ip: Any, upper: bytes, probe: Probe, ports: Container[int]) -> Di
 
 
 def _echo_direction(upper: bytes, probe: Probe) -> Direction | None:
-    if upper[8:16] != probe.mark:
+    if upper[8 + probe.mark_at : 16 + probe.mark_at] != probe.mark:
         return None
     request = _ECHO_REQUEST[probe.version]
     if upper[0] == request:

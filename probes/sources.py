@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from kvmdiag.errors import NotReadableError
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
 from kvmdiag.probes.behind_tap import behind_tap
 from kvmdiag.probes.connect import Connector
+from kvmdiag.probes.guest import Enter, GuestSender
 from kvmdiag.probes.inject import SocketSender
 from kvmdiag.probes.packet import Probe
 from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.tap import TapSender
 
 
-def sender_for(snapshot: Snapshot, walk: Walk, probe: Probe, *, on_tap: bool = False) -> Sender:
+def sender_for(
+    snapshot: Snapshot,
+    walk: Walk,
+    probe: Probe,
+    *,
+    on_tap: bool = False,
+    enter: Enter | None = None,
+) -> Sender:
     """From inside the source where it can be entered, else on its tap (and so with ``on_tap``).
+
+    A guest is entered by its agent, which ``enter`` gives; only a ping can be sent from there.
 
     Raises:
         NotReadableError: there is no way, or it is not allowed.
@@ -25,8 +36,24 @@ def sender_for(snapshot: Snapshot, walk: Walk, probe: Probe, *, on_tap: bool = F
     known = {stack.name: stack for stack in snapshot.stacks}
     source = known.get(walk.question.source.stack or "")
     if on_tap or source is None or source.netns is None:
+        sender = None if on_tap else _by_agent(walk.question, probe, enter)
+        if sender is not None:
+            return sender
         return TapSender(behind_tap(snapshot, walk), probe)
     return inside(source, walk.question, probe)
+
+
+def _by_agent(question: Question, probe: Probe, enter: Enter | None) -> GuestSender | None:
+    """A ping from inside the guest; ``None`` when there is no such way."""
+    if enter is None or probe.proto not in ("icmp", "icmpv6") or probe.size is not None:
+        return None
+    programs = enter(question.source.stack or "")
+    if programs is None:
+        return None
+    try:
+        return GuestSender(programs, question, probe)
+    except NotReadableError:
+        return None  # the tap is left
 
 
 def inside(stack: Stack, question: Question, probe: Probe) -> SocketSender | Connector:

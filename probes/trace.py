@@ -18,6 +18,7 @@ from kvmdiag.probes.captures import Captures, all_bridges, open_captures
 from kvmdiag.probes.doubt import doubt
 from kvmdiag.probes.evidence.gather import gathering
 from kvmdiag.probes.fuse import fuse
+from kvmdiag.probes.guest import Enter
 from kvmdiag.probes.observation import Observation, Sighting
 from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender
@@ -29,14 +30,19 @@ __all__ = ["fuse", "observe", "observe_all"]
 
 
 def observe(
-    snapshot: Snapshot, walk: Walk, *, timeout: float = 1.0, on_tap: bool = False
+    snapshot: Snapshot,
+    walk: Walk,
+    *,
+    timeout: float = 1.0,
+    on_tap: bool = False,
+    enter: Enter | None = None,
 ) -> Observation:
     """Send one probe for the walk's question and watch it on its way, there and back.
 
     Ends when the source's socket has an answer; when nothing has happened for a while at a
     place from where the packet could not have gone out of sight; at the latest after
     ``timeout`` seconds. With ``on_tap`` the probe enters the host on the source's tap, as it
-    does anyway when the source cannot be entered.
+    does anyway when the source cannot be entered; ``enter`` gives the agents of guests.
 
     Raises:
         NotReadableError: the probe cannot be sent, or capturing is not allowed.
@@ -44,7 +50,7 @@ def observe(
 
     """
     probes = (new_probe(walk.question),)
-    return observe_all(snapshot, walk, probes, timeout=timeout, on_tap=on_tap)[0]
+    return observe_all(snapshot, walk, probes, timeout=timeout, on_tap=on_tap, enter=enter)[0]
 
 
 def observe_all(
@@ -54,11 +60,12 @@ def observe_all(
     *,
     timeout: float = 1.0,
     on_tap: bool = False,
+    enter: Enter | None = None,
 ) -> tuple[Observation, ...]:
     """The same with several probes at once, each with a mark of its own; in their order."""
     with ExitStack() as opened:
         senders = [
-            opened.enter_context(sender_for(snapshot, walk, probe, on_tap=on_tap))
+            opened.enter_context(sender_for(snapshot, walk, probe, on_tap=on_tap, enter=enter))
             for probe in probes
         ]
         for sender in senders:

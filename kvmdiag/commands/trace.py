@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kvmdiag.commands import trace_wishes as wish
+from kvmdiag.commands.agents import agents
 from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, facts, question, takes
 from kvmdiag.commands.trace_wishes import Wishes, with_port
 from kvmdiag.errors import UsageError
@@ -97,7 +98,7 @@ def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: 
         return repeated(snapshot, way, wishes, options)
     notes = None
     if not silent:
-        way, notes = probed(snapshot, way, wishes, options.timeout)
+        way, notes = probed(snapshot, way, wishes, options)
     emit(rendered(way, notes, options), options)
     return exit_code(way, notes)
 
@@ -110,7 +111,7 @@ def exit_code(way: Walk, notes: ProbeNotes | None) -> int:
 
 
 def probed(
-    snapshot: Snapshot, predicted: Walk, wishes: Wishes, timeout: float
+    snapshot: Snapshot, predicted: Walk, wishes: Wishes, options: Options
 ) -> tuple[Walk, ProbeNotes]:
     """Send a probe; the walk with what was seen of it, and how it ended.
 
@@ -120,7 +121,13 @@ def probed(
     """
     from kvmdiag.probes.trace import observe
 
-    seen = observe(snapshot, predicted, timeout=timeout, on_tap=wishes.on_tap)
+    seen = observe(
+        snapshot,
+        predicted,
+        timeout=options.timeout,
+        on_tap=wishes.on_tap,
+        enter=agents(snapshot, options),
+    )
     way, notes = fused_with(predicted, seen)
     if wishes.pcap is not None:
         keep(wishes.pcap, snapshot, [(way, seen)])

@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from kvmdiag.commands.agents import agents
 from kvmdiag.commands.options import Options, facts
 from kvmdiag.commands.terminal import console, emit, progress
 from kvmdiag.commands.trace import (
@@ -78,12 +79,13 @@ def _observations(
     """One probe after the other, each at its time as far as the one before has ended."""
     from kvmdiag.probes.trace import observe
 
+    enter = agents(snapshot, options)
     due = time.monotonic()
     for number in range(wishes.count):
         if number:
             time.sleep(max(0.0, due - time.monotonic()))
         due = max(due + wishes.interval, time.monotonic())
-        yield observe(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap)
+        yield observe(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap, enter=enter)
 
 
 def _watched(snapshot: Snapshot, way: Walk, wishes: Wishes, options: Options) -> int:
@@ -107,10 +109,11 @@ def _rounds(
     from kvmdiag.probes.trace import observe
     from kvmdiag.simulate.walk import walk
 
+    enter = agents(snapshot, options)
     before, number = None, 0
     while wishes.count == 1 or number < wishes.count:
         due = time.monotonic() + wishes.interval
-        seen = observe(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap)
+        seen = observe(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap, enter=enter)
         state = (seen.reached, seen.last_seen)
         if before not in (None, state):
             snapshot = facts(options)
