@@ -7,10 +7,10 @@ a namespace that lasts as long as the one program that does it, and which tells 
 from __future__ import annotations
 
 import json
+from tempfile import NamedTemporaryFile
 
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Table
-from kvmdiag.parse.errors import ParseError
 from kvmdiag.parse.nft import parse_ruleset
 from kvmdiag.parse.nft_listing import loadable, needs_translation, translated
 from kvmdiag.system.programs import run
@@ -27,12 +27,16 @@ def _with_translation(table: Table) -> Table:
     try:
         listing = run(["nft", "list", "table", table.family, table.name])
         text, kept = loadable(listing.stdout)
-        echo = run(["unshare", "--net", "nft", "-j", "-e", "-f", "-"], input=text)
+        with NamedTemporaryFile("w", encoding="utf-8", suffix=".nft") as file:
+            # With -j nft takes standard input for JSON, and only files for either.
+            file.write(text)
+            file.flush()
+            echo = run(["unshare", "--net", "nft", "-j", "-e", "-f", file.name])
         if listing.returncode != 0 or echo.returncode != 0:
             return table
         said = json.loads(echo.stdout)["nftables"]
         added = [item["add"] for item in said if "add" in item]
         (elsewhere,) = parse_ruleset(json.dumps({"nftables": added}))
-    except (KvmdiagError, ParseError, ValueError, KeyError, TypeError):
+    except (KvmdiagError, OSError, ValueError, KeyError, TypeError):
         return table
     return translated(table, elsewhere, kept)
