@@ -35,6 +35,7 @@ def report_object(report: Report) -> dict[str, Any]:
         "plan": None if report.plan is None else _plan(report.plan),
         "skipped": [msgspec.to_builtins(skipped) for skipped in report.skipped],
         "paths": [_path(result) for result in report.paths],
+        "notes": list(report.notes),
         "gaps": [msgspec.to_builtins(gap) for gap in report.gaps],
     }
 

@@ -33,6 +33,7 @@ def render(report: Report, *, verbose: int = 0) -> RenderableType:
         plan(lines, report.plan)
     _paths(lines, report, verbose)
     _assumed(lines, report)
+    _section(lines, "Left out", report.notes)
     _unread(lines, report, everything=verbose > 0 or report.verdict == "unknown")
     if verbose and report.walk is not None:
         from kvmdiag.reports.trace_text import render_trace

@@ -1,4 +1,4 @@
-"""Compound faults: does the plan restore the real path, and was every step of it needed?
+"""Compound faults: whether plans restore the real path, and whether every step was needed.
 
     sudo python -m bench.compound [RUNS] [SEED]
 

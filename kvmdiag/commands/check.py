@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,22 @@ def check(
         str | None,
         typer.Argument(metavar="DST", help="The same, or anything outside.", show_default=False),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ignores and severities; without it kvmdiag.toml here, if there is one.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An earlier report (--format json): tell only what is new.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: Options,
 ) -> int:
@@ -42,11 +59,18 @@ def check(
 
     With SRC alone, the paths from there that are meant to work are judged.
     """
+    from kvmdiag.commands import decisions
     from kvmdiag.commands.terminal import emit
 
+    decided = decisions.read(config)
+    told = None if baseline is None else decisions.read_baseline(baseline)
     report = judge(facts(options), source, destination, options)
+    report = decisions.applied(report, decided, told)
     emit(rendered(report, options), options)
-    return exit_code(report, options.fail_on)
+    fail_on = options.fail_on
+    if decided.fail_on is not None and fail_on == "error":
+        fail_on = decided.fail_on.value
+    return exit_code(report, fail_on)
 
 
 def judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,14 @@ def fix(
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, do nothing.")] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to note what is done; by default a file in ~/.local/state/kvmdiag.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: Options,
 ) -> int:
@@ -61,7 +70,7 @@ def fix(
     show("")
     if dry_run:
         return FAULTY
-    return _repair(snapshot, plan, (source, destination), yes, options)
+    return _repair(snapshot, plan, (source, destination), yes, log, options)
 
 
 def _usable_plan(report: Report) -> Plan | None:
@@ -70,15 +79,27 @@ def _usable_plan(report: Report) -> Plan | None:
 
 
 def _repair(
-    snapshot: Snapshot, plan: Plan, ends: tuple[str, str], yes: bool, options: Options
+    snapshot: Snapshot,
+    plan: Plan,
+    ends: tuple[str, str],
+    yes: bool,
+    log: Path | None,
+    options: Options,
 ) -> int:
-    from kvmdiag.commands import repair
+    from kvmdiag.commands import fix_log, repair
 
     repair.refuse_unfit(plan, _namespaces(snapshot) if options.lab is not None else None)
     if not yes and not _agreed(plan):
         return FAULTY
     show = _printer(options)
-    work = repair.Repair(runner=repair.run_program, tell=show)
+    notes = fix_log.FixLog(log or fix_log.default_path())
+    notes.plan(ends, plan)
+
+    def tell(line: str) -> None:
+        notes.note(line)
+        show(line)
+
+    work = repair.Repair(runner=repair.run_program, tell=tell)
     try:
         work.carry_out(plan)
         failure = verify(ends, options)
@@ -89,10 +110,13 @@ def _repair(
         raise
     if failure is None:
         _tell_cured(plan, ends, options)
+        notes.note("cured")
+        show(f"  log: {notes.path}")
         return HEALTHY
     show("")
-    show(f"Not cured: {failure}")
+    tell(f"Not cured: {failure}")
     _undo(work, options)
+    show(f"  log: {notes.path}")
     return FAULTY
 
 

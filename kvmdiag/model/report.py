@@ -96,7 +96,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer of ``kvmdiag check``.
 
     ``walk`` is that of the asked path, ``None`` when no single path was asked; ``paths`` are
-    all that were judged. ``gaps`` are the snapshot's.
+    all that were judged. ``gaps`` are the snapshot's. ``notes`` are sentences on what was left
+    out of the report on request, and on requests that were of no use.
     """
 
     verdict: Verdict
@@ -107,3 +108,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[Skipped, ...] = ()
     paths: tuple[PathResult, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +31,7 @@ def faulty(*, works: bool | None = True) -> Report:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """The world around the command: what was found, what is run, how the verification ends."""
     world = SimpleNamespace(report=faulty(), ran=[], failure=None, breaks="")
 
@@ -43,6 +44,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise world.failure
         return None if world.failure is None else str(world.failure)
 
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    world.state = tmp_path
     monkeypatch.setattr(fix, "facts", lambda _options: SimpleNamespace(stacks=()))
     monkeypatch.setattr(fix, "judge", lambda *_: world.report)
     monkeypatch.setattr(fix, "verify", verify)
@@ -142,4 +145,30 @@ def test_unknown_is_no_reason_to_change_anything(stage: SimpleNamespace) -> None
     """Exit 3."""
     stage.report = Report(verdict="unknown", question=QUESTION, plan=faulty().plan)
     assert entry.main(["fix", "a", "b", "--yes"]) == 3
+    assert stage.ran == []
+
+
+def test_what_is_done_is_logged_with_its_undo(stage: SimpleNamespace) -> None:
+    """Before anything is changed the log says how to go back, and in the end how it went."""
+    assert entry.main(["fix", "a", "b", "--yes"]) == 0
+    (log,) = (stage.state / "kvmdiag").iterdir()
+    text = log.read_text()
+    assert text.index("to undo step 2: untwo") < text.index("to undo step 1: unone")
+    assert text.index("to undo step 1") < text.index("done 1/2: one")
+    assert text.rstrip().endswith("cured")
+    assert log.stat().st_mode & 0o77 == 0
+
+
+def test_a_rollback_is_logged(stage: SimpleNamespace, tmp_path: Path) -> None:
+    """At the place that was asked for."""
+    stage.failure = "no answer"
+    assert entry.main(["fix", "a", "b", "--yes", "--log", str(tmp_path / "my.log")]) == 1
+    text = (tmp_path / "my.log").read_text()
+    assert "Not cured: no answer" in text
+    assert "undone: unone" in text
+
+
+def test_without_a_log_nothing_is_changed(stage: SimpleNamespace) -> None:
+    """Exit 2 before the first step."""
+    assert entry.main(["fix", "a", "b", "--yes", "--log", "/proc/none/x"]) == 2
     assert stage.ran == []

@@ -58,11 +58,11 @@ def test_taps_left_behind_by_a_network_that_was_restarted(libvirt_nat, access, e
     (cause,) = [found for found in report.findings if found.role == "cause"]
     assert (cause.check, cause.verified) == ("net-restart-orphan-taps", True)
     for step in report.plan.steps:
-        assert os.system(step.command) == 0  # noqa: S605 - as a person would paste it
+        assert os.system(step.command) == 0
     # The bridge speaks STP: a port is silent for its first seconds.
     eventually(lambda: libvirt_nat.reaches("web", OUTSIDE), "web is still cut off", seconds=15)
     host = f"kvmdiag-{libvirt_nat.label}-host"
-    os.system(f"ip -n {host} link set vnet1 master virbr0")  # noqa: S605
+    os.system(f"ip -n {host} link set vnet1 master virbr0")
     eventually(lambda: libvirt_nat.reaches("db", OUTSIDE), "db is still cut off", seconds=15)
 
 
