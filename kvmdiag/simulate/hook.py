@@ -35,7 +35,7 @@ from kvmdiag.simulate.context import Context, Seen
 from kvmdiag.simulate.ruleset import Verdict, run_base_chain
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.statements import NatStatement
-from kvmdiag.simulate.view import parse_address
+from kvmdiag.simulate.view import StackView, parse_address
 
 _CONNTRACK_PRIORITY = -200
 _NAT: dict[HookName, tuple[int, Manipulation]] = {
@@ -229,7 +229,7 @@ class _Hook:
             case Redirect():
                 if self._at.hook == "output":
                     return parse_address("127.0.0.1" if packet.version == 4 else "::1")
-                return select_address(self._at.view, self._at.in_link or "lo", packet.dst)
+                return _first_address(self._at.view, self._at.in_link or "lo", packet.version)
 
 
 def _within(first: str, last: str | None, mine: IPAddress) -> IPAddress:
@@ -245,3 +245,9 @@ def _mapped(network: str, address: IPAddress) -> IPAddress:
     to = ip_network(network, strict=False)
     host = int(address) & int(to.hostmask)
     return parse_address(str(to.network_address + host))
+
+
+def _first_address(view: StackView, link: str, version: int) -> IPAddress | None:
+    """Where REDIRECT leads: never to another link's address (nf_nat_redirect_ipv4)."""
+    found = next(iter(view.addresses_of(link, version)), None)
+    return parse_address(found.address) if found is not None else None

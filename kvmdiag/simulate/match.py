@@ -41,12 +41,16 @@ from kvmdiag.simulate.sets import Sets
 Matcher = Callable[[Seen], bool | None]
 
 
+# These turn themselves round, and then still match no packet without the field.
+_SELF_NEGATING = (FieldIs, InSet, BridgePortIs, ProtocolIs)
+
+
 def compiled(match: Match, sets: Sets) -> Matcher:
     """The function that says whether ``match`` is true of a packet."""
     matcher = _MAKERS[type(match)](match, sets)
     if isinstance(match, UnknownMatch) or not match.negate:
         return matcher
-    if isinstance(match, FieldIs | InSet) or getattr(match, "of", "packet") != "packet":
+    if isinstance(match, _SELF_NEGATING) or getattr(match, "of", "packet") != "packet":
         return matcher  # negated there, for packets that have the field only
     return _negated(matcher)
 
@@ -136,10 +140,19 @@ def _interface(match: InterfaceIs, _sets: Sets) -> Matcher:
 
 
 def _bridge_port(match: BridgePortIs, _sets: Sets) -> Matcher:
-    is_it = named(match.names)
+    # physdev_mt: what came over a bridge and does not leave by one has no port to leave by, and
+    # then even the negated match is false.
+    is_it, negate = named(match.names), match.negate
     if match.direction == "in":
-        return lambda seen: is_it(seen.at.in_port)
-    return lambda seen: is_it(seen.at.out_port)
+        return lambda seen: is_it(seen.at.in_port) != negate
+
+    def leaves_by(seen: Seen) -> bool:
+        at = seen.at
+        if at.out_port is None and at.in_port is not None:
+            return False
+        return is_it(at.out_port) != negate
+
+    return leaves_by
 
 
 def _bridged(match: BridgedIs, _sets: Sets) -> Matcher:
@@ -161,10 +174,9 @@ def _protocol(match: ProtocolIs, _sets: Sets) -> Matcher:
         names[text] if text in names else int(text) if text.isdigit() else -1
         for text in match.protocols
     )
-    if len(numbers) == 1:
-        (number,) = numbers
-        return lambda seen: seen.proto == number
-    return lambda seen: seen.proto in numbers
+    negate = match.negate
+    # What has no protocol, ARP, breaks off the rule, negated or not (nft_meta_get_eval).
+    return lambda seen: seen.proto >= 0 and (seen.proto in numbers) != negate
 
 
 def _port(match: PortIs, _sets: Sets) -> Matcher:

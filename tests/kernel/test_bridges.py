@@ -264,3 +264,18 @@ def test_sizes_at_the_end_of_a_cable(mtu, fate):
     """The receiving end's own MTU counts."""
     far = Stack("far", routes=("default via 10.0.2.1",), extra=(f"link set eth0 mtu {mtu}",))
     assert fate_of(routed(OVER, far=far)) == fate
+
+
+def test_a_routed_packet_that_came_over_a_bridge_has_no_port_to_leave_by():
+    """Even "not by v2" is not true of it; of the reply, which met no bridge yet, it is."""
+    case = bridged(
+        Ask("g1", "10.0.2.2"),
+        sysctls=((CALL, 1), (FORWARD, 1)),
+        tables=(iptables("mangle", "POSTROUTING", drop(("physout", "v2", True))),),
+    )
+    host = replace(case.stacks[0], links=(*case.stacks[0].links, Link("up0", "10.0.2.1/24")))
+    far = Stack("far", links=(Link("eth0", "10.0.2.2/24"),), routes=("default via 10.0.2.1",))
+    cables = (*case.cables, Cable(("far", "eth0"), ("host", "up0")))
+    assert (
+        fate_of(Case((host, *case.stacks[1:], far), cables, case.asks)) == "reply dropped netfilter"
+    )

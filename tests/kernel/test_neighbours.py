@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from differential.networks import ACROSS, ARRIVES, OVER, bridged, drop, fate_of, nft, routed
-from differential.plan import Ask, Bridge, Chain, Stack, Table
+from differential.networks import (
+    ACROSS,
+    ARRIVES,
+    OVER,
+    bridged,
+    drop,
+    fate_of,
+    nft,
+    routed,
+)
+from differential.plan import Ask, Bridge, Chain, Rule, Stack, Table
 
 pytestmark = pytest.mark.kernel
 
@@ -75,3 +84,9 @@ def test_rules_for_arp(hook):
     guest = replace(case.stacks[2], tables=(table,))
     case = replace(case, stacks=(*case.stacks[:2], guest))
     assert fate_of(case) == "request unresolved netfilter"
+
+
+def test_arp_has_no_protocol():
+    """A rule for all but TCP does not match it, negated or not."""
+    rule = Rule((("proto", "icmp", True),), ("drop",))
+    assert fate_of(bridged(ACROSS, tables=(nft("bridge", "prerouting", rule),))) == ARRIVES

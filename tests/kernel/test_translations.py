@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from differential.networks import (
+    ACROSS,
     ARRIVES,
     CALL,
     FORWARD,
@@ -17,7 +18,7 @@ from differential.networks import (
     nft,
     routed,
 )
-from differential.plan import Ask, Cable, Case, Chain, Link, Rule, Stack, Table
+from differential.plan import Ask, Bridge, Cable, Case, Chain, Link, Rule, Stack, Table
 
 pytestmark = pytest.mark.kernel
 
@@ -107,3 +108,16 @@ def test_before_conntrack_a_packet_is_invalid(backend):
     rule = Rule((("state", "invalid", False),), ("drop",))
     table = Table(backend, "ip", "raw", (Chain("PREROUTING", (rule,), "prerouting"),))
     assert fate_of(routed(OVER, tables=(table,))) == "request dropped netfilter"
+
+
+def test_redirect_to_a_link_without_an_address():
+    """There is nothing to redirect to: the packet is dropped, other links' addresses or not."""
+    rule = Rule((), ("redirect",))
+    case = bridged(
+        ACROSS,
+        bridge=Bridge("br1"),
+        sysctls=((CALL, 1),),
+        tables=(iptables("nat", "PREROUTING", rule),),
+        extra=("addr add 192.0.2.1/32 dev lo",),
+    )
+    assert fate_of(case) == "request dropped netfilter"
