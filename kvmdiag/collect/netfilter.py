@@ -150,9 +150,10 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
             incompatible |= {(family, name) for name in incompatible_tables(text)}
         explained = {(t.family, t.name) for t in saved if t.family != "bridge"} - incompatible
         listed = _on_links(parse_ruleset(listing.result(), handles_only=explained))
+    tables = with_translations(join(listed, saved, frozenset(incompatible)))
     for family, why in unsaved:
-        gaps += _meaning_gaps(stack, family, listed, why)
-    return with_translations(join(listed, saved, frozenset(incompatible)))
+        gaps += _meaning_gaps(stack, family, tables, why)
+    return tables
 
 
 def _on_links(listed: tuple[Table, ...]) -> tuple[Table, ...]:
