@@ -46,6 +46,8 @@ class Offsets(NamedTuple):
     name: int
     net: int
     inode: int
+    socket: int
+    socket_net: int
 
     @classmethod
     def of(cls, btf: Btf) -> Offsets:
@@ -59,6 +61,8 @@ class Offsets(NamedTuple):
             name=btf.offset("net_device", "name"),
             net=btf.offset("net_device", "nd_net"),
             inode=btf.offset("net", "ns") + btf.offset("ns_common", "inum"),
+            socket=btf.offset("sk_buff", "sk"),
+            socket_net=btf.offset("sock", "__sk_common") + btf.offset("sock_common", "skc_net"),
         )
 
 
@@ -189,10 +193,18 @@ def _describe(code: _Code, offsets: Offsets, reasons: bool) -> None:
     code.read(32, 4, _SKB, offsets.skb_iif)
     code.read(_POINTER_AT, 8, _SKB, offsets.device)
     code.saved(8, _PLACE, _POINTER_AT)
-    code.add(_EQUAL, _PLACE, offset="no device", value=0)
+    code.add(_EQUAL, _PLACE, offset="no device yet", value=0)
     code.read(24, 4, _PLACE, offsets.ifindex)
     code.read(40, 16, _PLACE, offsets.name)
     code.read(_POINTER_AT, 8, _PLACE, offsets.net)
+    code.add(_GOTO, offset="namespace")
+    # What a machine sends has a device only behind OUTPUT; its socket tells the namespace.
+    code.label("no device yet")
+    code.read(_POINTER_AT, 8, _SKB, offsets.socket)
+    code.saved(8, _PLACE, _POINTER_AT)
+    code.add(_EQUAL, _PLACE, offset="nowhere", value=0)
+    code.read(_POINTER_AT, 8, _PLACE, offsets.socket_net)
+    code.label("namespace")
     code.saved(8, _PLACE, _POINTER_AT)
     code.read(28, 4, _PLACE, offsets.inode)
-    code.label("no device")
+    code.label("nowhere")

@@ -12,7 +12,7 @@ import msgspec
 
 from kvmdiag.model.packet import Direction
 from kvmdiag.model.trace import Hop, Outcome, Reason, RuleRef, Stage, Trace, Walk
-from kvmdiag.probes.evidence.facts import Evidence, KernelDrop, RuleVerdict
+from kvmdiag.probes.evidence.facts import Evidence, KernelDrop, RuleVerdict, Waiting
 from kvmdiag.probes.evidence.reasons import Meaning, meaning
 from kvmdiag.probes.observation import Observation
 
@@ -31,21 +31,33 @@ _STAGES = {
 
 
 class Loss(NamedTuple):
-    """Where and why the kernel says it ended: by a rule, by a drop, or by both."""
+    """Where and why the kernel says it ended: by a rule, by a drop, by both; or it waits."""
 
     stack: str
     rule: RuleRef | None
     verdict: RuleVerdict | None
     drop: KernelDrop | None
+    waiting: Waiting | None = None
 
     @property
     def meaning(self) -> Meaning | None:
         """Of the drop, as far as it is known."""
+        if self.waiting is not None:
+            words = f"next hop {self.waiting.address} does not answer"
+            return Meaning(Outcome.UNRESOLVED, Reason.UNRESOLVED, words)
         return None if self.drop is None else meaning(self.drop)
+
+    @property
+    def kernel(self) -> str | None:
+        """The kernel's own words."""
+        told = self.waiting or self.drop
+        return None if told is None else str(told)
 
     @property
     def link(self) -> str | None:
         """The device the kernel names."""
+        if self.waiting is not None:
+            return self.waiting.link
         if self.drop is not None and self.drop.link is not None:
             return self.drop.link
         return None if self.verdict is None else self.verdict.out_link or self.verdict.in_link
@@ -55,6 +67,8 @@ class Loss(NamedTuple):
         end = expected.end
         if expected.arrived is not False or end.stack != self.stack:
             return False
+        if self.waiting is not None:
+            return expected.outcome is Outcome.UNRESOLVED  # the model may know why, too
         if self.rule is not None:
             if end.decider is None:
                 return expected.reason is Reason.NETFILTER
@@ -67,21 +81,39 @@ def explained(predicted: Walk, fused: Walk, observation: Observation) -> Walk:
     evidence = observation.evidence
     if observation.doubt is None and observation.reached:
         return _settled(fused, request=True, reply=True)
-    replied = bool(observation.travelling("reply"))
     if evidence is None or observation.reached:
         return fused
-    loss = _loss(evidence, observation, fused, "reply" if replied else "request")
-    if loss is None:
+    replied = bool(observation.travelling("reply"))
+    found = _found(evidence, observation, fused, replied)
+    if found is None:
         if not replied or observation.doubt is not None:
             return fused
         return _settled(_answered(fused), request=True)
-    if not replied:
+    direction, loss = found
+    if direction == "request":
         told = _told(predicted.request, fused.request, loss, observation)
         return _settled(msgspec.structs.replace(fused, request=told, reply=None), request=True)
     if fused.reply is None:
         return fused
     told = _told(predicted.reply, fused.reply, loss, observation)
     return _settled(msgspec.structs.replace(fused, reply=told), request=True, reply=True)
+
+
+def _found(
+    evidence: Evidence, observation: Observation, fused: Walk, replied: bool
+) -> tuple[Direction, Loss] | None:
+    """Which way it was going when it was lost; a reply may be lost before it is ever seen."""
+    directions: tuple[Direction, ...] = ("reply",) if replied else ("request", "reply")
+    for direction in directions:
+        loss = _loss(evidence, observation, fused, direction)
+        if loss is not None:
+            return direction, loss
+    stuck = _stuck(evidence, observation, fused, directions[0])
+    if stuck is None:
+        return None
+    end = fused.request.end
+    arrived = fused.request.outcome is Outcome.DELIVERED and end.stack == stuck.stack
+    return ("reply" if replied or arrived else "request"), stuck
 
 
 def _settled(walk: Walk, *, request: bool = False, reply: bool = False) -> Walk:
@@ -130,6 +162,22 @@ def _loss(
     return Loss(place, rule, None, drop)
 
 
+def _stuck(
+    evidence: Evidence, observation: Observation, fused: Walk, direction: Direction
+) -> Loss | None:
+    """It waits for a next hop in the stack that it got into last, or in its source."""
+    if observation.answer is not None or fused.works:
+        return None
+    seen = observation.travelling(direction)
+    last = fused.request.hops[0].stack
+    if seen:
+        if seen[-1].direction_on_link == "out":
+            return None
+        last = seen[-1].stack
+    awaited = [one for one in evidence.waiting if one.stack == last]
+    return Loss(last, None, None, None, awaited[0]) if len(awaited) == 1 else None
+
+
 def _last_seen(observation: Observation, fused: Walk, direction: Direction) -> int:
     """When it was last where it was to be, or where a machine took it for itself.
 
@@ -165,7 +213,7 @@ def _counted(evidence: Evidence, stack: str) -> RuleRef | None:
 
 def _told(expected: Trace | None, fused: Trace, loss: Loss, observation: Observation) -> Trace:
     """The trace that ends with the loss, as expected or otherwise."""
-    kernel = None if loss.drop is None else str(loss.drop)
+    kernel = loss.kernel
     hops = fused.hops if fused.end.predicted or fused.end.time_us is not None else fused.hops[:-1]
     if expected is not None and loss.is_as(expected):
         decider = expected.end.decider or loss.rule
@@ -236,6 +284,8 @@ def _new_end(fused: Trace, loss: Loss, kernel: str | None) -> Hop:
 def _stage(loss: Loss, last: Hop) -> Stage:
     """By the chain's name, else by the links that netfilter saw, else as the last hop."""
     verdict = loss.verdict
+    if loss.waiting is not None:
+        return Stage.NEIGHBOUR
     if loss.rule is not None and loss.rule.chain.upper() in _STAGES:
         return _STAGES[loss.rule.chain.upper()]
     if verdict is None:

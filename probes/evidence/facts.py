@@ -9,7 +9,7 @@ import msgspec
 from kvmdiag.model.packet import Direction
 from kvmdiag.model.trace import RuleRef
 
-Source = Literal["rule verdicts", "legacy rule verdicts", "counters", "drop reasons"]
+Source = Literal["rule verdicts", "legacy rule verdicts", "counters", "drop reasons", "neighbours"]
 
 
 class RuleVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +53,18 @@ class KernelDrop(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.reason or 'dropped'} at {self.symbol}{where}"
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A next hop that was asked for by ARP or ND and had not answered when we looked."""
+
+    stack: str
+    link: str | None
+    address: str
+
+    def __str__(self) -> str:
+        where = f" on {self.link}" if self.link else ""
+        return f"neighbour {self.address}{where} is INCOMPLETE"
+
+
 class CounterChange(msgspec.Struct, frozen=True, kw_only=True):
     """A counter of the kernel that grew while the probe was on its way.
 
@@ -80,4 +92,5 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: tuple[RuleVerdict, ...] = ()
     drops: tuple[KernelDrop, ...] = ()
     changes: tuple[CounterChange, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
     unavailable: tuple[Unavailable, ...] = ()

@@ -57,12 +57,14 @@ class Gathering:
             missed += watch.unavailable
         if self._drops is not None:
             self._drops.drain()
+        waiting = tuple(one for watch in self._stacks for one in watch.waiting)
         changes = tuple(one for watch in self._stacks for one in watch.changes())
         return tuple(
             Evidence(
                 verdicts=tuple(one for watch in self._stacks for one in watch.verdicts(number)),
                 drops=() if self._drops is None else self._drops.drops(number),
                 changes=changes,
+                waiting=waiting,
                 unavailable=tuple(missed),
             )
             for number in range(self._count)

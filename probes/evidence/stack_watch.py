@@ -8,8 +8,8 @@ from pathlib import Path
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Family
 from kvmdiag.model.stack import Stack
-from kvmdiag.probes.evidence import counters
-from kvmdiag.probes.evidence.facts import CounterChange, RuleVerdict, Source, Unavailable
+from kvmdiag.probes.evidence import counters, neighbours
+from kvmdiag.probes.evidence.facts import CounterChange, RuleVerdict, Source, Unavailable, Waiting
 from kvmdiag.probes.evidence.legacy_trace import LegacyTrace
 from kvmdiag.probes.evidence.nft_trace import NftTrace
 from kvmdiag.probes.evidence.rules import RuleBook
@@ -28,6 +28,7 @@ class StackWatch:
 
     def __init__(self, stack: Stack, probes: Sequence[Probe]) -> None:
         self.unavailable: list[Unavailable] = []
+        self.waiting: tuple[Waiting, ...] = ()
         self._stack = stack
         self._version = probes[0].version
         self._book = RuleBook(stack)
@@ -106,7 +107,7 @@ class StackWatch:
             return None
 
     def finish(self) -> None:
-        """Take in what has come, and read the counters again."""
+        """Take in what has come, read the counters again, and see whose answer is awaited."""
         for trace in (self._nft, self._legacy):
             if trace is not None:
                 trace.drain()
@@ -114,6 +115,17 @@ class StackWatch:
                     self._miss("rule verdicts", "the kernel told more than could be taken in")
         with entered(self._stack.netns or ""):
             self._after = self._read() if self._before is not None else None
+            self.waiting = self._unanswered()
+
+    def _unanswered(self) -> tuple[Waiting, ...]:
+        try:
+            return tuple(
+                Waiting(stack=self._stack.name, link=self._names.get(index), address=address)
+                for index, address in neighbours.waiting(self._version)
+            )
+        except OSError as error:
+            self._miss("neighbours", _words(error))
+            return ()
 
     def verdicts(self, number: int) -> Iterator[RuleVerdict]:
         """Of one probe; in the order they were given, for each backend."""

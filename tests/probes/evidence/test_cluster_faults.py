@@ -28,7 +28,7 @@ pytestmark = pytest.mark.kernel
 FAULTS = {fault.name: fault for fault in networks()["cluster"].faults if fault.check is not None}
 
 # Where it ends, with what outcome, by which rule, and the kernel's reason; "" where the kernel
-# says nothing: the packet is never sent, or still waits for ARP, or is lost beyond what we see.
+# says nothing: the packet is never sent, or is lost beyond what we see.
 ENDS = {
     "bridge-nf-forward-drop": (
         "request host/mybr0 dropped",
@@ -60,8 +60,12 @@ ENDS = {
     "guest-rp-filter-multihomed": (
         "reply node1/ens3 dropped", None, "IP_RPFILTER at ip_rcv_finish_core on ens3"
     ),
-    "net-restart-orphan-taps": ("reply host/virbr0 unresolved", None, ""),
-    "tap-admin-down": ("request node1/ens6 unresolved", None, ""),
+    "net-restart-orphan-taps": (
+        "reply host/virbr0 unresolved", None, "neighbour 192.168.122.236 on virbr0 is INCOMPLETE"
+    ),
+    "tap-admin-down": (
+        "request node1/ens6 unresolved", None, "neighbour 192.168.48.10 on ens6 is INCOMPLETE"
+    ),
 }  # fmt: skip
 
 
