@@ -22,6 +22,7 @@ from kvmdiag.collect.guest_agent import (
     Ran,
 )
 from kvmdiag.collect.guest_tables import TablesUnreadError, read_tables
+from kvmdiag.collect.guest_values import checked_name
 from kvmdiag.model.guest import Access, Inside
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Address, Stack
@@ -203,7 +204,7 @@ class _Reader:
     def _names(self, nics: Sequence[AgentNic]) -> list[str]:
         """Names of NICs that can be part of a path."""
         try:
-            return [guest_iproute.checked_name(nic.name) for nic in nics if ".." not in nic.name]
+            return [checked_name(nic.name) for nic in nics if ".." not in nic.name]
         except ValueError:
             return []
 

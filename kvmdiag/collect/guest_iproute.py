@@ -9,11 +9,19 @@ Source: iproute2, ip/ipaddress.c, iproute.c, iprule.c, ipneigh.c; bridge/fdb.c.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
-import msgspec
-
+from kvmdiag.collect.guest_values import (
+    NAME,
+    an_object,
+    checked_ip,
+    checked_mac,
+    checked_name,
+    entries,
+    number,
+    objects,
+)
 from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef, Tap, Vlan
 from kvmdiag.model.stack import Address, FdbEntry, Neighbour, NextHop, PolicyRule, Route
 
@@ -74,20 +82,18 @@ _RULE_KEYS = frozenset(
         "unresolved",
     )
 )
-_NAME = 15
-_MAC = frozenset("0123456789abcdef:")
 
 
 def links(text: str, guest: str) -> tuple[Link, ...]:
     """Links from ``ip -j -d link``; ``guest`` is the name of the guest's stack."""
-    return tuple(_link(entry, guest) for entry in _entries(text))
+    return tuple(_link(entry, guest) for entry in entries(text))
 
 
 def permanent_macs(text: str) -> dict[str, str]:
     """By name of a link, the MAC address of the hardware where another one is in use."""
     return {
         checked_name(entry["ifname"]): checked_mac(entry["permaddr"])
-        for entry in _entries(text)
+        for entry in entries(text)
         if "permaddr" in entry
     }
 
@@ -98,25 +104,25 @@ def addresses(text: str) -> tuple[Address, ...]:
         Address(
             link=checked_name(link["ifname"]),
             address=checked_ip(entry["local"]),
-            prefix_length=_number(entry["prefixlen"]),
-            scope=str(entry.get("scope", "global"))[:_NAME],
+            prefix_length=number(entry["prefixlen"]),
+            scope=str(entry.get("scope", "global"))[:NAME],
             secondary=bool(entry.get("secondary")),
             peer=checked_ip(entry["address"]) if "address" in entry else None,
         )
-        for link in _entries(text)
-        for entry in _dicts(link.get("addr_info", []))
+        for link in entries(text)
+        for entry in objects(link.get("addr_info", []))
         if entry.get("family") in ("inet", "inet6")
     )
 
 
 def routes(text: str, version: int) -> tuple[Route, ...]:
     """Routes from ``ip -j -d -N route show table all``, of one IP version."""
-    return tuple(_route(entry, version) for entry in _entries(text))
+    return tuple(_route(entry, version) for entry in entries(text))
 
 
 def policy_rules(text: str, version: int) -> tuple[PolicyRule, ...]:
     """Rules from ``ip -j -N rule``, of one IP version."""
-    return tuple(_rule(entry, version) for entry in _entries(text))
+    return tuple(_rule(entry, version) for entry in entries(text))
 
 
 def neighbours(text: str) -> tuple[Neighbour, ...]:
@@ -126,10 +132,10 @@ def neighbours(text: str) -> tuple[Neighbour, ...]:
             link=checked_name(entry["dev"]),
             address=checked_ip(entry["dst"]),
             mac=checked_mac(entry["lladdr"]) if "lladdr" in entry else None,
-            state=str([*entry.get("state", []), "none"][0]).lower()[:_NAME],
+            state=str([*entry.get("state", []), "none"][0]).lower()[:NAME],
             proxy="proxy" in entry,
         )
-        for entry in _entries(text)
+        for entry in entries(text)
     )
 
 
@@ -142,35 +148,35 @@ def fdb(text: str) -> tuple[FdbEntry, ...]:
             mac=checked_mac(entry["mac"]),
             local=entry.get("state") == "permanent",
             static=entry.get("state") == "static",
-            vlan=_number(entry["vlan"]) if "vlan" in entry else None,
+            vlan=number(entry["vlan"]) if "vlan" in entry else None,
         )
-        for entry in _entries(text)
+        for entry in entries(text)
         if "master" in entry and "self" not in entry.get("flags", [])
     )
 
 
 def _link(entry: dict[str, Any], guest: str) -> Link:
-    info = _dict(entry.get("linkinfo", {}))
+    info = an_object(entry.get("linkinfo", {}))
     kind = info.get("info_kind")
-    data = _dict(info.get("info_data", {}))
+    data = an_object(info.get("info_data", {}))
     flags = entry.get("flags", [])
     name = checked_name(entry["ifname"])
     lower = checked_name(entry["link"]) if entry.get("link") is not None else None
     peer = LinkRef(guest, lower) if kind == "veth" and lower else None
-    link_type = str(entry.get("link_type", "ether"))[:_NAME]
+    link_type = str(entry.get("link_type", "ether"))[:NAME]
     return Link(
-        index=_number(entry["ifindex"]),
+        index=number(entry["ifindex"]),
         name=name,
         kind=None if kind is None else checked_name(kind),
         type=link_type,
         mac=checked_mac(entry["address"])
         if link_type in ("ether", "loopback") and "address" in entry
         else None,
-        mtu=_number(entry.get("mtu", 1500)),
+        mtu=number(entry.get("mtu", 1500)),
         up="UP" in flags,
         # Told of a link that is up only (dev_get_flags in net/core/dev.c).
         carrier="LOWER_UP" in flags or "UP" not in flags,
-        operstate=str(entry.get("operstate", "unknown")).lower()[:_NAME],
+        operstate=str(entry.get("operstate", "unknown")).lower()[:NAME],
         master=checked_name(entry["master"]) if "master" in entry else None,
         lower=lower if kind != "veth" else None,
         peer=peer,
@@ -179,14 +185,14 @@ def _link(entry: dict[str, Any], guest: str) -> Link:
         bridge=_bridge(data) if kind == "bridge" else None,
         port=_port(info),
         tap=Tap(mode="tun" if data.get("type") == "tun" else "tap") if kind == "tun" else None,
-        vlan=Vlan(vid=_number(data["id"])) if kind == "vlan" else None,
+        vlan=Vlan(vid=number(data["id"])) if kind == "vlan" else None,
     )
 
 
 def _bridge(data: dict[str, Any]) -> Bridge:
     return Bridge(
         stp=bool(data.get("stp_state")),
-        forward_delay=_number(data.get("forward_delay", 1500)),
+        forward_delay=number(data.get("forward_delay", 1500)),
         vlan_filtering=bool(data.get("vlan_filtering")),
         nf_call_iptables=bool(data.get("nf_call_iptables")),
         nf_call_ip6tables=bool(data.get("nf_call_ip6tables")),
@@ -198,9 +204,9 @@ def _bridge(data: dict[str, Any]) -> Bridge:
 def _port(info: dict[str, Any]) -> BridgePort | None:
     if info.get("info_slave_kind") != "bridge":
         return None
-    data = _dict(info.get("info_slave_data", {}))
+    data = an_object(info.get("info_slave_data", {}))
     return BridgePort(
-        state=str(data.get("state", "forwarding"))[:_NAME],
+        state=str(data.get("state", "forwarding"))[:NAME],
         isolated=bool(data.get("isolated")),
         hairpin=bool(data.get("hairpin")),
         learning=bool(data.get("learning", True)),
@@ -212,19 +218,19 @@ def _route(entry: dict[str, Any], version: int) -> Route:
     kind = str(entry.get("type", "unicast"))
     protocol = str(entry.get("protocol", "boot"))
     scope = str(entry.get("scope", "global"))
-    metrics = _dicts(entry.get("metrics", []))
+    metrics = objects(entry.get("metrics", []))
     source = entry.get("from")
     return Route(
         destination=_prefix(entry["dst"], version),
         table=_table(entry.get("table", "main")),
-        type=_ROUTE_TYPES.get(kind, kind[:_NAME]),
-        scope=_SCOPES.get(scope, scope[:_NAME]),
-        protocol=_PROTOCOLS.get(protocol, protocol[:_NAME]),
-        metric=_number(entry.get("metric", 0)),
+        type=_ROUTE_TYPES.get(kind, kind[:NAME]),
+        scope=_SCOPES.get(scope, scope[:NAME]),
+        protocol=_PROTOCOLS.get(protocol, protocol[:NAME]),
+        metric=number(entry.get("metric", 0)),
         tos=int(str(entry.get("tos", "0")), 0),
         source=_prefix(source, version) if source is not None else None,
         preferred_source=checked_ip(entry["prefsrc"]) if "prefsrc" in entry else None,
-        mtu=next((_number(metric["mtu"]) for metric in metrics if "mtu" in metric), None),
+        mtu=next((number(metric["mtu"]) for metric in metrics if "mtu" in metric), None),
         next_hops=tuple(_next_hops(entry)),
     )
 
@@ -232,15 +238,15 @@ def _route(entry: dict[str, Any], version: int) -> Route:
 def _next_hops(entry: dict[str, Any]) -> Iterator[NextHop]:
     if "nhid" in entry and "dev" not in entry and "nexthops" not in entry:
         raise ValueError("a route names only the number of a nexthop object")
-    for hop in _dicts(entry.get("nexthops", [entry])):
+    for hop in objects(entry.get("nexthops", [entry])):
         if not hop.keys() & {"dev", "gateway", "via"}:
             continue
-        via = _dict(hop.get("via", {})).get("host", hop.get("gateway"))
-        flags = {str(flag)[:_NAME] for flag in hop.get("flags", [])}
+        via = an_object(hop.get("via", {})).get("host", hop.get("gateway"))
+        flags = {str(flag)[:NAME] for flag in hop.get("flags", [])}
         yield NextHop(
             link=checked_name(hop["dev"]) if "dev" in hop else None,
             gateway=None if via is None else checked_ip(via),
-            weight=_number(hop.get("weight", 1)),
+            weight=number(hop.get("weight", 1)),
             flags=frozenset(flags | ({"encap"} if "encap" in hop else set())),
         )
 
@@ -251,9 +257,9 @@ def _rule(entry: dict[str, Any], version: int) -> PolicyRule:
     mark = entry.get("fwmark")
     mask = entry.get("fwmask")
     return PolicyRule(
-        priority=_number(entry["priority"]),
+        priority=number(entry["priority"]),
         version=version,
-        action=_ACTIONS.get(action, action[:_NAME]),
+        action=_ACTIONS.get(action, action[:NAME]),
         table=_table(entry["table"]) if "table" in entry else None,
         source=_selector(entry, "src", version),
         destination=_selector(entry, "dst", version),
@@ -264,11 +270,11 @@ def _rule(entry: dict[str, Any], version: int) -> PolicyRule:
         tos=int(str(entry.get("tos", "0")), 0),
         protocol=None
         if protocol is None
-        else _IP_PROTOCOLS.get(str(protocol), str(protocol)[:_NAME]),
+        else _IP_PROTOCOLS.get(str(protocol), str(protocol)[:NAME]),
         source_ports=_ports(entry, "sport"),
         destination_ports=_ports(entry, "dport"),
-        goto=_number(entry["goto"]) if "goto" in entry else None,
-        suppress_prefix_length=_number(entry["suppress_prefixlen"])
+        goto=number(entry["goto"]) if "goto" in entry else None,
+        suppress_prefix_length=number(entry["suppress_prefixlen"])
         if "suppress_prefixlen" in entry
         else None,
         invert="not" in entry,
@@ -281,14 +287,14 @@ def _selector(entry: dict[str, Any], key: str, version: int) -> str | None:
     if value == "all":
         return None
     length = entry.get(f"{key}len")
-    return _prefix(value if length is None else f"{value}/{_number(length)}", version)
+    return _prefix(value if length is None else f"{value}/{number(length)}", version)
 
 
 def _ports(entry: dict[str, Any], key: str) -> tuple[int, int] | None:
     if key in entry:
-        return _number(entry[key]), _number(entry[key])
+        return number(entry[key]), number(entry[key])
     if f"{key}_start" in entry:
-        return _number(entry[f"{key}_start"]), _number(entry[f"{key}_end"])
+        return number(entry[f"{key}_start"]), number(entry[f"{key}_end"])
     return None
 
 
@@ -305,52 +311,3 @@ def _prefix(value: object, version: int) -> str:
     if network.version != version:
         raise ValueError(f"a destination of another IP version than {version}")
     return str(network)
-
-
-def checked_ip(value: object) -> str:
-    """An IP address as the model writes it."""
-    return str(ip_address(str(value)))
-
-
-def checked_mac(value: object) -> str:
-    """A hardware address as the model writes it."""
-    text = str(value).lower()
-    if not set(text) <= _MAC or len(text) > 17:
-        raise ValueError("a MAC address that is none")
-    return text
-
-
-def checked_name(value: object) -> str:
-    """A word that the kernel would take for a link's name, or near enough."""
-    text = str(value)
-    if not text or len(text) > _NAME or not text.isprintable() or "/" in text or " " in text:
-        raise ValueError("a link's name that is none")
-    return text
-
-
-def _number(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 32:
-        raise ValueError("a number that is none")
-    return value
-
-
-def _entries(text: str) -> list[dict[str, Any]]:
-    """The objects of a JSON list; an empty one is printed as nothing at all by some versions."""
-    if not text.strip():
-        return []
-    try:
-        return msgspec.json.decode(text, type=list[dict[str, Any]])
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        raise ValueError("not the JSON that was asked for") from None
-
-
-def _dict(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("an object that is none")
-    return value
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    if not isinstance(value, list):
-        raise TypeError("a list that is none")
-    return [_dict(entry) for entry in value]

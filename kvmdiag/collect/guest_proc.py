@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from kvmdiag.collect.guest_agent import AgentNic
-from kvmdiag.collect.guest_iproute import checked_ip, checked_mac, checked_name
+from kvmdiag.collect.guest_values import checked_ip, checked_mac, checked_name
 from kvmdiag.model.guest import Resolver
 from kvmdiag.model.link import Link
 from kvmdiag.model.stack import Address, Neighbour, NextHop, PolicyRule, Route

@@ -18,6 +18,7 @@ from kvmdiag.simulate.endpoints import resolve
 
 # More paths than that say nothing new about a host, and each costs a walk.
 _MOST = 1000
+_ANY = ("0.0.0.0", "::")  # noqa: S104 - what a socket shows that hears all addresses
 
 
 def intended_paths(snapshot: Snapshot) -> tuple[Question, ...]:
@@ -100,11 +101,6 @@ def _global_addresses(stack: Stack) -> Iterator[Interface]:
 
 def _services(snapshot: Snapshot, host: Stack) -> Iterator[tuple[str, str, int | None]]:
     """DHCP and DNS on the host's bridges: where libvirt says so, or a program listens there."""
-    heard = {
-        socket.port
-        for socket in host.sockets or ()
-        if socket.protocol == "udp" and socket.port in (53, 67)
-    }
     for bridge in host.links or ():
         network = network_on(snapshot, bridge.name)
         if bridge.kind != "bridge" or (network is None and not is_guest_bridge(host, bridge.name)):
@@ -112,14 +108,31 @@ def _services(snapshot: Snapshot, host: Stack) -> Iterator[tuple[str, str, int |
         ports = {67} if network is not None and network.dhcp else set()
         if network is not None and network.dns:
             ports |= {53}
-        if network is None and 67 in heard:
-            ports = heard
         own = next((a for a in addresses_of(host, bridge.name) if a.version == 4), None)
         if own is None:
             continue
+        if network is None:
+            ports = _heard(snapshot, host, str(own.ip))
         for source, _ in _members(snapshot, host, bridge.name):
             for port in sorted(ports):
                 yield source, str(own.ip), port
+
+
+def _heard(snapshot: Snapshot, host: Stack, own: str) -> set[int]:
+    """Ports of DHCP and DNS that a program serves at this address of a bridge made by hand.
+
+    A DHCP server hears all addresses, whichever bridge it is for (dnsmasq binds its socket to
+    the device): with one of libvirt's about, it is taken for libvirt's.
+    """
+    of_libvirt = any(network.active and network.dhcp for network in snapshot.networks or ())
+    heard = {
+        socket.port
+        for socket in host.sockets or ()
+        if socket.protocol == "udp"
+        and socket.port in (53, 67)
+        and (socket.address == own or (socket.address in _ANY and not of_libvirt))
+    }
+    return heard if 67 in heard else set()
 
 
 def _gateways(stack: Stack) -> tuple[str, ...]:

@@ -127,6 +127,15 @@ def test_dhcp_and_dns_where_somebody_serves_them():
     assert not both & paths(site(sockets=(53,))), "a resolver alone serves no guests"
 
 
+def test_the_dhcp_of_a_libvirt_network_is_not_meant_for_other_bridges():
+    """Its socket hears all addresses; it is bound to the network's own bridge."""
+    elsewhere = Network(
+        name="default", active=True, bridge="virbr0", mode="nat", addresses=(), dhcp=True
+    )
+    asked = {port for _, _, port in paths(site(networks=(elsewhere,), sockets=(53, 67)))}
+    assert asked == {None}
+
+
 def test_isolated_ports_are_not_meant_to_meet():
     """Both have the flag; each still reaches its gateway."""
     snapshot = site()
