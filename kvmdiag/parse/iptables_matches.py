@@ -16,7 +16,6 @@ from kvmdiag.model.netfilter import (
     BridgePortIs,
     ConntrackStateIs,
     Family,
-    FieldIs,
     IcmpTypeIs,
     InterfaceIs,
     MacIs,
@@ -24,7 +23,6 @@ from kvmdiag.model.netfilter import (
     Match,
     PortIs,
     ProtocolIs,
-    Ranges,
     ReverseRouteIs,
     SetContains,
     Side,
@@ -32,10 +30,21 @@ from kvmdiag.model.netfilter import (
     UnknownMatch,
 )
 from kvmdiag.parse import values
+from kvmdiag.parse.iptables_fields import (
+    Builder,
+    connection_address,
+    connection_port,
+    direction,
+    dscp,
+    exactly,
+    field,
+    fragment,
+    greater,
+    length,
+    less,
+    packet_type,
+)
 from kvmdiag.parse.words import Option
-
-# None: true of every packet.
-Builder = Callable[[Option, Family], Match | None]
 
 _TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 
@@ -174,67 +183,6 @@ def _always(_option: Option, _family: Family) -> None:
     """A comment, which matches every packet."""
 
 
-def _fragment(option: Option, _family: Family) -> Match:
-    """All but the first fragment of a packet (``ip_packet_match``)."""
-    return FieldIs(field="ip frag-off", ranges=((1, 0x1FFF),), mask=0x1FFF, negate=option.negate)
-
-
-def _field(field: str, ranges: Callable[[str], Ranges]) -> Builder:
-    """A number; ``{version}`` in the field's name stands for ip or ip6."""
-
-    def builder(option: Option, family: Family) -> Match:
-        name = field.format(version="ip6" if family == "ip6" else "ip")
-        return FieldIs(field=name, ranges=ranges(option.value), negate=option.negate)
-
-    return builder
-
-
-def _exactly(most: int) -> Callable[[str], Ranges]:
-    return lambda text: ((values.number(text, most),) * 2,)
-
-
-def _less(text: str) -> Ranges:
-    return ((0, values.number(text, 255) - 1),)
-
-
-def _greater(text: str) -> Ranges:
-    return ((values.number(text, 255) + 1, 255),)
-
-
-def _length(text: str) -> Ranges:
-    return (values.port_range(text),)
-
-
-def _dscp(text: str) -> Ranges:
-    return ((values.dscp(text),) * 2,)
-
-
-def _packet_type(text: str) -> Ranges:
-    types = {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
-    if text not in types:
-        raise ValueError(text)
-    return ((types[text],) * 2,)
-
-
-def _connection_address(of: Literal["original", "reply"], side: Side) -> Builder:
-    def builder(option: Option, family: Family) -> Match:
-        networks = (values.network(option.value, family),)
-        return AddressIs(side=side, networks=networks, negate=option.negate, of=of)
-
-    return builder
-
-
-def _connection_port(field: str) -> Builder:
-    return _field(field, lambda text: (values.port_range(text),))
-
-
-def _direction(option: Option, _family: Family) -> Match:
-    number = {"ORIGINAL": 0, "REPLY": 1}.get(option.value)
-    if number is None:
-        raise ValueError(option.value)
-    return FieldIs(field="ct direction", ranges=((number, number),), negate=option.negate)
-
-
 def _set_options(options: Sequence[Option]) -> tuple[Match, ...]:
     """``-m set``: counters may be left alone, but a match upon them is not understood."""
     found: list[Match] = []
@@ -303,7 +251,7 @@ GENERAL = _aliases(
     ("-i|--in-interface", _interface("in")),
     ("-o|--out-interface", _interface("out")),
     ("-p|--protocol|--proto", _protocol),
-    ("-f|--fragment", _fragment),
+    ("-f|--fragment", fragment),
 )
 """Options that need no extension."""
 
@@ -323,15 +271,15 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
     "conntrack": _aliases(
         ("--ctstate", _states),
         ("--ctproto", _protocol),
-        ("--ctdir", _direction),
-        ("--ctorigsrc", _connection_address("original", "src")),
-        ("--ctorigdst", _connection_address("original", "dst")),
-        ("--ctreplsrc", _connection_address("reply", "src")),
-        ("--ctrepldst", _connection_address("reply", "dst")),
-        ("--ctorigsrcport", _connection_port("ct original proto-src")),
-        ("--ctorigdstport", _connection_port("ct original proto-dst")),
-        ("--ctreplsrcport", _connection_port("ct reply proto-src")),
-        ("--ctrepldstport", _connection_port("ct reply proto-dst")),
+        ("--ctdir", direction),
+        ("--ctorigsrc", connection_address("original", "src")),
+        ("--ctorigdst", connection_address("original", "dst")),
+        ("--ctreplsrc", connection_address("reply", "src")),
+        ("--ctrepldst", connection_address("reply", "dst")),
+        ("--ctorigsrcport", connection_port("ct original proto-src")),
+        ("--ctorigdstport", connection_port("ct original proto-dst")),
+        ("--ctreplsrcport", connection_port("ct reply proto-src")),
+        ("--ctrepldstport", connection_port("ct reply proto-dst")),
     ),
     "state": _aliases(("--state", _states)),
     "mark": _aliases(("--mark", _mark("packet"))),
@@ -348,19 +296,19 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
         ("--src-range", _address_range("src")),
         ("--dst-range", _address_range("dst")),
     ),
-    "length": _aliases(("--length", _field("meta length", _length))),
+    "length": _aliases(("--length", field("meta length", length))),
     "ttl": _aliases(
-        ("--ttl-eq", _field("ip ttl", _exactly(255))),
-        ("--ttl-lt", _field("ip ttl", _less)),
-        ("--ttl-gt", _field("ip ttl", _greater)),
+        ("--ttl-eq", field("ip ttl", exactly(255))),
+        ("--ttl-lt", field("ip ttl", less)),
+        ("--ttl-gt", field("ip ttl", greater)),
     ),
     "hl": _aliases(
-        ("--hl-eq", _field("ip6 hoplimit", _exactly(255))),
-        ("--hl-lt", _field("ip6 hoplimit", _less)),
-        ("--hl-gt", _field("ip6 hoplimit", _greater)),
+        ("--hl-eq", field("ip6 hoplimit", exactly(255))),
+        ("--hl-lt", field("ip6 hoplimit", less)),
+        ("--hl-gt", field("ip6 hoplimit", greater)),
     ),
-    "dscp": _aliases(("--dscp|--dscp-class", _field("{version} dscp", _dscp))),
-    "pkttype": _aliases(("--pkt-type", _field("meta pkttype", _packet_type))),
+    "dscp": _aliases(("--dscp|--dscp-class", field("{version} dscp", dscp))),
+    "pkttype": _aliases(("--pkt-type", field("meta pkttype", packet_type))),
     "comment": _aliases(("--comment", _always)),
 }
 

@@ -20,7 +20,8 @@ from kvmdiag.model.netfilter import (
     UnknownStatement,
 )
 from kvmdiag.parse.errors import ParseError
-from kvmdiag.parse.nft_matches import element_text, matches
+from kvmdiag.parse.nft_matches import matches
+from kvmdiag.parse.nft_operands import element_text
 from kvmdiag.parse.nft_statements import statement
 from kvmdiag.parse.nft_text import render, render_one
 

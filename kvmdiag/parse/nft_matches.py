@@ -9,8 +9,7 @@ understood raises ``ValueError`` and becomes an :class:`UnknownMatch`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from kvmdiag.model.netfilter import (
@@ -35,36 +34,19 @@ from kvmdiag.model.netfilter import (
     UnknownMatch,
 )
 from kvmdiag.parse import values
+from kvmdiag.parse.nft_operands import (
+    Comparison,
+    comparison_of,
+    element_text,
+    fields_of,
+    texts,
+)
 from kvmdiag.parse.nft_text import render_one
 
 _FAMILIES = {"ipv4": "ip", "ipv6": "ip6", "ip": "ip", "ip6": "ip6", "arp": "arp"}
 _ALL_TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 _TCP_FLAGS = frozenset(_ALL_TCP_FLAGS)
 _SIDES: dict[str, Side] = {"saddr": "src", "daddr": "dst", "sport": "src", "dport": "dst"}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A match taken apart: the operands on the right are a flat list."""
-
-    operator: str
-    field: Mapping[str, object]
-    mask: object
-    operands: tuple[object, ...]
-    is_set: bool
-
-    @property
-    def negate(self) -> bool:
-        """True for ``!=`` and ``!``.
-
-        Raises:
-            ValueError: the operator is an ordering.
-
-        """
-        if self.operator not in ("==", "in", "!=", "!"):
-            msg = f"operator {self.operator}"
-            raise ValueError(msg)
-        return self.operator in ("!=", "!")
 
 
 def matches(
@@ -91,22 +73,6 @@ def matches(
     return (UnknownMatch(text=render_one({"match": expression})),)
 
 
-def fields_of(left: object) -> tuple[str, ...]:
-    """The fields that an expression names, in nft's own words (``ip saddr``, ``iifname``)."""
-    if not isinstance(left, Mapping):
-        raise TypeError(left)
-    ((kind, inner),) = left.items()
-    if kind == "concat":
-        return tuple(name for part in inner for name in fields_of(part))
-    if not isinstance(inner, Mapping) or kind not in ("payload", "meta", "ct"):
-        return (render_one(left),)
-    key = str(inner["key"]) if kind != "payload" else f"{inner['protocol']} {inner['field']}"
-    if kind == "meta" and key in ("iif", "oif", "iifname", "oifname"):
-        return (key,)
-    words = {"payload": "", "meta": "meta ", "ct": f"ct {inner.get('dir', '')} "}[kind]
-    return (f"{words}{key}".replace("  ", " "),)
-
-
 def _is_negated(expression: Mapping[str, object]) -> bool:
     operator = expression["op"]
     if operator not in ("==", "in", "!="):
@@ -121,14 +87,6 @@ def _in_anonymous_set(fields: tuple[str, ...], right: object, *, negate: bool) -
     return InSet(fields=fields, elements=elements, negate=negate)
 
 
-def element_text(element: object) -> str:
-    """An element of a set or map, without its time-out, counter and comment."""
-    if isinstance(element, list):
-        key, value = element
-        return f"{element_text(key)} : {render_one(_plain(value))}"
-    return render_one(_plain(element))
-
-
 def _general(
     expression: Mapping[str, object],
     _family: Family,
@@ -136,11 +94,11 @@ def _general(
     _fields: tuple[str, ...],
 ) -> tuple[Match, ...]:
     """A number compared with numbers, or a field looked up in a set."""
-    comparison = _comparison(expression)
+    comparison = comparison_of(expression)
     (field,) = fields_of(comparison.field)
     mask = None if comparison.mask is None else values.number(str(comparison.mask), _ALL)
     if comparison.operator in _ORDERINGS:
-        (operand,) = _texts(comparison.operands)
+        (operand,) = texts(comparison.operands)
         ranges: Ranges = (_ORDERINGS[comparison.operator](values.number(operand, _ALL)),)
         return (FieldIs(field=field, ranges=ranges, mask=mask),)
     if field not in _NUMBERS:
@@ -183,7 +141,7 @@ def _specific(
     _fields: tuple[str, ...],
 ) -> tuple[Match, ...]:
     """A comparison that the model has a match of its own for."""
-    comparison = _comparison(expression)
+    comparison = comparison_of(expression)
     ((kind, inner),) = comparison.field.items()
     if not isinstance(inner, Mapping):
         raise ValueError(kind)
@@ -192,36 +150,6 @@ def _specific(
     if comparison.mask is not None and inner.get("key") != "mark":
         raise ValueError(kind)
     return _BY_KIND[kind](inner, comparison)
-
-
-def _comparison(expression: Mapping[str, object]) -> Comparison:
-    left, right = expression["left"], expression["right"]
-    if not isinstance(left, Mapping):
-        raise TypeError(left)
-    mask = None
-    if "&" in left:
-        left, mask = left["&"]
-    is_set = False
-    if isinstance(right, Mapping) and "set" in right:
-        is_set, right = True, right["set"]
-    if isinstance(right, Mapping) and "|" in right:
-        right = right["|"]
-    operands = right if isinstance(right, list | tuple) else (right,)
-    return Comparison(str(expression["op"]), left, mask, tuple(map(_plain, operands)), is_set)
-
-
-def _plain(element: object) -> object:
-    """An element of a set without its time-out, counter and comment."""
-    if isinstance(element, Mapping) and "elem" in element:
-        return element["elem"]["val"]
-    return element
-
-
-def _texts(operands: Iterable[object]) -> tuple[str, ...]:
-    found = tuple(operands)
-    if not all(isinstance(operand, str | int) for operand in found):
-        raise ValueError(found)
-    return tuple(str(operand) for operand in found)
 
 
 def _payload(
@@ -242,7 +170,7 @@ def _payload(
         return (_transport(field, comparison),)
     elif protocol in ("icmp", "icmpv6") and field == "type" and comparison.mask is None:
         types = tuple(
-            values.icmp_type(text, v6=protocol == "icmpv6") for text in _texts(comparison.operands)
+            values.icmp_type(text, v6=protocol == "icmpv6") for text in texts(comparison.operands)
         )
         kind = IcmpTypeIs(types=types, negate=comparison.negate)
         return (ProtocolIs(protocols=(protocol,)), kind)
@@ -260,7 +188,7 @@ def _address(protocol: str, field: str, comparison: Comparison) -> Match:
     family: Family = "ip" if protocol == "ip" else "ip6"
     operands = comparison.operands
     if comparison.mask is not None:
-        operands = tuple(f"{operand}/{comparison.mask}" for operand in _texts(operands))
+        operands = tuple(f"{operand}/{comparison.mask}" for operand in texts(operands))
     networks = tuple(_network(operand, family) for operand in operands)
     return AddressIs(side=_SIDES[field], networks=networks, negate=comparison.negate)
 
@@ -279,12 +207,12 @@ def _network(operand: object, family: Family) -> str:
 
 
 def _protocol(comparison: Comparison) -> Match:
-    protocols = tuple(values.protocol(text) for text in _texts(comparison.operands))
+    protocols = tuple(values.protocol(text) for text in texts(comparison.operands))
     return ProtocolIs(protocols=protocols, negate=comparison.negate)
 
 
 def _ether(field: str, comparison: Comparison) -> Match:
-    operands = _texts(comparison.operands)
+    operands = texts(comparison.operands)
     if field == "type":
         return _family_is(comparison)
     if any(len(operand) != 17 for operand in operands):
@@ -295,7 +223,7 @@ def _ether(field: str, comparison: Comparison) -> Match:
 
 def _family_is(comparison: Comparison) -> Match:
     # An ethertype that has no name here is that of a packet no walk follows.
-    families = tuple(_FAMILIES.get(text, text) for text in _texts(comparison.operands))
+    families = tuple(_FAMILIES.get(text, text) for text in texts(comparison.operands))
     return FamilyIs(families=families, negate=comparison.negate)
 
 
@@ -305,7 +233,7 @@ def _transport(field: str, comparison: Comparison) -> Match:
     if comparison.mask is not None:
         raise ValueError(field)
     if comparison.operator in _ORDERINGS:
-        (operand,) = _texts(comparison.operands)
+        (operand,) = texts(comparison.operands)
         first, last = _ORDERINGS[comparison.operator](values.number(operand, 65535))
         return PortIs(side=_SIDES[field], ranges=((first, min(last, 65535)),))
     ranges = tuple(_port_range(operand) for operand in comparison.operands)
@@ -329,11 +257,11 @@ def _port_range(operand: object) -> tuple[int, int]:
 
 
 def _tcp_flags(comparison: Comparison) -> Match:
-    flags = _texts(comparison.operands)
+    flags = texts(comparison.operands)
     if comparison.is_set or not set(flags) <= _TCP_FLAGS:
         raise ValueError(flags)
     if comparison.mask is not None:
-        mask = _texts(comparison.mask if isinstance(comparison.mask, list) else [comparison.mask])
+        mask = texts(comparison.mask if isinstance(comparison.mask, list) else [comparison.mask])
         if not set(mask) <= _TCP_FLAGS:
             raise ValueError(mask)
         return TcpFlagsAre(mask=mask, flags=flags, negate=comparison.negate)
@@ -349,7 +277,7 @@ def _meta(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, .
     directions: dict[str, Literal["in", "out"]] = {"iif": "in", "oif": "out"}
     direction = directions.get(key.removesuffix("name"))
     if direction is not None:
-        names = _texts(comparison.operands)
+        names = texts(comparison.operands)
         return (InterfaceIs(direction=direction, names=names, negate=comparison.negate),)
     if key == "l4proto":
         return (_protocol(comparison),)
@@ -361,7 +289,7 @@ def _meta(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, .
 
 
 def _mark(of: Literal["packet", "connection"], comparison: Comparison) -> Match:
-    (operand,) = _texts(comparison.operands)
+    (operand,) = texts(comparison.operands)
     mask = 0xFFFFFFFF if comparison.mask is None else values.number(str(comparison.mask), _ALL)
     value = values.number(operand, _ALL)
     return MarkIs(of=of, value=value, mask=mask, negate=comparison.negate)
@@ -374,7 +302,7 @@ def _conntrack(inner: Mapping[str, object], comparison: Comparison) -> tuple[Mat
     key = inner["key"]
     if key == "mark":
         return (_mark("connection", comparison),)
-    states = _texts(comparison.operands)
+    states = texts(comparison.operands)
     known = {"new", "established", "related", "invalid", "untracked"}
     # Status bits add up: only a test for a bit, not for the whole word, is understood.
     if key == "status" and comparison.operator in ("in", "!") and not comparison.is_set:
@@ -388,7 +316,7 @@ def _conntrack(inner: Mapping[str, object], comparison: Comparison) -> tuple[Mat
 
 def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ...]:
     flags = inner["flags"]
-    wanted = set(_texts(flags if isinstance(flags, list) else [flags]))
+    wanted = set(texts(flags if isinstance(flags, list) else [flags]))
     (side,) = wanted & _SIDES.keys()
     wanted.discard(side)
     if inner["result"] == "type":
@@ -396,7 +324,7 @@ def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ..
         limit = limits[wanted.pop()] if wanted else None
         if wanted:
             raise ValueError(flags)
-        types = _texts(comparison.operands)
+        types = texts(comparison.operands)
         return (
             AddressTypeIs(side=_SIDES[side], types=types, limit=limit, negate=comparison.negate),
         )
@@ -407,7 +335,7 @@ def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ..
     if comparison.operands in ((False,), ("0",), (0,)):
         negate = not negate
     elif comparison.operands != (True,):
-        links = _texts(comparison.operands)
+        links = texts(comparison.operands)
     return (
         ReverseRouteIs(
             side=_SIDES[side],

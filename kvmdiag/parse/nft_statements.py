@@ -31,7 +31,7 @@ from kvmdiag.model.netfilter import (
 )
 from kvmdiag.parse import values
 from kvmdiag.parse.iptables_targets import NO_EFFECT as NO_EFFECT_OF_IPTABLES
-from kvmdiag.parse.nft_matches import element_text, fields_of
+from kvmdiag.parse.nft_operands import element_text, fields_of
 from kvmdiag.parse.nft_text import render_one
 
 _ALL = 0xFFFFFFFF
