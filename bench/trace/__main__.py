@@ -193,7 +193,8 @@ def _machine() -> dict[str, Any]:
     return {
         "cpu": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
         "cpus": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 1),
+        "niceness": os.nice(0),
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
