@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from kvmdiag.collect import nf_tables
+from kvmdiag.collect import nf_skeleton, nf_tables
 from kvmdiag.collect.translation import with_translations
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Chain, Family, Table, UnknownMatch, UnknownStatement
@@ -127,6 +127,9 @@ def _of_nf_tables(stack: str, gaps: list[Gap]) -> tuple[Table, ...]:
 
 
 def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Table, ...]:
+    tables = _of_iptables_alone(names)
+    if tables is not None:
+        return tables
     wanted = [family for family in _SAVE if any(f == family and n in _OWN_TABLES for f, n in names)]
     # Threads start in the network namespace of the one that starts them.
     with ThreadPoolExecutor(max_workers=1 + len(wanted)) as pool:
@@ -154,6 +157,31 @@ def _read_once(stack: str, names: frozenset[Key], gaps: list[Gap]) -> tuple[Tabl
     for family, why in unsaved:
         gaps += _meaning_gaps(stack, family, tables, why)
     return tables
+
+
+def _of_iptables_alone(names: frozenset[Key]) -> tuple[Table, ...] | None:
+    """The tables when iptables made them all and explains them, which spares asking nft.
+
+    ``None`` when there is anything else, or anything goes wrong: then nft is asked.
+    """
+    if any(f not in nf_skeleton.FAMILIES or name not in _OWN_TABLES for f, name in names):
+        return None
+    families = sorted({family for family, _ in names})
+    with ThreadPoolExecutor(max_workers=len(families)) as pool:
+        savings = [(f, pool.submit(_printed, _SAVE[f], "iptables")) for f in families]
+        saved: list[Table] = []
+        try:
+            listed = nf_skeleton.skeleton(names)
+            for family, saving in savings:
+                text = saving.result()
+                if listed is None or incompatible_tables(text):
+                    return None
+                saved += parse_save(text, family=family, backend="iptables-nft")
+            if listed is None or not names <= {(table.family, table.name) for table in saved}:
+                return None
+            return with_translations(join(listed, saved))
+        except (_UnreadError, MismatchError, OSError, LookupError):
+            return None
 
 
 def _on_links(listed: tuple[Table, ...]) -> tuple[Table, ...]:

@@ -177,6 +177,7 @@ def without(monkeypatch, *missing):
 def test_missing_nft_is_not_an_empty_ruleset(namespace, monkeypatch):
     """Rules are there and cannot be read: not known, and what to install."""
     load(namespace, "iptables-nft-restore", text=LIBVIRT)
+    load(namespace, "nft", "-f", "-", text=NATIVE)
     without(monkeypatch, "nft")
     with entered(namespace):
         tables, (gap,) = netfilter.read_tables("host")
