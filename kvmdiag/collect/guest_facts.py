@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from kvmdiag.collect import guest_iproute, guest_proc
+from kvmdiag.collect import guest_activity, guest_iproute, guest_proc
 from kvmdiag.collect.guest_agent import (
     Agent,
     AgentError,
@@ -52,6 +52,7 @@ _OTHER = (
     "/proc/net/ip6_tables_names",
     "/proc/sys/kernel/osrelease",
 )
+_TUNNELS = frozenset({"vxlan", "geneve", "bareudp"})
 _SYS = ("ifindex", "mtu", "flags", "carrier", "operstate")
 _RELEASE = re.compile(r"[\w.+-]{1,64}")
 _KEYS = ("rp_filter", "forwarding", "accept_local", "src_valid_mark", "arp_ignore", "arp_announce")
@@ -103,6 +104,8 @@ class _Reader:
         if access != "addresses":
             self._fact("sysctls", lambda: guest_proc.sysctls(self._content))
             self._read_tables()
+            if self._may_run:
+                self._read_activity()
         resolv = self._content.get("/etc/resolv.conf")
         inside = Inside(
             domain=self._domain,
@@ -194,6 +197,18 @@ class _Reader:
         for fact in ("routes", "policy_rules", "neighbours", "sysctls", "tables"):
             self._gaps.append(self._gap(fact, why))
 
+    def _read_activity(self) -> None:
+        self._fact("sockets", lambda: guest_activity.sockets(self._content))
+        self._fact("counters", lambda: guest_activity.counters(self._content))
+        self._fact("conntrack", lambda: guest_activity.conntrack(self._content))
+        kinds = {link.kind for link in self._stack.links or ()}
+        # What a guest without bridges and tunnels cannot have.
+        if "bridge" not in kinds:
+            self._set("bridge_vlans", ())
+            self._set("mdb", ())
+        if not kinds & _TUNNELS:
+            self._set("tunnels", ())
+
     def _nics(self) -> list[AgentNic]:
         try:
             return self._agent.nics()
@@ -234,7 +249,8 @@ class _Reader:
             return
         asked = {
             "folders": ("grep", ("-rsH", "", *_SETTINGS)),
-            "files": ("grep", ("-sH", "", *paths)),
+            "files": ("grep", ("-sH", "", *paths, *guest_activity.COUNTERS)),
+            "sockets": ("grep", guest_activity.LISTENING),
         }
         for ran in self._run_all(asked).values():
             if isinstance(ran, Ran):

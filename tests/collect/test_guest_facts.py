@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 
 import pytest
 
@@ -49,7 +50,11 @@ def guest(namespaces):
     made.sysctl("net.ipv4.conf.br0/5.rp_filter", 2)
     made.run("iptables-nft -t nat -A POSTROUTING -m addrtype --src-type LOCAL -j ACCEPT")
     made.run("nft add table inet mine")
-    return made
+    with entered(made.path):
+        udp = socket.socket(type=socket.SOCK_DGRAM)
+    with udp:
+        udp.bind(("", 4444))
+        yield made
 
 
 def compared(stack):
@@ -81,6 +86,11 @@ def test_with_ip_and_nft_all_is_as_the_kernel_tells(guest, agent_of):
     told, expected = compared(reading.stack), compared(direct)
     for fact, value in expected.items():
         assert told[fact] == value, fact
+    assert reading.stack.counters.keys() == direct.counters.keys()
+    assert reading.stack.conntrack.maximum == direct.conntrack.maximum
+    listening = {(s.protocol, s.address, s.port) for s in direct.sockets}
+    assert ("udp", "0.0.0.0", 4444) in listening
+    assert {(s.protocol, s.address, s.port) for s in reading.stack.sockets} == listening
     shared = reading.stack.sysctls.keys() & direct.sysctls.keys()
     assert {"net.ipv4.ip_forward", "net.ipv4.conf.br0/5.rp_filter"} <= shared
     assert {k: reading.stack.sysctls[k] for k in shared} == {k: direct.sysctls[k] for k in shared}
