@@ -12,357 +12,106 @@ from typing import Literal
 
 import msgspec
 
+from kvmdiag.model.matches import (
+    AddressIs,
+    AddressTypeIs,
+    BridgedIs,
+    BridgePortIs,
+    ConntrackStateIs,
+    FamilyIs,
+    FieldIs,
+    IcmpTypeIs,
+    InSet,
+    InterfaceIs,
+    MacIs,
+    MarkIs,
+    Match,
+    PortIs,
+    ProtocolIs,
+    Ranges,
+    ReverseRouteIs,
+    SetContains,
+    Side,
+    TcpFlagsAre,
+    UnknownMatch,
+)
+from kvmdiag.model.statements import (
+    Accept,
+    CopyMark,
+    DestinationNat,
+    Drop,
+    Goto,
+    Jump,
+    Masquerade,
+    NetMap,
+    NoEffect,
+    NoTrack,
+    Redirect,
+    Reject,
+    Return,
+    SetMark,
+    SetZone,
+    SourceNat,
+    Statement,
+    UnknownStatement,
+    ValueMap,
+    VerdictMap,
+)
+
 Family = Literal["ip", "ip6", "inet", "arp", "bridge", "netdev"]
 Backend = Literal["iptables-nft", "iptables-legacy", "nft"]
 HookName = Literal["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"]
-Side = Literal["src", "dst"]
-Ranges = tuple[tuple[int, int], ...]
 
-
-class _Part(msgspec.Struct, frozen=True, tag_field="is", tag=True):
-    """A part of a rule; the tag in files is the class name."""
-
-
-class AddressIs(_Part, frozen=True, kw_only=True):
-    """Source or destination address in one of ``networks`` (CIDR, or ``first-last``).
-
-    ``of`` is the packet itself, or the original or reply direction of its connection.
-    """
-
-    side: Side
-    networks: tuple[str, ...]
-    negate: bool = False
-    of: Literal["packet", "original", "reply"] = "packet"
-
-
-class InterfaceIs(_Part, frozen=True, kw_only=True):
-    """Name of the incoming or outgoing device. A trailing ``*`` matches any ending."""
-
-    direction: Literal["in", "out"]
-    names: tuple[str, ...]
-    negate: bool = False
-
-
-class BridgePortIs(_Part, frozen=True, kw_only=True):
-    """Name of the bridge port a bridged frame came in or goes out by (``-m physdev``)."""
-
-    direction: Literal["in", "out"]
-    names: tuple[str, ...]
-    negate: bool = False
-
-
-class BridgedIs(_Part, frozen=True, kw_only=True):
-    """``--physdev-is-in``, ``--physdev-is-out`` or ``--physdev-is-bridged``."""
-
-    which: Literal["in", "out", "bridged"]
-    negate: bool = False
-
-
-class FamilyIs(_Part, frozen=True, kw_only=True):
-    """``meta nfproto``, or the ethertype in bridge and netdev chains: ip, ip6 or arp."""
-
-    families: tuple[str, ...]
-    negate: bool = False
-
-
-class ProtocolIs(_Part, frozen=True, kw_only=True):
-    """Layer 4 protocol by name where it has one (tcp, udp, icmp, icmpv6), else its number."""
-
-    protocols: tuple[str, ...]
-    negate: bool = False
-
-
-class PortIs(_Part, frozen=True, kw_only=True):
-    """TCP or UDP port in one of ``ranges`` (inclusive). ``any`` is either side."""
-
-    side: Literal["src", "dst", "any"]
-    ranges: Ranges
-    negate: bool = False
-
-
-class IcmpTypeIs(_Part, frozen=True, kw_only=True):
-    """ICMP or ICMPv6 type, with a code where one is given: ``(8, None)``, ``(3, 4)``."""
-
-    types: tuple[tuple[int, int | None], ...]
-    negate: bool = False
-
-
-class TcpFlagsAre(_Part, frozen=True, kw_only=True):
-    """Of the flags in ``mask`` exactly those in ``flags`` are set (syn, ack, fin, rst ...)."""
-
-    mask: tuple[str, ...]
-    flags: tuple[str, ...]
-    negate: bool = False
-
-
-class ConntrackStateIs(_Part, frozen=True, kw_only=True):
-    """Connection state: new, established, related, invalid, untracked, snat, dnat."""
-
-    states: tuple[str, ...]
-    negate: bool = False
-
-
-class MarkIs(_Part, frozen=True, kw_only=True):
-    """``mark & mask == value`` of the packet or of its connection."""
-
-    of: Literal["packet", "connection"]
-    value: int
-    mask: int = 0xFFFFFFFF
-    negate: bool = False
-
-
-class AddressTypeIs(_Part, frozen=True, kw_only=True):
-    """``-m addrtype`` and ``fib saddr|daddr type``: local, unicast, broadcast, multicast ...
-
-    ``limit`` restricts the lookup to the incoming or outgoing device.
-    """
-
-    side: Side
-    types: tuple[str, ...]
-    limit: Literal["in", "out"] | None = None
-    negate: bool = False
-
-
-class MacIs(_Part, frozen=True, kw_only=True):
-    """Source or destination MAC address; ``masks`` go with ``macs`` where there are any."""
-
-    side: Side
-    macs: tuple[str, ...]
-    negate: bool = False
-
-
-class FieldIs(_Part, frozen=True, kw_only=True):
-    """A number the packet or its connection has, in one of ``ranges`` (inclusive).
-
-    ``field`` is named as nft names it (``ip ttl``, ``ct original proto-dst``); names that are
-    not known make the match unknown. A packet without the field never matches.
-    """
-
-    field: str
-    ranges: Ranges
-    mask: int | None = None
-    negate: bool = False
-
-
-class ReverseRouteIs(_Part, frozen=True, kw_only=True):
-    """The way back to the source: ``-m rpfilter``, ``fib saddr . iif oif``.
-
-    True when there is one; with ``strict`` only if it leaves by the incoming link. ``mark``
-    lets the packet's mark take part in the lookup, ``accept_local`` lets one's own address
-    pass. ``links`` (of ``fib ... oif NAME``) are the names it must lead by instead.
-    """
-
-    strict: bool = True
-    mark: bool = False
-    accept_local: bool = False
-    links: tuple[str, ...] = ()
-    side: Side = "src"
-    negate: bool = False
-
-
-class SetContains(_Part, frozen=True, kw_only=True):
-    """The packet's fields are in an ipset; ``fields`` as src, dst per dimension."""
-
-    name: str
-    fields: tuple[str, ...]
-    negate: bool = False
-
-
-class InSet(_Part, frozen=True, kw_only=True):
-    """The packet's ``fields``, named as nft names them, are an element of a set.
-
-    The set is a named one of the same table, or ``elements`` written as :class:`NamedSet`
-    has them. A packet that lacks one of the fields never matches, negated or not.
-    """
-
-    fields: tuple[str, ...]
-    name: str | None = None
-    elements: tuple[str, ...] = ()
-    negate: bool = False
-
-
-class UnknownMatch(_Part, frozen=True, kw_only=True):
-    """A match that is not understood; it may be true or false."""
-
-    text: str
-
-
-Match = (
-    AddressIs
-    | InterfaceIs
-    | BridgePortIs
-    | BridgedIs
-    | FamilyIs
-    | ProtocolIs
-    | PortIs
-    | IcmpTypeIs
-    | TcpFlagsAre
-    | ConntrackStateIs
-    | MarkIs
-    | AddressTypeIs
-    | MacIs
-    | FieldIs
-    | ReverseRouteIs
-    | SetContains
-    | InSet
-    | UnknownMatch
-)
-
-
-class Accept(_Part, frozen=True):
-    """The packet passes this base chain; other base chains of the hook still see it."""
-
-
-class Drop(_Part, frozen=True):
-    """The packet is gone, silently and for good."""
-
-
-class Reject(_Part, frozen=True, kw_only=True):
-    """The packet is gone and its sender is told, by ``reply`` (icmp-port-unreachable ...)."""
-
-    reply: str = "icmp-port-unreachable"
-
-
-class Jump(_Part, frozen=True, kw_only=True):
-    """Go through ``chain`` and come back to the next rule."""
-
-    chain: str
-
-
-class Goto(_Part, frozen=True, kw_only=True):
-    """Go through ``chain``; at its end go on where the last jump came from."""
-
-    chain: str
-
-
-class Return(_Part, frozen=True):
-    """Back to the calling chain; in a base chain, its policy."""
-
-
-class SourceNat(_Part, frozen=True, kw_only=True):
-    """Rewrite the source to an address of ``first``..``last``."""
-
-    first: str
-    last: str | None = None
-    ports: tuple[int, int] | None = None
-
-
-class DestinationNat(_Part, frozen=True, kw_only=True):
-    """Rewrite the destination; ``first`` is ``None`` when only the port changes."""
-
-    first: str | None
-    last: str | None = None
-    ports: tuple[int, int] | None = None
-
-
-class Masquerade(_Part, frozen=True, kw_only=True):
-    """Rewrite the source to the address of the link the packet leaves by."""
-
-    ports: tuple[int, int] | None = None
-
-
-class Redirect(_Part, frozen=True, kw_only=True):
-    """Rewrite the destination to the receiving machine itself."""
-
-    ports: tuple[int, int] | None = None
-
-
-class SetMark(_Part, frozen=True, kw_only=True):
-    """``mark = (mark & ~mask) ^ value`` of the packet or of its connection (xt_mark.c)."""
-
-    of: Literal["packet", "connection"]
-    value: int
-    mask: int = 0xFFFFFFFF
-
-
-class CopyMark(_Part, frozen=True, kw_only=True):
-    """``to = (to & keep) ^ (other & take) ^ flip``, between the packet's and the connection's mark.
-
-    ``to`` names the one that is set (CONNMARK --save-mark, ``meta mark set ct mark``).
-    """
-
-    to: Literal["packet", "connection"]
-    keep: int = 0
-    take: int = 0xFFFFFFFF
-    flip: int = 0
-
-
-class NetMap(_Part, frozen=True, kw_only=True):
-    """Rewrite the network part of an address, and keep the rest: destination, or source.
-
-    Which one is the hook's: source in postrouting and input (``-j NETMAP``).
-    """
-
-    network: str
-
-
-class VerdictMap(_Part, frozen=True, kw_only=True):
-    """Do what the map says for the packet's ``fields``; without an element for it, go on.
-
-    A named map of the same table, or ``elements`` written as ``key : verdict``.
-    """
-
-    fields: tuple[str, ...]
-    name: str | None = None
-    elements: tuple[str, ...] = ()
-
-
-class ValueMap(_Part, frozen=True, kw_only=True):
-    """Translate to, or mark with, the value a map has for the packet's ``fields``.
-
-    Elements are ``key : address``, ``key : port``, ``key : address . port`` or ``key : mark``.
-    A packet without an element is left alone, and its rule ends there.
-    """
-
-    action: Literal["snat", "dnat", "redirect", "mark", "ct mark"]
-    fields: tuple[str, ...]
-    name: str | None = None
-    elements: tuple[str, ...] = ()
-
-
-class SetZone(_Part, frozen=True, kw_only=True):
-    """Conntrack keeps the connections of each zone apart."""
-
-    zone: int
-
-
-class NoTrack(_Part, frozen=True):
-    """Conntrack does not look at this packet."""
-
-
-class NoEffect(_Part, frozen=True, kw_only=True):
-    """A statement that does not change where the packet goes: counter, log, checksum fill."""
-
-    text: str
-
-
-class UnknownStatement(_Part, frozen=True, kw_only=True):
-    """A statement that is not understood; what becomes of the packet is unknown."""
-
-    text: str
-
-
-Statement = (
-    Accept
-    | Drop
-    | Reject
-    | Jump
-    | Goto
-    | Return
-    | SourceNat
-    | DestinationNat
-    | Masquerade
-    | Redirect
-    | SetMark
-    | CopyMark
-    | NetMap
-    | VerdictMap
-    | ValueMap
-    | SetZone
-    | NoTrack
-    | NoEffect
-    | UnknownStatement
-)
+__all__ = [
+    "Accept",
+    "AddressIs",
+    "AddressTypeIs",
+    "Backend",
+    "BridgePortIs",
+    "BridgedIs",
+    "Chain",
+    "ConntrackStateIs",
+    "CopyMark",
+    "DestinationNat",
+    "Drop",
+    "Family",
+    "FamilyIs",
+    "FieldIs",
+    "Goto",
+    "HookName",
+    "IcmpTypeIs",
+    "InSet",
+    "InterfaceIs",
+    "Jump",
+    "MacIs",
+    "MarkIs",
+    "Masquerade",
+    "Match",
+    "NamedSet",
+    "NetMap",
+    "NoEffect",
+    "NoTrack",
+    "PortIs",
+    "ProtocolIs",
+    "Ranges",
+    "Redirect",
+    "Reject",
+    "Return",
+    "ReverseRouteIs",
+    "Rule",
+    "SetContains",
+    "SetMark",
+    "SetZone",
+    "Side",
+    "SourceNat",
+    "Statement",
+    "Table",
+    "TcpFlagsAre",
+    "UnknownMatch",
+    "UnknownStatement",
+    "ValueMap",
+    "VerdictMap",
+]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
