@@ -167,16 +167,18 @@ def _of_iptables_alone(names: frozenset[Key]) -> tuple[Table, ...] | None:
     if any(f not in nf_skeleton.FAMILIES or name not in _OWN_TABLES for f, name in names):
         return None
     families = sorted({family for family, _ in names})
-    with ThreadPoolExecutor(max_workers=len(families)) as pool:
+    with ThreadPoolExecutor(max_workers=1 + len(families)) as pool:
         savings = [(f, pool.submit(_printed, _SAVE[f], "iptables")) for f in families]
+        # The kernel writes down the rules while this thread reads what they mean.
+        listing = pool.submit(nf_skeleton.skeleton, names)
         saved: list[Table] = []
         try:
-            listed = nf_skeleton.skeleton(names)
             for family, saving in savings:
                 text = saving.result()
-                if listed is None or incompatible_tables(text):
+                if incompatible_tables(text):
                     return None
                 saved += parse_save(text, family=family, backend="iptables-nft")
+            listed = listing.result()
             if listed is None or not names <= {(table.family, table.name) for table in saved}:
                 return None
             return with_translations(join(listed, saved))
