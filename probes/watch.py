@@ -44,6 +44,7 @@ class Watch:
             self._selector.register(kernel.polled, selectors.EVENT_READ, kernel)
         self._newest = 0
         self._hidden = False
+        self._dropped = False
         self.answers: dict[int, Answer] = {}
         self.ended_ns: dict[int, int] = {}
 
@@ -66,30 +67,34 @@ class Watch:
     def until_settled(self, timeout: float, *, quiet: float | None = None) -> None:
         """Wait; at most ``timeout`` seconds, and ``quiet`` ones when nothing happens."""
         quiet = QUIET if quiet is None else quiet
-        now = time.monotonic()
-        deadline = now + timeout
-        give_up = min(deadline, now + quiet)
-        while self._pending and now < give_up:
-            for key, _ in self._selector.select(give_up - now):
-                if key.data is self._kernel and self._kernel is not None:
-                    if self._kernel.dropped() >= self._pending and not self._hidden:
-                        give_up = min(give_up, time.monotonic() + AFTERMATH)
-                    continue
-                if not isinstance(key.data, Capture):
-                    self._receive(key.data)
-                    continue
-                fresh = key.data.drain()
-                self._recognise(key.data.stack, fresh)
-                if fresh:
-                    hidden = self._out_of_sight(key.data.stack, fresh[-1])
-                    patience = timeout if hidden else quiet
-                    if fresh[-1].time_ns > self._newest:
-                        self._newest, self._hidden = fresh[-1].time_ns, hidden
-                    give_up = min(deadline, time.monotonic() + patience)
-            now = time.monotonic()
+        event = time.monotonic()
+        deadline = event + timeout
+        give_up = min(deadline, event + quiet)
+        while self._pending and time.monotonic() < give_up:
+            for key, _ in self._selector.select(give_up - time.monotonic()):
+                if self._take(key.data):
+                    event = time.monotonic()
+            lost = self._dropped and not self._hidden
+            patience = timeout if self._hidden else AFTERMATH if lost else quiet
+            give_up = min(deadline, event + patience)
         for number in self._pending:
             self.ended_ns[number] = time.time_ns()
         self._drain()
+
+    def _take(self, ready: object) -> bool:
+        """Take in what there is; whether it is news of the probe's way."""
+        if isinstance(ready, Capture):
+            fresh = ready.drain()
+            self._recognise(ready.stack, fresh)
+            if fresh and fresh[-1].time_ns > self._newest:
+                self._newest = fresh[-1].time_ns
+                self._hidden = self._out_of_sight(ready.stack, fresh[-1])
+            return bool(fresh)
+        if isinstance(ready, int):
+            self._receive(ready)
+        elif self._kernel is not None:
+            self._dropped = self._kernel.dropped() >= self._pending
+        return False
 
     def _settle(self, number: int, answer: Answer) -> None:
         self.answers[number] = answer
