@@ -31,7 +31,11 @@ from kvmdiag.model.report import Severity
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES})
 def guest_wrong_bridge(case: Case) -> Iterator[Suspicion]:
     """Each cable whose guest's network is around another bridge of the same stack."""
+    question = case.walk.question
+    ends = {question.source.stack, question.destination.stack}
     for stack, cable in case.guest_cables():
+        if cable.guest not in ends and (cable.peer is None or cable.peer.stack not in ends):
+            continue
         inside = {address.network for address in case.behind(cable)}
         bridge = link_of(stack, cable.master)
         if bridge is None or bridge.kind != "bridge" or not inside:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from kvmdiag.model.link import Link, LinkRef
@@ -158,10 +158,16 @@ def link_of(stack: Stack, name: str | None) -> Link | None:
     return next((link for link in stack.links or () if link.name == name), None)
 
 
+@lru_cache(maxsize=65536)
+def _interface(text: str) -> Interface:
+    """An address from its text; remembered, because every check asks for the same ones."""
+    return ip_interface(text)
+
+
 def addresses_of(stack: Stack, link: str) -> tuple[Interface, ...]:
     """The addresses on one link that others can use (not link-local)."""
     return tuple(
-        ip_interface(address.network)
+        _interface(address.network)
         for address in stack.addresses or ()
         if address.link == link and address.scope != "link"
     )

@@ -26,7 +26,7 @@ from kvmdiag.diagnose.check import Check
 from kvmdiag.diagnose.effects import side_effects
 from kvmdiag.diagnose.intent import intended_paths
 from kvmdiag.diagnose.search import Cure, Cures, lacking, search
-from kvmdiag.diagnose.state import State
+from kvmdiag.diagnose.state import State, obstacle
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import (
     Finding,
@@ -98,18 +98,26 @@ def _cures(
     """What cures all these paths: each is searched in the state that cures those before it."""
     cures: Cures = ()
     state = base
+    hopeless = set()
     for path in paths:
         if state.works(path):
             continue
         before = state
+        # What nothing cured on one path need not be tried again for every guest of a network.
+        end = obstacle(before.walk(path))
+        if end in hopeless:
+            continue
 
         def harm(after: State, before: State = before) -> int:
             return sum(
                 1 for other in intended if before.works(other) and after.works(other) is False
             )
 
-        cures = (*cures, *search(state, checks, path, harm))
+        found = search(state, checks, path, harm)
+        cures = (*cures, *found)
         state = _after(base, cures)
+        if not state.works(path):
+            hopeless.add(end)
     return cures
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from kvmdiag.actions.step import step
 from kvmdiag.diagnose.check import Check, Suspicion
 from kvmdiag.diagnose.search import lacking, suspicions
-from kvmdiag.diagnose.state import State
+from kvmdiag.diagnose.state import State, obstacle
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import Finding, Role, Severity, Step
@@ -18,9 +18,11 @@ def unremedied(
     cured: State, checks: Sequence[Check], paths: Iterable[Question], role: Role
 ) -> Iterator[Finding]:
     """Of the paths that fail even with all cures: what stops them and has no proved remedy."""
+    told = set()
     for path in paths:
-        if cured.works(path):
+        if cured.works(path) or obstacle(cured.walk(path)) in told:
             continue
+        told.add(obstacle(cured.walk(path)))
         for check, said in suspicions(cured, checks, cured.walk(path)):
             if said.by_design or said.proof or not said.remedies:
                 yield _finding(cured.snapshot, check, said, role)

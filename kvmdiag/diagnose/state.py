@@ -52,10 +52,15 @@ def is_better(new: Walk, old: Walk) -> bool:
     """
     if progress(new) != progress(old):
         return progress(new) > progress(old)
-    return not new.works and _obstacle(new) != _obstacle(old)
+    return not new.works and _stopper(new) != _stopper(old)
 
 
-def _obstacle(walk: Walk) -> tuple[Reason, Decider | None]:
+def obstacle(walk: Walk) -> tuple[str, Reason, Decider | None]:
+    """What stopped a packet, and in which stack."""
+    return walk.decisive.end.stack, *_stopper(walk)
+
+
+def _stopper(walk: Walk) -> tuple[Reason, Decider | None]:
     """What stopped a packet, the same however many rules were put before it."""
     decider = walk.decisive.end.decider
     if isinstance(decider, RuleRef):
