@@ -18,8 +18,9 @@ from kvmdiag.simulate.context import Seen
 from kvmdiag.simulate.program import CompiledChain, CompiledRule
 from kvmdiag.simulate.statements import End, NatStatement
 
-# How many undecidable forks one base chain may have before its verdict is simply unknown.
-_FORKS = 64
+# How many undecidable forks one base chain may have before its verdict is simply unknown; each
+# takes three frames of Python's stack, of which there are a thousand.
+_FORKS = 150
 
 # No ruleset the kernel takes has chains nested deeper, or goes in circles.
 _STEPS = 10_000

@@ -113,6 +113,12 @@ def test_many_that_cannot_be_told_are_cut_short():
     assert "too many" in found.why or found.why == LIMIT
 
 
+def test_a_hundred_that_do_not_matter():
+    """Many rules that cannot be told, and all ways end alike."""
+    found = verdict(*[f"-A FORWARD {LIMIT} -j DROP"] * 100, "-A FORWARD -j DROP")
+    assert found.kind == "drop"
+
+
 def test_unknown_that_does_not_matter_leaves_marks():
     """The packet goes on with the marks that both ways give it."""
     rules = (f"-A FORWARD {LIMIT} -j ACCEPT", "-A FORWARD -j ACCEPT")
