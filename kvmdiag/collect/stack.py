@@ -16,6 +16,7 @@ from kvmdiag.collect.holders import Holders
 from kvmdiag.collect.links import Attachment
 from kvmdiag.collect.netfilter import read_tables
 from kvmdiag.collect.netlink import read_dumps, read_filters
+from kvmdiag.collect.policy_rules import policy_rules
 from kvmdiag.collect.sockets import read_sockets
 from kvmdiag.collect.sysctls import read_sysctls
 from kvmdiag.collect.sysfs import addresses_assigned
@@ -109,7 +110,7 @@ def _kernel_facts(stack: Stack, facts: _Facts) -> Stack:
         routes=make(
             "routes", ("link", "route"), lambda: routes.routes(of("route"), names, nexthops)
         ),
-        policy_rules=make("policy_rules", ("rule",), lambda: routes.policy_rules(of("rule"))),
+        policy_rules=make("policy_rules", ("rule",), lambda: policy_rules(of("rule"))),
         neighbours=make(
             "neighbours",
             ("link", "neighbour", "proxy"),

@@ -22,6 +22,7 @@ from kvmdiag.collect import (
     traffic_control,
 )
 from kvmdiag.collect.attributes import attribute, decode, each, nest, number, raw
+from kvmdiag.collect.policy_rules import policy_rules
 from kvmdiag.model.activity import Flow, FlowTuple
 from kvmdiag.model.link import Vlan
 from kvmdiag.model.link_kinds import (
@@ -345,7 +346,7 @@ DECODERS = {
     "mdb": lambda messages: bridges.mdb(messages, NAMES),
     "routes": lambda messages: routes.routes(messages, NAMES),
     "nexthops": lambda messages: routes.nexthops(messages, NAMES),
-    "policy rules": routes.policy_rules,
+    "policy rules": policy_rules,
     "qdiscs": lambda messages: traffic_control.qdiscs(messages, NAMES),
     "wireless": generic.wireless,
     "flows": lambda messages: flows.find(messages, "192.0.2.1", "192.0.2.2"),
