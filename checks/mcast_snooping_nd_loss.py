@@ -26,7 +26,7 @@ from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 
 
-@survey_check(severity=Severity.WARNING, needs={Facts.LINKS, Facts.ADDRESSES, Facts.MDB})
+@survey_check(severity=Severity.WARNING, needs={Facts.LINKS, Facts.ADDRESSES})
 def mcast_snooping_nd_loss(survey: Survey) -> Iterator[Suspicion]:
     """Each guest whose group the bridge does not know while somebody queries."""
     for stack in survey.stacks:
@@ -36,7 +36,7 @@ def mcast_snooping_nd_loss(survey: Survey) -> Iterator[Suspicion]:
             if bridge is None or settings is None or not settings.multicast_snooping:
                 continue
             inside = inside_of(survey.stacks, port)
-            if not settings.multicast_querier or inside is None:
+            if not settings.multicast_querier or inside is None or stack.mdb is None:
                 continue
             known = {entry.group for entry in stack.mdb or () if entry.port == port.name}
             for address in addresses_of(*(inside[0], inside[1].name)):
