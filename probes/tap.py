@@ -47,6 +47,7 @@ class TapSender:
         self.bypassed: str | None = behind.guest_stack
         self._behind = behind
         self._frame: bytes | None = None
+        self._refusal: str | None = None
         self._opened = ExitStack()
         try:
             self._port = _injector(behind, probe, redirect)
@@ -67,7 +68,11 @@ class TapSender:
     def prepare(self) -> None:
         """Ask for the next hop's MAC address in the guest's name, and build the frame."""
         behind = self._behind
-        mac = self._resolved()
+        try:
+            mac = self._resolved()
+        except OSError as error:  # a tap that is down receives nothing
+            mac = None
+            self._refusal = f"{behind.link.name} takes nothing in: {error.strerror}"
         where = f"{behind.stack.name}/{behind.link.name}"
         self.remarks = (
             f"sent into {where} {self._port.how}, as if {behind.guest} had sent it: from "
@@ -106,7 +111,10 @@ class TapSender:
         self.sent_ns = time.time_ns()
         if self._frame is None:
             how = "ARP" if self.probe.version == 4 else "neighbour solicitation"
-            text = f"{self._behind.next_hop} does not answer {how} from {self._behind.guest}'s tap"
+            silent = (
+                f"{self._behind.next_hop} does not answer {how} from {self._behind.guest}'s tap"
+            )
+            text = self._refusal or silent
             return Answer(kind="error", text=text, time_ns=self.sent_ns, local=True)
         self._port.put(self._frame)
         return None

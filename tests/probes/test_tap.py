@@ -66,6 +66,15 @@ def test_nobody_answers_for_the_next_hop(host: tuple[Any, int]) -> None:
     assert "192.0.2.77 does not answer ARP" in seen.answer.text
 
 
+def test_a_tap_that_is_down(host: tuple[Any, int]) -> None:
+    """It takes nothing in, which is an answer and no failure."""
+    host[0].ip("link set vnet0 down")
+    seen = observe(snapshot(host[0]), walk(asked("198.51.100.1"), THERE), timeout=1)
+    assert seen.answer is not None
+    assert "vnet0 takes nothing in" in seen.answer.text
+    assert seen.sightings == ()
+
+
 def test_a_closed_port(host: tuple[Any, int]) -> None:
     """A reset that leaves towards the guest is a refusal."""
     question = asked("198.51.100.1", proto="tcp", port=99)
