@@ -1,0 +1,50 @@
+"""Each fault of the practice cluster: the plan's own commands make a real ping come back."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+
+from kvmdiag.collect.snapshot import collect
+from kvmdiag.lab import manager
+from kvmdiag.lab.networks import networks
+
+from .build import judge
+
+pytestmark = pytest.mark.kernel
+
+FAULTS = [fault for fault in networks()["cluster"].faults if fault.check is not None]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The cluster, for this module alone."""
+    label = f"cured{os.getpid()}"
+    manager.up("cluster", label=label)
+    yield label
+    manager.down(label)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_plan_restores_a_real_ping(fault, cluster, eventually):
+    """Broken before, named first as the cause, healthy after its steps."""
+    bound = "-I ens3 " if fault.name == "guest-rp-filter-multihomed" else ""
+    source = "node1:ens3" if bound else "node1"
+    ping = f"ip netns exec kvmdiag-{cluster}-node1 ping -c1 -W1 {bound}10.0.0.9"
+
+    def answered() -> bool:
+        done = subprocess.run(shlex.split(ping), capture_output=True, timeout=20, check=False)
+        return done.returncode == 0
+
+    manager.break_(cluster, fault.name)
+    try:
+        assert not answered()
+        report = judge(collect(manager.scope(cluster)), source, "10.0.0.9")
+        assert (report.findings[0].check, report.findings[0].role) == (fault.check, "cause")
+        assert report.plan is not None
+        for step in report.plan.steps:
+            subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
+        eventually(answered, "the plan does not cure")
+    finally:
+        manager.mend(cluster)
