@@ -8,33 +8,25 @@ Source: RFC 2131, RFC 2132.
 from __future__ import annotations
 
 import secrets
-import socket
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Address
-from typing import Protocol, Self
 
 import msgspec
 
-from kvmdiag.errors import NotReadableError, UsageError
-from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.model.link import LinkRef
 from kvmdiag.model.measure import Exchange, Leg
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf
-from kvmdiag.probes.behind_tap import mac_behind, taps_of
 from kvmdiag.probes.captures import open_captures
+from kvmdiag.probes.dhcp_client import Client, client_of, discover, port_of
 from kvmdiag.probes.exchange import Message, places, wait_for
-from kvmdiag.probes.scapy_quiet import layers, services
-from kvmdiag.probes.tap import injector
-from kvmdiag.system.namespaces import entered
 
 PATIENCE = 5.0
 """dnsmasq and others ping an address for up to three seconds before they offer it."""
 
 _AFTER_FIRST = 0.3
-_BROADCAST = 0x8000
 _REQUEST, _REPLY = 1, 2
 _DISCOVER, _OFFER = 1, 2
 _YIADDR, _COOKIE_AT, _OPTIONS_AT = slice(16, 20), 236, 240
@@ -61,31 +53,6 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(parts)
 
 
-class _Port(Protocol):
-    """Something that frames can be put on."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def put(self, frame: bytes) -> None: ...
-
-
-class _Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: ``place`` is where offers arrive; they go out there when it is a tap."""
-
-    name: str
-    stack: Stack
-    link: Link
-    mac: str
-    on_tap: bool
-    remarks: tuple[str, ...]
-
-    @property
-    def place(self) -> LinkRef:
-        return LinkRef(self.stack.name, self.link.name)
-
-
 def follow_dhcp(
     snapshot: Snapshot, source: str, *, timeout: float = PATIENCE, on_tap: bool = False
 ) -> Exchange:
@@ -96,11 +63,11 @@ def follow_dhcp(
         UsageError: there is no such guest or NIC.
 
     """
-    client = _client(snapshot, source, on_tap)
+    client = client_of(snapshot, source, on_tap)
     transaction = secrets.randbits(32)
     with ExitStack() as opened:
-        port = opened.enter_context(_port(client))
-        frame = _discover(client.mac, transaction)
+        port = opened.enter_context(port_of(client))
+        frame = discover(client.mac, transaction)
         captures = open_captures(snapshot, opened, bpf.dhcp(transaction), first=[client.stack.name])
         sent_ns = time.time_ns()
         port.put(frame)
@@ -113,7 +80,7 @@ def follow_dhcp(
 class _Arrivals:
     """Whether offers have arrived; a second server gets a moment to answer, too."""
 
-    def __init__(self, client: _Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._first: float | None = None
 
@@ -121,79 +88,6 @@ class _Arrivals:
         if self._first is None and any(_has_arrived(m, self._client) for m in _offers(found)):
             self._first = time.monotonic()
         return self._first is not None and time.monotonic() > self._first + _AFTER_FIRST
-
-
-def _client(snapshot: Snapshot, source: str, on_tap: bool) -> _Client:
-    name, _, wanted = source.partition(":")
-    stack = next((s for s in snapshot.stacks if s.name == name), None)
-    if stack is not None and stack.netns is not None and not on_tap:
-        link = _nic(stack, wanted or None)
-        return _Client(
-            name=source, stack=stack, link=link, mac=link.mac or "", on_tap=False, remarks=()
-        )
-    found = next(taps_of(snapshot, name, wanted or None), None)
-    if found is None:
-        raise UsageError(f"no guest {source!r} with a tap on this host")
-    assumed: list[str] = []
-    mac = mac_behind(snapshot, *found, assumed)
-    said = f"sent into {found[0].name}/{found[1].name}, as if {name} had sent it, from {mac}"
-    return _Client(
-        name=source, stack=found[0], link=found[1], mac=mac, on_tap=True,
-        remarks=(said, *assumed),
-    )  # fmt: skip
-
-
-def _nic(stack: Stack, wanted: str | None) -> Link:
-    """The named NIC, else the first that could ask for an address."""
-    for link in stack.links or ():
-        usable = link.type == "ether" and link.mac and link.bridge is None
-        if usable and link.name == (wanted or link.name):
-            return link
-    raise UsageError(f"{stack.name} has no NIC {wanted or ''}".rstrip())
-
-
-def _port(client: _Client) -> _Port:
-    return injector(client.stack, client.link) if client.on_tap else _Nic(client)
-
-
-class _Nic:
-    """Sends as a DHCP client does: frames, because there is no address yet."""
-
-    def __init__(self, client: _Client) -> None:
-        with entered(client.stack.netns or ""):
-            try:
-                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-                self._socket.bind((client.link.name, 0))
-            except OSError as error:
-                raise NotReadableError(
-                    f"cannot send from {client.place}: {error.strerror}"
-                ) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def put(self, frame: bytes) -> None:
-        try:
-            self._socket.send(frame)
-        except OSError as error:
-            raise NotReadableError(f"cannot send: {error.strerror}") from None
-
-
-def _discover(mac: str, transaction: int) -> bytes:
-    """DISCOVER, to be answered by broadcast: the address offered is nobody's yet."""
-    scapy, service = layers(), services()
-    hardware = bytes.fromhex(mac.replace(":", ""))
-    asked = [("message-type", "discover"), ("param_req_list", [1, 3, 6, 51]), "end"]
-    return bytes(
-        scapy.Ether(src=mac, dst="ff:ff:ff:ff:ff:ff")
-        / scapy.IP(src="0.0.0.0", dst="255.255.255.255")  # noqa: S104 - no address yet
-        / scapy.UDP(sport=68, dport=67)
-        / service.BOOTP(chaddr=hardware, xid=transaction, flags=_BROADCAST)
-        / service.DHCP(options=asked)
-    )
 
 
 def _options(payload: bytes) -> dict[int, bytes]:
@@ -224,7 +118,7 @@ def _offers(found: Iterable[Message]) -> list[Message]:
     ]
 
 
-def _has_arrived(message: Message, client: _Client) -> bool:
+def _has_arrived(message: Message, client: Client) -> bool:
     return message.place == client.place and message.outgoing == client.on_tap
 
 
@@ -244,7 +138,7 @@ def _address(value: bytes | None) -> IPv4Address | None:
 
 
 def _exchange(
-    client: _Client,
+    client: Client,
     found: Sequence[Message],
     ends: Sequence[LinkRef],
     sent_ns: int,
@@ -284,7 +178,7 @@ def _exchange(
     )  # fmt: skip
 
 
-def _ends(snapshot: Snapshot, found: Iterable[Message], client: _Client) -> tuple[LinkRef, ...]:
+def _ends(snapshot: Snapshot, found: Iterable[Message], client: Client) -> tuple[LinkRef, ...]:
     """Where the broadcast ended: links it came in by and that are no port of a bridge."""
     ports = {
         LinkRef(stack.name, link.name)
@@ -327,7 +221,7 @@ def _question_leg(
 
 
 def _offer_text(
-    client: _Client, offers: Sequence[Message], arrived: bool, told: Sequence[str]
+    client: Client, offers: Sequence[Message], arrived: bool, told: Sequence[str]
 ) -> str:
     if not offers:
         return "no server sent one"
