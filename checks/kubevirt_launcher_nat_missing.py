@@ -1,47 +1,49 @@
-"""The pod of a virtual machine does not forward or translate for it.
+"""The pod of a virtual machine does not translate for it.
 
 Symptom: a virtual machine in Kubernetes is cut off.
-Cause: forwarding is off in the pod, or its rules could not be made (modules, security policy).
+Cause: the pod's rules could not be made (modules, security policy), or were flushed.
 Harmless when: its rules are in the other backend. That the pod has no iptables program says
     nothing.
-Evidence: the machine's packet ends in the pod that holds its bridge, for want of forwarding or
-    translation.
-Fix: what the node denies to the pod: modules, sysctls, policy; then a new pod.
+Evidence: the machine's packet goes on from the pod that holds its bridge with the machine's own
+    address, which nobody beyond knows, and no rule of the pod translates anything.
+Fix: what the node denies to the pod: modules, sysctls, policy; then a new pod. Until then the
+    translation can be put into the pod's namespace by hand.
 Sources: https://github.com/kubevirt/kubevirt/issues/6820
 """
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import Case, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    source_nats,
+from kvmdiag.diagnose.translation import (
+    launcher_lost_its_rules,
+    pods_bridge,
+    subnet_behind,
+    translating,
 )
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
+
+_KEPT_BY = "KubeVirt makes the rule for each new pod, once the node lets it"
+_REFUSED = (Reason.NO_RETURN_ROUTE, Reason.RP_FILTER, Reason.NETFILTER)
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.TABLES, Facts.SYSCTLS})
 def kubevirt_launcher_nat_missing(case: Case) -> Iterator[Suspicion]:
-    """A packet of a machine passed or ended in its pod untranslated."""
-    wrong = (Reason.FORWARDING_OFF, Reason.NO_RETURN_ROUTE)
-    for stack in case.stacks if case.reason in wrong else ():
-        bridge = next((n for n in stack.links or () if n.name.startswith("k6t-")), None)
-        if bridge is None or not any(hop.stack == stack.name for hop in case.walk.request.hops):
+    """A packet of a machine went untranslated through its pod, and that was the trouble."""
+    if case.reason not in _REFUSED:
+        return
+    for stack, hop in case.routers():
+        if hop.in_link != pods_bridge(stack) or not launcher_lost_its_rules(stack):
             continue
-        if any(True for _ in source_nats(stack)) and case.reason is not Reason.FORWARDING_OFF:
-            continue
+        source = hop.packet.src
         yield Suspicion(
             subject=stack.name,
-            summary=f"{stack.name} does not forward and translate for the machine behind "
-            f"{bridge.name}",
+            summary=f"{stack.name} does not translate {source}, the machine behind {hop.in_link}",
             evidence=(
-                sysctl_fact(stack, "net.ipv4.ip_forward"),
                 Evidence("no translating rule", f"nat tables of {stack.name}"),
+                sysctl_fact(stack, "net.ipv4.ip_forward"),
             ),
+            remedies=translating(stack, subnet_behind(stack, hop, source), _KEPT_BY),
+            at=hop,
         )

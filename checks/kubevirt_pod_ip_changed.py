@@ -15,9 +15,7 @@ from kvmdiag.diagnose.case import (
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason, RouteRef
 
 
 @check(severity=Severity.INFO, needs={Facts.LINKS, Facts.ADDRESSES})
@@ -29,6 +27,9 @@ def kubevirt_pod_ip_changed(case: Case) -> Iterator[Suspicion]:
     if not pods or case.reason not in (Reason.UNRESOLVED, Reason.NO_ROUTE):
         return
     target = case.walk.question.destination.address
+    routes = [hop.decider for hop in case.trace.hops if isinstance(hop.decider, RouteRef)]
+    if routes and "via" in routes[-1].text.split():
+        return  # it is a router that does not answer
     yield Suspicion(
         subject=str(target),
         summary=f"{target} is nobody's here; a virtual machine gets a new address with each new "

@@ -15,19 +15,21 @@ Sources: net/netfilter/nf_nat_masquerade.c, RFC 1918, libvirt src/network/networ
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-import msgspec
-
-from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
 from kvmdiag.diagnose.case import Case, owns, place
-from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
+from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.rules import links_named, rules_lost, source_nats, translates
+from kvmdiag.diagnose.translation import (
+    calico_leaves_pods_as_they_are,
+    launcher_lost_its_rules,
+    subnet_behind,
+    translating,
+)
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage
 
 _ROUTED = ("route", "open", "bridge")
-_LIBVIRT_KEEPS = "systemctl restart virtnetworkd (or libvirtd) puts libvirt's own rule back"
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.ROUTES, Facts.TABLES})
@@ -37,7 +39,7 @@ def masquerade_missing(case: Case) -> Iterator[Suspicion]:
         return
     for stack, hop, out in _untranslated(case):
         source = out.packet.src
-        subnet = _subnet(stack, hop, source)
+        subnet = subnet_behind(stack, hop, source)
         if _is_routed(case, subnet) or _is_told_otherwise(case, stack, hop, source):
             continue
         yield Suspicion(
@@ -51,7 +53,7 @@ def masquerade_missing(case: Case) -> Iterator[Suspicion]:
                 Evidence(f"{subnet} is behind {hop.in_link}", f"ip route in {stack.name}"),
                 Evidence(case.end.because or case.end.decision, f"walk, at {case.end.place}"),
             ),
-            remedies=_remedies(stack, subnet),
+            remedies=translating(stack, subnet),
             at=hop,
         )
 
@@ -80,21 +82,6 @@ def _is_exit(hop: Hop) -> bool:
     return hop.stage in (Stage.POSTROUTING, Stage.NEIGHBOUR, Stage.EGRESS)
 
 
-def _subnet(stack: Stack, hop: Hop, source: IPAddress) -> str:
-    """The network behind the incoming link that the source belongs to."""
-    networks = [
-        ip_network(route.destination)
-        for route in stack.routes or ()
-        if any(next_hop.link == hop.in_link for next_hop in route.next_hops)
-        and route.version == source.version
-        and route.type == "unicast"
-    ]
-    around = [network for network in networks if source in network and network.prefixlen > 0]
-    if not around:
-        return str(ip_network(str(source)))
-    return str(max(around, key=lambda network: network.prefixlen))
-
-
 def _is_routed(case: Case, subnet: str) -> bool:
     """Whether libvirt means this network to be routed, so that nobody should translate it."""
     for network in case.snapshot.networks or ():
@@ -105,27 +92,9 @@ def _is_routed(case: Case, subnet: str) -> bool:
 
 
 def _is_told_otherwise(case: Case, stack: Stack, hop: Hop, source: IPAddress) -> bool:
-    """Whether another check knows better why: a rule for another link, or all of them gone."""
+    """Whether another check knows better why: who should have made the rule, or it was made."""
     if any(translates(p.rule, source) and links_named(p.rule, "out") for p in source_nats(stack)):
         return True
+    if launcher_lost_its_rules(stack) or calico_leaves_pods_as_they_are(stack, hop.in_link):
+        return True
     return rules_lost(case.snapshot, stack, hop.in_link)
-
-
-def _remedies(stack: Stack, subnet: str) -> tuple[Remedy, ...]:
-    rule = f"-s {subnet} ! -d {subnet} -j MASQUERADE"
-    libvirt = any(
-        chain.name == "LIBVIRT_PRT" and any(subnet in r.text for r in chain.rules)
-        for table in stack.tables or ()
-        for chain in table.chains
-    )
-    append = AppendRule(
-        stack=stack.name,
-        table="nat",
-        chain="POSTROUTING",
-        rule=rule,
-        family="ip6" if ":" in subnet else "ip",
-        backend=backend_in_use(stack),
-        kept_by=_LIBVIRT_KEEPS if libvirt else None,
-    )
-    # In front, when a rule of the chain ends the packet's way through it.
-    return ((append,), (InsertRule(**msgspec.structs.asdict(append)),))
