@@ -12,7 +12,8 @@ What stops a path and has no remedy is told of the path as it is with all cures 
 it is a cause when the facts show it, though nothing could be proved by a cure.
 
 The verdict is faulty when any judged path fails or any error was found, be it latent; unknown
-when a path cannot be told and no cause was found; healthy otherwise.
+when a path cannot be told and no cause was found; healthy otherwise. What only the routers
+beyond a routed network can tell is judged when it is asked about.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kvmdiag.actions.step import step
 from kvmdiag.diagnose import remarks
 from kvmdiag.diagnose.check import Check
 from kvmdiag.diagnose.effects import side_effects
-from kvmdiag.diagnose.intent import intended_paths
+from kvmdiag.diagnose.intent import intended_paths, is_for_others
 from kvmdiag.diagnose.search import Cure, Cures, lacking, search
 from kvmdiag.diagnose.state import State, obstacle
 from kvmdiag.model.question import Question
@@ -55,7 +56,9 @@ def diagnose(
     ``source`` names the stack whose paths alone are asked about when there is no question.
     """
     base = State(snapshot)
-    intended = intended_paths(snapshot)
+    intended = tuple(
+        path for path in intended_paths(snapshot) if not is_for_others(snapshot, base.walk(path))
+    )
     asked = tuple(path for path in intended if source in (None, path.source.stack))
     if question is not None:
         asked = (question,)

@@ -14,6 +14,7 @@ from kvmdiag.model.packet import Protocol
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Stack
+from kvmdiag.model.trace import Outcome, Walk
 from kvmdiag.simulate.endpoints import resolve
 
 # More paths than that say nothing new about a host, and each costs a walk.
@@ -24,10 +25,10 @@ _ANY = ("0.0.0.0", "::")  # noqa: S104 - what a socket shows that hears all addr
 def intended_paths(snapshot: Snapshot) -> tuple[Question, ...]:
     """The paths that should work on this host, without repetition.
 
-    Each machine to its gateways; to the host's own gateways, which stand for the outside,
-    where its network is to lead there; to the DHCP and DNS of its network; and the machines
-    on one bridge around in a ring, which passes every port both ways without asking for
-    every pair. What is isolated on purpose is left out.
+    Each machine to its gateways; to the host's own gateways in use, which stand for the
+    outside, where its network is to lead there; to the DHCP and DNS of its network; and the
+    machines on one bridge around in a ring, which passes every port both ways without asking
+    for every pair. What is isolated on purpose is left out.
     """
     wanted = dict.fromkeys(islice(_named(snapshot), _MOST))
     found = []
@@ -41,9 +42,22 @@ def intended_paths(snapshot: Snapshot) -> tuple[Question, ...]:
     return tuple(found)
 
 
+def is_for_others(snapshot: Snapshot, walk: Walk) -> bool:
+    """Whether this host has done its part, and the rest is for the routers beyond it.
+
+    A packet of a network that libvirt means to be routed has left. That the routers know the
+    way back is as much taken for granted as that they know the way back to the host itself.
+    """
+    end = walk.request.end
+    if walk.works is not None or walk.request.outcome is not Outcome.LEFT:
+        return False
+    network = libvirt_network(snapshot, end.packet.src)
+    return network is not None and network.active and network.mode in ROUTED
+
+
 def _named(snapshot: Snapshot) -> Iterator[tuple[str, str, int | None]]:
     host = snapshot.stack(snapshot.host)
-    outside = _gateways(host)
+    outside = _gateways(host, preferred=True)
     for stack in snapshot.stacks:
         mine = _gateways(stack)
         for gateway in mine:
@@ -135,12 +149,24 @@ def _heard(snapshot: Snapshot, host: Stack, own: str) -> set[int]:
     return heard if 67 in heard else set()
 
 
-def _gateways(stack: Stack) -> tuple[str, ...]:
-    """The next hops of the default routes."""
-    return tuple(
-        hop.gateway
+def _gateways(stack: Stack, *, preferred: bool = False) -> tuple[str, ...]:
+    """The next hops of the default routes; of those in use only, when ``preferred``.
+
+    Nothing goes by a default route while its table has one with a lower metric.
+    """
+    routes = [
+        route
         for route in stack.routes or ()
         if route.destination in ("0.0.0.0/0", "::/0") and route.type == "unicast"
+    ]
+    least: dict[tuple[str, int], int] = {}
+    for route in routes:
+        key = (route.destination, route.table)
+        least[key] = min(route.metric, least.get(key, route.metric))
+    return tuple(
+        hop.gateway
+        for route in routes
+        if not preferred or route.metric == least[route.destination, route.table]
         for hop in route.next_hops
         if hop.gateway is not None and not hop.gateway.startswith("fe80:")
     )
