@@ -145,8 +145,8 @@ def _agreed(plan: Plan) -> bool:
 def verify(ends: tuple[str, str], options: Options) -> str | None:
     """Read everything anew, walk again, and send a real packet; ``None`` when it gets through.
 
-    When no packet can be sent from the source (a guest whose inside is closed), the walk
-    alone decides, and must then say yes.
+    When no packet can be sent from the source (a guest whose inside is closed, or somebody
+    outside), the walk alone decides, and must then say yes.
     """
     from kvmdiag.probes.ping import reaches
     from kvmdiag.reports import words
@@ -163,7 +163,7 @@ def verify(ends: tuple[str, str], options: Options) -> str | None:
             if reaches(snapshot, asked, timeout=options.timeout)
             else (f"a real packet got no answer within {options.timeout:g} s")
         )
-    except NotReadableError as error:
+    except (NotReadableError, UsageError) as error:
         if again.works:
             _printer(options)(f"Not probed, only simulated: {error}")
             return None
