@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,6 +115,15 @@ def read_libvirt(uri: str, places: Places, netns: tuple[int, int]) -> Guests:
         why = f"{uri} did not answer within {_SECONDS:g} s"
         return _without_daemon(places, netns, why)
     return answers[0]
+
+
+def read_files(places: Places, netns: tuple[int, int]) -> Guests:
+    """What libvirt's files tell where no daemon of it is meant to run."""
+    found = _without_daemon(places, netns, "libvirt is not meant to run here")
+    gaps = tuple(
+        msgspec.structs.replace(gap, help="nothing is missing", expected=True) for gap in found.gaps
+    )
+    return replace(found, gaps=gaps)
 
 
 def not_asked() -> Guests:

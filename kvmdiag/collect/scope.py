@@ -21,6 +21,7 @@ class Scope:
         names: stack names people recognise, by path of the namespace.
         connect: libvirt's URI.
         libvirt: whether to ask libvirt.
+        daemon: whether a daemon of libvirt's is meant to run; without one its files tell.
         places: where libvirt keeps its files.
         guest_access: ``agent`` to look into guests by their agents, ``none`` not to.
 
@@ -32,6 +33,7 @@ class Scope:
     names: Mapping[str, str] = field(default_factory=dict)
     connect: str = "qemu:///system"
     libvirt: bool = True
+    daemon: bool = True
     places: Places = field(default_factory=Places)
     guest_access: str = "agent"
 

@@ -19,7 +19,7 @@ from kvmdiag.collect.guests import (
     unreachable,
 )
 from kvmdiag.collect.holders import Holders, read_holders
-from kvmdiag.collect.libvirt import Guests, not_asked, read_libvirt
+from kvmdiag.collect.libvirt import Guests, not_asked, read_files, read_libvirt
 from kvmdiag.collect.persistent import read_persistent
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
@@ -52,11 +52,7 @@ def collect(scope: Scope) -> Snapshot:
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
     known = known_namespaces()
     readings, gaps = _read_all(scope, known)
-    guests = (
-        read_libvirt(scope.connect, scope.places, next(iter(readings)))
-        if scope.libvirt
-        else not_asked()
-    )
+    guests = _libvirt(scope, next(iter(readings)))
     stacks = [reading.stack for reading in readings.values()]
     inside, guest_gaps = _insides(scope, guests, [stack.name for stack in stacks])
     seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
@@ -86,6 +82,14 @@ def collect(scope: Scope) -> Snapshot:
             *persistent_gaps,
         ),
     )
+
+
+def _libvirt(scope: Scope, netns: tuple[int, int]) -> Guests:
+    if not scope.libvirt:
+        return not_asked()
+    if not scope.daemon:
+        return read_files(scope.places, netns)
+    return read_libvirt(scope.connect, scope.places, netns)
 
 
 def _insides(
