@@ -14,10 +14,10 @@ from typing import assert_never
 
 from kvmdiag.errors import LabError
 from kvmdiag.lab import settings
-from kvmdiag.lab.spec import Ip, Link, Machine, Network, Rules, Step, Sysctls, namespace
+from kvmdiag.lab.spec import Ip, Link, Machine, Network, Nft, Rules, Step, Sysctls, namespace
 from kvmdiag.model.stack import NAMED_NETNS
 from kvmdiag.system.namespaces import entered
-from kvmdiag.system.programs import run
+from kvmdiag.system.programs import ProgramMissing, run
 
 # Routing as in a new namespace, once all rules are gone.
 _ROUTING = (
@@ -57,8 +57,8 @@ def fill(network: Network, label: str) -> None:
     for machine in network.machines:
         with _inside(label, machine.name):
             _ip(_configuration(machine), machine.name)
-            if machine.rules:
-                _restore(machine.rules, machine.name)
+            settings.write(settings.of_links(machine), machine.name)
+            _fill_rules(machine)
 
 
 def all_settings(network: Network, label: str) -> dict[str, dict[str, str]]:
@@ -92,6 +92,8 @@ def empty(network: Network, label: str, before: Mapping[str, Mapping[str, str]])
                 pass  # flush leaves those of priority 0, of which there may be several
             _ip(_ROUTING, machine.name)
             _flush_rules(machine.name)
+            if machine.ipsets and _has_ipsets():
+                _program(("ipset", "destroy"), f"{machine.name}: ipset")
             _forget_flows()
             settings.restore(before.get(machine.name, {}))
 
@@ -113,6 +115,8 @@ def carry_out(steps: Iterable[Step], network: Network, label: str) -> None:
                     settings.write(values, machine)
                 case Rules(machine, text):
                     _restore(text, machine)
+                case Nft(machine, text):
+                    _nft(text, machine)
                 case _:
                     assert_never(step)
 
@@ -155,9 +159,36 @@ def _configuration(machine: Machine) -> Iterable[str]:
 
 def _link_lines(link: Link) -> Iterable[str]:
     master = f" master {link.master}" if link.master else ""
-    yield f"link set {link.name} address {link.mac}{master} up"
+    mtu = f" mtu {link.mtu}" if link.mtu else ""
+    yield f"link set {link.name} address {link.mac}{mtu}{master} up"
     for address in link.addresses:
-        yield f"address add {address} dev {link.name} broadcast +"
+        broadcast = "" if address.endswith("/32") else " broadcast +"
+        yield f"address add {address} dev {link.name}{broadcast}"
+
+
+def _fill_rules(machine: Machine) -> None:
+    rules = machine.rules
+    if machine.ipsets and not _make_ipsets(machine.ipsets):
+        rules = machine.rules_without_ipsets
+    if rules:
+        _restore(rules, machine.name)
+    if machine.nft:
+        _nft(machine.nft, machine.name)
+
+
+def _make_ipsets(text: str) -> bool:
+    """Make ipsets, where this system and its kernel have any."""
+    if not _has_ipsets():
+        return False
+    _program(("ipset", "restore"), "ipset", text)
+    return True
+
+
+def _has_ipsets() -> bool:
+    try:
+        return run(("ipset", "list", "-n")).returncode == 0
+    except ProgramMissing:
+        return False
 
 
 def _ip(lines: Iterable[str], machine: str) -> None:
@@ -168,6 +199,10 @@ def _ip(lines: Iterable[str], machine: str) -> None:
 
 def _restore(rules: str, machine: str) -> None:
     _program(("iptables-nft-restore", "--noflush"), f"{machine}: iptables", rules)
+
+
+def _nft(text: str, machine: str) -> None:
+    _program(("nft", "-f", "-"), f"{machine}: nft", text)
 
 
 def _flush_rules(machine: str) -> None:

@@ -1,7 +1,7 @@
-"""The rules that libvirt's iptables backend makes for a network with NAT.
+"""The rules that libvirt's iptables backend makes for its networks.
 
-Source: libvirt, src/network/network_iptables.c. Every NAT network adds its rules to the same
-five chains of table filter and to one chain each of nat and mangle.
+Source: libvirt, src/network/network_iptables.c. Every network adds its rules to the same
+five chains of table filter, and one with NAT to one chain each of nat and mangle.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMMIT
 COMMIT
 """
 
-_NETWORK = """\
+_SERVICES = """\
 *filter
 -A LIBVIRT_INP -i {bridge} -p udp -m udp --dport 53 -j ACCEPT
 -A LIBVIRT_INP -i {bridge} -p tcp -m tcp --dport 53 -j ACCEPT
@@ -42,12 +42,21 @@ _NETWORK = """\
 -A LIBVIRT_OUT -o {bridge} -p tcp -m tcp --dport 53 -j ACCEPT
 -A LIBVIRT_OUT -o {bridge} -p udp -m udp --dport 68 -j ACCEPT
 -A LIBVIRT_OUT -o {bridge} -p tcp -m tcp --dport 68 -j ACCEPT
+"""
+
+_FORWARDED = """\
 -A LIBVIRT_FWO -s {subnet} -i {bridge} -j ACCEPT
--A LIBVIRT_FWO -i {bridge} -j REJECT --reject-with icmp-port-unreachable
 -A LIBVIRT_FWI -d {subnet} -o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+"""
+
+_WITHIN = """\
+-A LIBVIRT_FWO -i {bridge} -j REJECT --reject-with icmp-port-unreachable
 -A LIBVIRT_FWI -o {bridge} -j REJECT --reject-with icmp-port-unreachable
 -A LIBVIRT_FWX -i {bridge} -o {bridge} -j ACCEPT
 COMMIT
+"""
+
+_TRANSLATED = """\
 *nat
 -A LIBVIRT_PRT -s {subnet} -d 224.0.0.0/24 -j RETURN
 -A LIBVIRT_PRT -s {subnet} -d 255.255.255.255/32 -j RETURN
@@ -57,6 +66,14 @@ COMMIT
 -A LIBVIRT_PRT -o {bridge} -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill
 COMMIT
 """
+
+_NETWORK = _SERVICES + _FORWARDED + _WITHIN + _TRANSLATED
+_ISOLATED = _SERVICES + _WITHIN
+_ROUTED = f"""\
+{_SERVICES}\
+-A LIBVIRT_FWO -s {{subnet}} -i {{bridge}} -j ACCEPT
+-A LIBVIRT_FWI -d {{subnet}} -o {{bridge}} -j ACCEPT
+{_WITHIN}"""
 
 _MASQUERADE = (
     "LIBVIRT_PRT -s {subnet} ! -d {subnet} -p tcp -j MASQUERADE --to-ports 1024-65535",
@@ -81,6 +98,16 @@ def network_rules(network: NatNetwork) -> str:
     """The rules of one network; the chains must be there."""
     masquerade = "\n".join(f"-A {line}" for line in _masquerade(network))
     return _NETWORK.format(bridge=network.bridge, subnet=network.subnet, masquerade=masquerade)
+
+
+def routed_rules(network: NatNetwork) -> str:
+    """The rules of a network with ``<forward mode='route'/>``: new connections may come in."""
+    return _ROUTED.format(bridge=network.bridge, subnet=network.subnet)
+
+
+def isolated_rules(bridge: str) -> str:
+    """The rules of a network without ``<forward>``: guests reach each other and the host."""
+    return _ISOLATED.format(bridge=bridge)
 
 
 def without_masquerade(network: NatNetwork) -> str:

@@ -72,6 +72,8 @@ def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str
                 settings = builder.all_settings(network, label)
                 if real_guests:
                     real.start(REAL_NETWORKS[name], label)
+                elif network.virtual:
+                    real_daemon.pretend(label, network.virtual)
                 state.write(msgspec.structs.replace(known, ready=True, settings=settings))
         except BaseException:
             with deferred():
@@ -161,7 +163,8 @@ def scope(label: str) -> Scope:
         names={NAMED_NETNS + name: machine for machine, name in names.items()},
         connect=real_daemon.uri(label),
         places=real_daemon.places(label),
-        libvirt=known.real,
+        libvirt=known.real or bool(network.virtual),
+        daemon=known.real,
     )
 
 

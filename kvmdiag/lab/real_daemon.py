@@ -15,7 +15,7 @@ import re
 import select
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -98,6 +98,15 @@ def start(label: str, netns: str) -> None:
     if done.returncode:
         complaint = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise LabError(f"{_DAEMON} does not start: {complaint}")
+
+
+def pretend(label: str, networks: Mapping[str, str]) -> None:
+    """Leave the files of a libvirt that started these networks (XML, by name) and was ended."""
+    folder_of_networks = Path(places(label).run, "network")
+    folder_of_networks.mkdir(parents=True)
+    for name, xml in networks.items():
+        text = f"<networkstatus>\n{xml.strip()}\n</networkstatus>\n"
+        (folder_of_networks / f"{name}.xml").write_text(text)
 
 
 def stop(label: str) -> bool:

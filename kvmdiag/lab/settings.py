@@ -44,6 +44,17 @@ def pinned(machine: Machine) -> Mapping[str, str]:
     return values | {f"net.ipv4.conf.{key}.forwarding": forward for key in ("default", "lo")}
 
 
+def of_links(machine: Machine) -> Mapping[str, str]:
+    """The settings that single links of a machine have, once these are there."""
+    return {
+        f"net.ipv4.{kind}.{link.name.replace('.', '/')}.{key}": value
+        for link in machine.links
+        for kind, key, value in (
+            (*name.split(".", 1), value) for name, value in link.settings.items()
+        )
+    }
+
+
 def write(values: Mapping[str, str], machine: str) -> None:
     """Write settings by dotted name; a dot inside a link's name is a slash there.
 

@@ -21,6 +21,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
     ``peer`` is ``MACHINE:LINK``, the other end of a veth pair; one end names it, and both
     ends are declared, each on its own machine. A tap is the host's end of such a pair.
+    ``settings`` are sysctls of this link alone, below ``net.ipv4``: ``conf.proxy_arp`` is
+    ``net.ipv4.conf.NAME.proxy_arp``.
     """
 
     name: str
@@ -29,12 +31,16 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     master: str | None = None
     peer: str | None = None
+    mtu: int | None = None
+    settings: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """One network namespace.
 
     ``routes`` are arguments of ``ip route add``; ``rules`` is what iptables-restore reads.
+    ``nft`` is what ``nft -f`` reads and ``ipsets`` what ``ipset restore`` reads; where that is
+    not to be had, ``rules_without_ipsets`` stand in for ``rules``.
     ``sysctls``, by dotted name, come on top of those that every machine gets.
     """
 
@@ -43,6 +49,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[str, ...] = ()
     sysctls: Mapping[str, str] = msgspec.field(default_factory=dict)
     rules: str = ""
+    nft: str = ""
+    ipsets: str = ""
+    rules_without_ipsets: str = ""
 
 
 class Ip(msgspec.Struct, frozen=True, tag=True):
@@ -66,7 +75,14 @@ class Rules(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
-Step = Ip | Sysctls | Rules
+class Nft(msgspec.Struct, frozen=True, tag=True):
+    """Commands for ``nft -f`` in a machine."""
+
+    machine: str
+    text: str
+
+
+Step = Ip | Sysctls | Rules | Nft
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +110,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """A practice network.
 
     ``hidden`` machines stand for what a host cannot look into; ``example`` are the two ends
-    of the path that it is about.
+    of the path that it is about. ``virtual`` is libvirt's XML of the networks that a libvirt
+    would have started here, by name: it tells what was meant.
     """
 
     name: str
@@ -104,6 +121,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...]
     host: str = "host"
     hidden: tuple[str, ...] = ("outside",)
+    virtual: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def fault(self, name: str) -> Fault | None:
         """The fault of that name; a name without ``@MACHINE`` means the first of its kind."""

@@ -2,14 +2,22 @@
 
 import itertools
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kvmdiag.collect.snapshot import collect
+from kvmdiag.diagnose.check import load_checks
+from kvmdiag.diagnose.engine import diagnose
 from kvmdiag.lab import manager, state
 from kvmdiag.lab.spec import namespace
+from kvmdiag.model.report import Report
+from kvmdiag.simulate.endpoints import resolve
 
 _numbers = itertools.count(1)
 
@@ -34,6 +42,22 @@ class Lab:
         """Whether one real ping is answered; ``wait`` in seconds."""
         return self.run(machine, "ping", "-n", "-c1", "-W", wait, *ping).returncode == 0
 
+    def connects(self, machine: str, address: str, port: int) -> bool:
+        """Whether one real TCP connection is accepted."""
+        connect = f"import socket; socket.create_connection(({address!r}, {port}), 2).close()"
+        return self.run(machine, sys.executable, "-c", connect).returncode == 0
+
+    def check(self, *ends: str, **how: Any) -> Report:
+        """What ``kvmdiag check`` says; ``ends`` are source and destination, or none."""
+        snapshot = collect(manager.scope(self.label))
+        return diagnose(snapshot, load_checks(), resolve(snapshot, *ends, **how) if ends else None)
+
+    def carry_out(self, report: Report) -> None:
+        """Run the commands of a repair plan, as they stand there."""
+        assert report.plan is not None
+        for step in report.plan.steps:
+            subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
+
 
 @pytest.fixture(scope="module")
 def label() -> Iterator[Callable[[], str]]:
@@ -51,9 +75,15 @@ def label() -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture(scope="module")
-def cluster(label: Callable[[], str]) -> Lab:
+def build(label: Callable[[], str]) -> Callable[[str], Lab]:
+    """A builder of practice networks."""
+    return lambda name: Lab(manager.up(name, label=label()))
+
+
+@pytest.fixture(scope="module")
+def cluster(build: Callable[[str], Lab]) -> Lab:
     """A practice network ``cluster`` that the tests of a module share."""
-    return Lab(manager.up("cluster", label=label()))
+    return build("cluster")
 
 
 @pytest.fixture
