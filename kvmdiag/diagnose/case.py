@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
+from kvmdiag.diagnose.owners import owner_of
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Chain
 from kvmdiag.model.packet import IPAddress
@@ -217,7 +218,11 @@ def rule_fact(stack: Stack, rule: RuleRef) -> Evidence:
         counted = chain if rule.index is None else chain.rules[rule.index]
         if counted.packets is not None:
             fact += f" ({counted.packets} packets so far)"
-    return Evidence(fact, f"{rule} in {stack.name}")
+    origin = f"{rule} in {stack.name}"
+    owner = owner_of(rule)
+    if owner is not None:
+        origin += f" ({owner.name}'s, {owner.habit})"
+    return Evidence(fact, origin)
 
 
 def link_fact(stack: Stack, link: Link) -> Evidence:
