@@ -147,3 +147,18 @@ def test_isolated_ports_are_not_meant_to_meet():
     found = paths(snapshot.with_stack(msgspec.structs.replace(host, links=links)))
     assert ("vm1", "192.168.9.12", None) not in found
     assert ("vm1", "192.168.9.1", None) in found
+
+
+def test_a_standby_default_route_leads_nowhere_yet():
+    """Guests need not reach the gateway of an uplink not in use; the host itself must."""
+    snapshot = site()
+    host = snapshot.stack("host")
+    standby = Route(
+        destination="0.0.0.0/0",
+        metric=101,
+        next_hops=(NextHop(link="eth1", gateway="172.16.0.1"),),
+    )
+    snapshot = snapshot.with_stack(msgspec.structs.replace(host, routes=(*host.routes, standby)))
+    assert ("vm1", "10.0.0.1", None) in paths(snapshot)
+    assert ("vm1", "172.16.0.1", None) not in paths(snapshot)
+    assert ("host", "172.16.0.1", None) in paths(snapshot)

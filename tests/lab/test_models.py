@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from kvmdiag.collect.snapshot import collect
 from kvmdiag.lab import manager
 from kvmdiag.lab.spec import namespace
 
@@ -66,6 +67,19 @@ def test_healthy(models):
     assert not models.reaches("192.168.122.2", machine="outside", wait="0.3")
     report = models.check()
     assert (report.verdict, report.findings) == ("healthy", ())
+
+
+def test_libvirts_files_tell_what_was_meant(models):
+    """Three networks and their modes; that no daemon runs is as it should be."""
+    snapshot = collect(manager.scope(models.label))
+    assert {network.bridge: network.mode for network in snapshot.networks} == {
+        "virbr0": "nat",
+        "virbr1": None,
+        "virbr2": "route",
+    }
+    assert all(network.active for network in snapshot.networks)
+    (gap,) = [gap for gap in snapshot.gaps if gap.fact == "libvirt"]
+    assert gap.expected
 
 
 @pytest.mark.parametrize(("fault", "guest", "subject"), FAULTS)
