@@ -86,11 +86,19 @@ class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """Libvirt plugs a guest's tap in by itself whenever the guest starts."""
+        stack = snapshot.stack(self.stack)
+        link = link_named(stack, self.link)
+        if link is not None and link.is_uplink:
+            return keep(
+                stack,
+                f"name {self.link} where {self.master} is set up: netplan's "
+                f"'interfaces: [{self.link}]', or 'Bridge={self.master}' in a .network file",
+            )
         how = (
             "the repair lasts while the guest runs; restarting virtnetworkd or libvirtd "
             "plugs in the taps of its own networks again"
         )
-        return keep(snapshot.stack(self.stack), how)
+        return keep(stack, how)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The link as a port, its own address in the FDB, and the bridge's carrier."""
@@ -98,9 +106,11 @@ class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
         link = link_named(stack, self.link)
         if link is None:
             return snapshot
-        stack = with_link(
-            stack, msgspec.structs.replace(link, master=self.master, port=BridgePort())
+        # A bridge makes its ports listen to everything (br_add_if, br_manage_promisc).
+        port = msgspec.structs.replace(
+            link, master=self.master, port=BridgePort(), promiscuous=True, all_multicast=True
         )
+        stack = with_link(stack, port)
         if stack.fdb is not None and link.mac is not None:
             own = FdbEntry(
                 bridge=self.master, port=self.link, mac=link.mac, local=True, static=True

@@ -90,7 +90,8 @@ def feature_names(messages: Sequence[bytes]) -> dict[int, str]:
                 wanted = decode(one, _SET)
                 if wanted.get("id") == _FEATURE_NAMES:
                     strings = (decode(value, _STRING) for _, value in each(wanted["strings"]))
-                    found.update({string["index"]: string["value"] for string in strings})
+                    # Some bits are reserved and have no name.
+                found.update({one["index"]: one["value"] for one in strings if one["value"]})
     return found
 
 
