@@ -44,7 +44,10 @@ def _verdict_on_path(report: Report, question: Question) -> str:
     source, target = question.source.text, _far_end(question)
     walk = report.walk
     causes = [finding for finding in report.findings if finding.role == "cause"]
-    if report.verdict == "unknown" or (not causes and walk is not None and walk.works is None):
+    works = walk is not None and walk.works
+    if (report.verdict == "unknown" and not works) or (
+        not causes and walk is not None and walk.works is None
+    ):
         why = "" if walk is None else f": {ending(walk.decisive)}"
         return f"whether {source} reaches {target} cannot be told{why}"
     if walk is not None and walk.works:
@@ -64,6 +67,9 @@ def _elsewhere(report: Report) -> str:
     told += [f"{count(broken, 'path')} that {'does' if broken == 1 else 'do'} not work"] * (
         broken > 0
     )
+    unclear = sum(result.walk.works is None for result in report.paths)
+    if report.verdict == "unknown" and unclear:
+        told.append(f"{count(unclear, 'path')} that cannot be told")
     return f"; elsewhere: {', '.join(told)}" if told else ""
 
 

@@ -158,11 +158,10 @@ def verify(ends: tuple[str, str], options: Options) -> str | None:
     if again.works is False:
         return words.ending(again.decisive)
     try:
-        return (
-            None
-            if reaches(snapshot, asked, timeout=options.timeout)
-            else (f"a real packet got no answer within {options.timeout:g} s")
-        )
+        if not reaches(snapshot, asked, timeout=options.timeout):
+            return f"a real packet got no answer within {options.timeout:g} s"
+        _printer(options)("Probed: a real packet gets through.")
+        return None
     except (NotReadableError, UsageError) as error:
         if again.works:
             _printer(options)(f"Not probed, only simulated: {error}")
@@ -173,7 +172,7 @@ def verify(ends: tuple[str, str], options: Options) -> str | None:
 def _tell_cured(plan: Plan, ends: tuple[str, str], options: Options) -> None:
     show = _printer(options)
     show("")
-    show(f"Cured: {ends[0]} reaches {ends[1]}; in a fresh walk and for real.")
+    show(f"Cured: {ends[0]} reaches {ends[1]}.")
     for step in reversed(plan.steps):
         show(f"  to undo: {step.undo}")
     for step in plan.steps:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
-from kvmdiag.model.report import Plan, Report
+from kvmdiag.model.report import PathResult, Plan, Report
 from kvmdiag.model.trace import Outcome
 from kvmdiag.reports import text
 from kvmdiag.reports.escape import one_line, safe, xml_safe
@@ -58,6 +58,17 @@ def test_healthy_path_says_how_the_packet_goes(healthy: Report) -> None:
         "✓ nothing here keeps node1 from 10.0.0.9: the packet leaves by eno1 as 10.0.0.10, and a "
         "reply gets"
     )
+
+
+def test_a_path_that_works_is_told_so_though_another_is_unclear(healthy: Report) -> None:
+    """Unknown is the verdict on all; the asked path is known."""
+    assert healthy.walk is not None
+    lost = replace(healthy.walk.request, outcome=Outcome.UNKNOWN)
+    other = PathResult(walk=replace(healthy.walk, request=lost))
+    page = shown(text.render(replace(healthy, verdict="unknown", paths=(other,))))
+    told = " ".join(page.partition("\n\n")[0].split())
+    assert told.startswith("✓ nothing here keeps node1 from 10.0.0.9")
+    assert told.endswith("elsewhere: 1 path that cannot be told")
 
 
 def test_commands_are_never_broken(faulty: Report) -> None:
