@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from kvmdiag.collect.snapshot import collect
+from kvmdiag.commands.main import main
 from kvmdiag.lab import manager
 from kvmdiag.lab.spec import namespace
 
@@ -91,6 +92,8 @@ def test_a_fault_is_named_and_cured(fault, guest, subject, mended):
     assert report.verdict == "faulty"
     first = report.findings[0]
     assert (first.check, first.role, first.subject) == (fault, "cause", subject)
+    if fault == "bridge-uplink-missing":
+        assert "interfaces: [eno1]" in report.plan.steps[0].persist
     mended.carry_out(report)
     assert mended.reaches(OUTSIDE, machine=guest)
 
@@ -107,6 +110,18 @@ def test_a_forwarded_port_is_swallowed(fault, web):
     found = [(f.check, f.role, f.verified) for f in report.findings]
     assert found[0] == (fault, "cause", True)
     web.carry_out(report)
+    assert web.connects("outside", "10.0.0.10", 8080)
+
+
+def test_fix_for_somebody_outside(web, capsys, monkeypatch, tmp_path):
+    """No packet can be sent from there: the fresh walk decides, and it says so."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    manager.break_(web.label, "dnat-blocked-by-libvirt-reject")
+    ends = (OUTSIDE, "10.0.0.10", "--proto", "tcp", "--port", "8080")
+    assert main(["fix", "--lab", web.label, *ends, "--yes"]) == 0
+    out = capsys.readouterr().out
+    assert "Not probed, only simulated" in out
+    assert "a real packet" not in out
     assert web.connects("outside", "10.0.0.10", 8080)
 
 
