@@ -5,7 +5,8 @@ Symptom: one address or one network is unreachable from this machine, or through
 Cause: a blackhole, unreachable or prohibit route, or an ip rule of that kind, set by a daemon, a
     script or a person.
 Harmless when: it is a safety net behind better routes (a greater metric, a shorter prefix), and
-    the packet uses these.
+    the packet uses these. Calico's is one for each block of addresses: what ends there was
+    sent to a pod that is no more.
 Evidence: the packet ends at that route or rule.
 Fix: delete it; find who puts it there (FRR, wg-quick, networkd, kube-proxy), or it will come
     back.
@@ -19,6 +20,7 @@ from kvmdiag.diagnose.case import (
     Case,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.translation import is_calicos_block
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import (
     Reason,
@@ -41,6 +43,8 @@ def policy_or_blackhole_route(case: Case) -> Iterator[Suspicion]:
         for route in stack.routes or ()
         if route.type in _NO and route.text == ref.text and route.table == ref.table
     ]
+    if any(route.type == "blackhole" and is_calicos_block(stack, route) for route in routes):
+        return
     yield Suspicion(
         subject=stack.name,
         summary=f"{stack.name} has a route that refuses {case.end.packet.dst}: {ref.text}",

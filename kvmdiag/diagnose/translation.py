@@ -1,4 +1,4 @@
-"""What checks of missing translation share: which network it is about, and the rule to add."""
+"""What checks of translation and of pods share: whose network it is, and the rule to add."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
 from kvmdiag.diagnose.check import Remedy
 from kvmdiag.diagnose.rules import has_chain, source_nats
 from kvmdiag.model.packet import IPAddress
-from kvmdiag.model.stack import Stack
+from kvmdiag.model.stack import Route, Stack
 from kvmdiag.model.trace import Hop
 
 _LIBVIRT_KEEPS = "systemctl restart virtnetworkd (or libvirtd) puts libvirt's own rule back"
@@ -32,6 +32,19 @@ def calico_leaves_pods_as_they_are(stack: Stack, in_link: str | None) -> bool:
     if in_link is None or not in_link.startswith("cali") or not has_chain(stack, "cali-"):
         return False
     return not any("nat-outgoing" in placed.chain.name for placed in source_nats(stack))
+
+
+def is_calicos_block(stack: Stack, refusal: Route) -> bool:
+    """Whether a route refuses what is left of a block of addresses that Calico gives to pods."""
+    block = ip_network(refusal.destination)
+    return has_chain(stack, "cali-") and any(
+        next_hop.link is not None
+        and next_hop.link.startswith("cali")
+        and route.version == refusal.version
+        and ip_network(route.destination).overlaps(block)
+        for route in stack.routes or ()
+        for next_hop in route.next_hops
+    )
 
 
 def subnet_behind(stack: Stack, hop: Hop, source: IPAddress) -> str:

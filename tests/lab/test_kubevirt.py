@@ -112,3 +112,14 @@ def test_a_policy_of_drop_does_no_harm(mended):
     assert mended.reaches(OUTSIDE, machine="guest")
     report = mended.check()
     assert (report.verdict, report.findings) == ("healthy", ())
+
+
+@pytest.mark.parametrize("source", ["host", "guest"])
+def test_the_address_of_a_pod_that_is_no_more(source, kubevirt):
+    """Calico's blackhole for the block is no fault: nothing tells to delete it."""
+    assert not kubevirt.reaches("10.233.70.51", machine=source, wait="0.3")
+    report = kubevirt.check(source, "10.233.70.51")
+    assert report.walk.works is False
+    found = [(f.check, f.role) for f in report.findings]
+    assert found == [("kubevirt-pod-ip-changed", "context")]
+    assert report.plan is None
