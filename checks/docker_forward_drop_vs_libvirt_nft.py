@@ -43,6 +43,8 @@ def docker_forward_drop_vs_libvirt_nft(case: Case) -> Iterator[Suspicion]:
         return
     if end.stage is not Stage.FORWARD or rule.index is not None:
         return
+    if rule.backend == "iptables-legacy" and not has_chain(stack, "DOCKER"):
+        return  # somebody's old rules, which iptables-legacy-nft-mix explains
     bridge = next((n for n in (end.in_link, end.out_link) if is_guest_bridge(stack, n)), None)
     if bridge is None:
         return

@@ -64,6 +64,8 @@ def _shown_routes(stack: Stack, version: int) -> Iterator[str]:
 def _gateways(case: Case, stack: Stack, version: int) -> Iterator[tuple[int, str, str]]:
     """Rank, link and address of every machine that could route for this one."""
     for link in stack.links or ():
+        if not link.up:
+            continue
         own = [a for a in addresses_of(stack, link.name) if a.version == version]
         for segment in case.segments(link):
             for machine, address in case.neighbours_on(*segment):

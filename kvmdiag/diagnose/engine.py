@@ -25,7 +25,7 @@ from kvmdiag.actions.step import step
 from kvmdiag.diagnose import remarks
 from kvmdiag.diagnose.check import Check
 from kvmdiag.diagnose.effects import side_effects
-from kvmdiag.diagnose.intent import intended_paths, is_for_others
+from kvmdiag.diagnose.intent import intended_paths, is_for_others, refuses_ping
 from kvmdiag.diagnose.search import Cure, Cures, lacking, search
 from kvmdiag.diagnose.state import State, obstacle
 from kvmdiag.model.question import Question
@@ -57,7 +57,9 @@ def diagnose(
     """
     base = State(snapshot)
     intended = tuple(
-        path for path in intended_paths(snapshot) if not is_for_others(snapshot, base.walk(path))
+        path
+        for path in intended_paths(snapshot)
+        if not is_for_others(snapshot, base.walk(path)) and not refuses_ping(base.walk(path))
     )
     asked = tuple(path for path in intended if source in (None, path.source.stack))
     if question is not None:

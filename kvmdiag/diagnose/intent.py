@@ -14,7 +14,7 @@ from kvmdiag.model.packet import Protocol
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Stack
-from kvmdiag.model.trace import Outcome, Walk
+from kvmdiag.model.trace import Outcome, Reason, Stage, Walk
 from kvmdiag.simulate.endpoints import resolve
 
 # More paths than that say nothing new about a host, and each costs a walk.
@@ -40,6 +40,21 @@ def intended_paths(snapshot: Snapshot) -> tuple[Question, ...]:
             # A machine whose addresses were not read cannot be asked about; its gap says so.
             continue
     return tuple(found)
+
+
+def refuses_ping(walk: Walk) -> bool:
+    """Whether the packet came to the machine it was for, whose own rules let no ping pass.
+
+    That proves the path; a machine that answers no ping is not down for it.
+    """
+    end = walk.decisive.end
+    last = Stage.INPUT if end.direction == "request" else Stage.OUTPUT
+    return (
+        walk.question.proto in ("icmp", "icmpv6")
+        and walk.decisive.reason is Reason.NETFILTER
+        and end.stage is last
+        and end.stack == walk.question.destination.stack
+    )
 
 
 def is_for_others(snapshot: Snapshot, walk: Walk) -> bool:

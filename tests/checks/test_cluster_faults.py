@@ -1,7 +1,9 @@
 """Each check on the practice cluster, as the kernel shows it: where it fires and what it proves."""
 
+import msgspec
 import pytest
 
+from kvmdiag.actions.rule import InsertRule
 from kvmdiag.lab.networks import networks
 
 pytestmark = pytest.mark.kernel
@@ -127,3 +129,30 @@ def test_unread_rules_make_the_check_skipped_and_never_passed(broken, ask, patch
     skipped = {skipped.check: skipped.needs for skipped in report.skipped}
     assert skipped["bridge-nf-forward-drop"] == "tables of host"
     assert "ip-forward-off" not in skipped
+
+
+def test_a_gateway_that_answers_no_ping_is_no_fault(broken, ask):
+    """Master's own rules drop pings to it; what it forwards is not touched by that."""
+    refusing = InsertRule(stack="master", chain="INPUT", rule="-p icmp --icmp-type 8 -j DROP")
+    report = ask(refusing.apply(broken()))
+    assert (report.verdict, report.findings) == ("healthy", ())
+
+
+def test_a_machine_that_is_asked_and_answers_no_ping_is_told_so(broken, ask):
+    """Asked for itself, the same rule is the cause."""
+    refusing = InsertRule(stack="master", chain="INPUT", rule="-p icmp --icmp-type 8 -j DROP")
+    report = ask(refusing.apply(broken()), destination="192.168.48.10")
+    assert [(f.check, f.role) for f in report.findings] == [("guest-firewall", "cause")]
+
+
+def test_no_route_by_a_link_that_is_down_is_proposed(broken, ask, patched):
+    """With its only link down, a machine does not lack a default route in the first place."""
+    node1 = broken().stack("node1")
+    down = tuple(
+        msgspec.structs.replace(link, up=False, carrier=False) if link.name == "ens6" else link
+        for link in node1.links
+    )
+    gone = tuple(route for route in node1.routes if route.version == 6)
+    report = ask(patched(broken(), "node1", links=down, routes=gone))
+    assert report.verdict == "faulty"
+    assert "guest-no-default-route" not in {finding.check for finding in report.findings}
