@@ -11,7 +11,8 @@ from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.simulate import outside
 from kvmdiag.simulate.journey import Connections, Journey
 from kvmdiag.simulate.layer2 import arrive, transmit
-from kvmdiag.simulate.layer3 import ascend, originate
+from kvmdiag.simulate.layer3 import ascend
+from kvmdiag.simulate.originate import originate
 from kvmdiag.simulate.packets import reply_to, request_of
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Originate, Step, Transmit
 from kvmdiag.simulate.unread import NotRead, NotUnderstood

@@ -1,0 +1,116 @@
+"""A stack sends a packet of its own: the route, the source address, OUTPUT.
+
+Sources: net/ipv4/route.c (ip_route_output_key_hash_rcu), ip_output.c (__ip_local_out).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.stack import NextHop, Route
+from kvmdiag.model.trace import Outcome, Reason, RouteRef, Stage
+from kvmdiag.simulate.fib import Flow, Found
+from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.routing import hook_context, send, usable_route
+from kvmdiag.simulate.source import select_address
+from kvmdiag.simulate.steps import Frame, Originate, Step
+from kvmdiag.simulate.view import StackView, parse_address
+
+
+def originate(journey: Journey, step: Originate) -> Step:
+    """A stack sends a packet of its own, as ``ping [-I link]`` does."""
+    view = journey.stack(step.stack)
+    found = _route_own(journey, view, step)
+    link = found.link or "lo"
+    packet = step.packet
+    if step.bound_address is None:
+        packet = replace(packet, src=_own_source(journey, view, step, found, link))
+        if packet.proto in ("tcp", "udp"):
+            # A socket that connects looks again, with the source it got (ip_route_connect).
+            found = _route_own(
+                journey, view, replace(step, packet=packet, bound_address=packet.src)
+            )
+            link = found.link or "lo"
+    journey.note(
+        step.stack,
+        link,
+        Stage.OUTPUT,
+        packet,
+        f"sent from {packet.src} by {link}",
+        found.ref.text,
+        decider=found.ref,
+        out_link=link,
+    )
+    frame = Frame(packet)
+    at = hook_context(view, "output", frame, None, link)
+    frame = pass_hook(journey, frame, at, Stage.OUTPUT, link)
+    after = frame.packet
+    remarked = after.mark != packet.mark and _marks_reroute(view, packet)
+    if after.dst != packet.dst or remarked:
+        rerouted = Originate(step.stack, after, step.bound_link, after.src)
+        found = _route_own(journey, view, rerouted)
+        link = found.link or "lo"
+    return send(journey, view, frame, link, found)
+
+
+def _marks_reroute(view: StackView, packet: Packet) -> bool:
+    """Whether a new mark makes the kernel route again: only where a route chain may set it.
+
+    Sources: nf_route_table_hook4 in net/netfilter/nft_chain_route.c, iptable_mangle.c.
+    """
+    return any(base.chain.type == "route" for base in view.base_chains(packet.family, "output"))
+
+
+def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
+    """The route for a packet of the stack's own."""
+    packet = step.packet
+    flow = Flow(
+        dst=packet.dst,
+        src=step.bound_address,
+        oif=step.bound_link,
+        mark=packet.mark,
+        proto=packet.proto,
+        sport=packet.sport,
+        dport=packet.dport,
+    )
+    found = view.fib.lookup(flow)
+    refused = found is None or found.refusal is not None
+    if refused and step.bound_link is not None and packet.version == 4:
+        # ip_route_output_key_hash_rcu: bound to a link without a route, the destination is
+        # taken to be on that link.
+        return _on_link(view, packet.dst, step.bound_link)
+    return usable_route(journey, view, step.bound_link, Stage.OUTPUT, packet, found)
+
+
+def _on_link(view: StackView, dst: IPAddress, link: str) -> Found:
+    route = Route(destination=f"{dst}/{dst.max_prefixlen}", next_hops=(NextHop(link=link),))
+    text = f"{dst} is taken to be on {link} itself, for want of a route"
+    return Found(route, route.next_hops[0], RouteRef(stack=view.name, table=0, text=text))
+
+
+def _own_source(
+    journey: Journey, view: StackView, step: Originate, found: Found, link: str
+) -> IPAddress:
+    """The source address the kernel selects."""
+    if found.route.preferred_source is not None:
+        return parse_address(found.route.preferred_source)
+    if found.route.type == "local":
+        return step.packet.dst
+    toward = parse_address(found.gateway) if found.gateway else None
+    if step.packet.version == 6:
+        toward = toward or step.packet.dst
+    # fib_result_prefsrc: without a gateway it is the link's first address, near or not.
+    address = select_address(view, link, toward, version=step.packet.version)
+    if address is None:
+        raise journey.end(
+            Outcome.NO_ROUTE,
+            Reason.NO_ADDRESS,
+            view.name,
+            link,
+            Stage.OUTPUT,
+            step.packet,
+            f"no IPv{step.packet.version} address to send from",
+        )
+    return address

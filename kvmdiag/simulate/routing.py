@@ -1,0 +1,102 @@
+"""What a packet's own route decides, wherever the packet came from: refusal, POSTROUTING, next hop.
+
+Sources: net/ipv4/route.c (ip_error), ip_output.c (ip_output, ip_finish_output2).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kvmdiag.model.netfilter import HookName
+from kvmdiag.model.packet import Packet
+from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.context import Context
+from kvmdiag.simulate.fib import Found
+from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.next_hop import mac_of_next_hop
+from kvmdiag.simulate.steps import Frame, Step, Transmit
+from kvmdiag.simulate.view import StackView, parse_address
+
+_REFUSED = {
+    "blackhole": (Outcome.DROPPED, "the route is a blackhole"),
+    "unreachable": (Outcome.NO_ROUTE, "the route says unreachable"),
+    "prohibit": (Outcome.NO_ROUTE, "the route says prohibited"),
+}
+
+
+def usable_route(
+    journey: Journey,
+    view: StackView,
+    link: str | None,
+    stage: Stage,
+    packet: Packet,
+    found: Found | None,
+) -> Found:
+    """The route, unless there is none or it says no."""
+    if found is None:
+        raise journey.end(
+            Outcome.NO_ROUTE,
+            Reason.NO_ROUTE,
+            view.name,
+            link,
+            stage,
+            packet,
+            f"no route to {packet.dst}",
+        )
+    if found.refusal is not None:
+        outcome, because = _REFUSED.get(
+            found.refusal, (Outcome.NO_ROUTE, f"the route says {found.refusal}")
+        )
+        raise journey.end(
+            outcome,
+            Reason.NO_ROUTE,
+            view.name,
+            link,
+            stage,
+            packet,
+            because,
+            found.ref.text,
+            decider=found.ref,
+        )
+    if len(found.route.next_hops) > 1:
+        # fib_multipath_hash chooses by a hash of the flow that nobody can foretell.
+        journey.assume(f"of several ways {view.name} takes the one by {found.link}")
+    return found
+
+
+def send(
+    journey: Journey,
+    view: StackView,
+    frame: Frame,
+    link: str,
+    found: Found,
+) -> Step:
+    """POSTROUTING, then find the next hop's MAC address and hand the frame to the link."""
+    packet = frame.packet
+    next_hop = parse_address(found.gateway) if found.gateway else packet.dst
+    at = hook_context(view, "postrouting", frame, None, link)
+    frame = pass_hook(journey, frame, at, Stage.POSTROUTING, link, next_hop)
+    device = view.links[link]
+    frame = Frame(frame.packet, device.mac, tracked=frame.tracked)
+    if not device.is_loopback:
+        mac = mac_of_next_hop(journey, view, link, next_hop, frame.packet)
+        frame = replace(frame, dst_mac=mac)
+    return Transmit(view.name, link, frame)
+
+
+def hook_context(
+    view: StackView, hook: HookName, frame: Frame, in_link: str | None, out_link: str | None
+) -> Context:
+    """What the rules of a hook of the IP layer see of a frame."""
+    return Context(
+        view=view,
+        hook=hook,
+        family=frame.packet.family,
+        packet=frame.packet,
+        in_link=in_link,
+        out_link=out_link,
+        in_port=frame.in_port,
+        src_mac=frame.src_mac,
+        dst_mac=frame.dst_mac,
+    )
