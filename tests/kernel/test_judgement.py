@@ -30,7 +30,7 @@ def _nothing(*_: object, **__: object) -> bool:
             bridged(ACROSS, ports=(("isolated", "on"), ("isolated", "on"))),
         ),
         (
-            "kvmdiag.simulate.layer3._marks_reroute",
+            "kvmdiag.simulate.originate._marks_reroute",
             routed(
                 OVER,
                 guest=Stack(
