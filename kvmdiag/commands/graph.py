@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kvmdiag.commands.options import OUTPUT, SOURCE, Options, facts, takes
+from kvmdiag.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-FORMATS = ("text", "dot", "mermaid", "json")
+FORMATS = ("text", "dot", "mermaid", "svg", "json")
+
+_PATIENCE = 60
+"""Seconds for Graphviz to place the nodes of a large host."""
 
 
 @app.command()
@@ -24,7 +28,7 @@ FORMATS = ("text", "dot", "mermaid", "json")
 def graph(*, options: Options) -> int:
     """Draw stacks, links, bridges, taps, cables, NAT and uplinks.
 
-    For a picture: kvmdiag graph --format dot | dot -Tsvg -o network.svg
+    For a picture: kvmdiag graph --format svg -o network.svg
     """
     from kvmdiag.commands.terminal import emit
 
@@ -36,6 +40,28 @@ def rendered(snapshot: Snapshot, options: Options) -> RenderableType:
     """The graph in the format the user chose."""
     from kvmdiag.topology.build import build
 
+    topology = build(snapshot)
+    if options.format == "svg":
+        from kvmdiag.reports import graph_dot
+
+        return _laid_out(graph_dot.render(topology, verbose=options.verbose))
     renderer = import_module(f"kvmdiag.reports.graph_{options.format}")
-    drawn: RenderableType = renderer.render(build(snapshot), verbose=options.verbose)
+    drawn: RenderableType = renderer.render(topology, verbose=options.verbose)
     return drawn
+
+
+def _laid_out(dot: str) -> str:
+    """The SVG that Graphviz makes of it (dot(1))."""
+    from kvmdiag.system.programs import ProgramMissing, run
+
+    try:
+        drawn = run(["dot", "-Tsvg"], timeout=_PATIENCE, input=dot)
+    except ProgramMissing:
+        raise InputError(
+            "--format svg is drawn by Graphviz, which is not installed: install the package"
+            " graphviz, or ask for --format mermaid"
+        ) from None
+    if drawn.returncode:
+        complaint = (drawn.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InputError(f"Graphviz cannot draw this network: {complaint}")
+    return drawn.stdout

@@ -53,7 +53,7 @@ def test_help_lists_every_command() -> None:
         (["check", "--nosuch"], "--nosuch"),
         (["--nosuch"], "--nosuch"),
         (["check", "--format", "sarif"], "'sarif' is not one of text, json, junit"),
-        (["graph", "--format", "svg"], "'svg' is not one of text, dot, mermaid, json"),
+        (["graph", "--format", "png"], "'png' is not one of text, dot, mermaid, svg, json"),
         (["check", "--proto", "sctp", "a", "b"], "'sctp' is not one of icmp, tcp, udp"),
         (["check", "--port", "0", "a", "b"], "--port"),
         (["--port", "80", "graph"], "graph does not take --port"),

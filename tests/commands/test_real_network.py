@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from defusedxml.ElementTree import fromstring
 
 from kvmdiag.commands.main import main
 from kvmdiag.lab import manager
+from kvmdiag.system import programs
+from kvmdiag.system.programs import Completed, ProgramMissing
 
 pytestmark = [
     pytest.mark.kernel,
@@ -82,6 +87,31 @@ def test_graph_shows_what_hangs_on_what(net: str, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     bridge = out.index("mybr0  bridge  192.168.48.1/24")
     assert bridge < out.index("vnet3  veth ── node1 ens6")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graph_as_a_picture(net: str, tmp_path: Path) -> None:
+    """Graphviz lays it out; the names stand in the SVG as text."""
+    file = tmp_path / "network.svg"
+    assert main(["--lab", net, "graph", "--format", "svg", "-o", str(file)]) == 0
+    words = set(fromstring(file.read_text(), forbid_dtd=False).itertext())
+    assert {"host", "mybr0", "vnet3", "192.168.48.20/24"} <= words
+
+
+def test_graph_as_a_picture_without_graphviz(
+    net: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says what to install."""
+    really = programs.run
+
+    def run(argv: Sequence[str], **how: Any) -> Completed:
+        if argv[0] == "dot":
+            raise ProgramMissing("cannot run dot: No such file or directory")
+        return really(argv, **how)
+
+    monkeypatch.setattr(programs, "run", run)
+    assert main(["--lab", net, "graph", "--format", "svg"]) == 2
+    assert "install the package graphviz" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
