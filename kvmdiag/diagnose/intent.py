@@ -81,6 +81,9 @@ def _named(snapshot: Snapshot) -> Iterator[tuple[str, str, int | None]]:
         for gateway in outside:
             if (":" in gateway) in leads:
                 yield stack.name, gateway, None
+                if stack.name != snapshot.host:
+                    for nic in _ways_out(stack, "::/0" if ":" in gateway else "0.0.0.0/0"):
+                        yield f"{stack.name}:{nic}", gateway, None
     for stack in snapshot.stacks:
         for source, destination in _on_bridges(snapshot, stack):
             yield source, destination, None
@@ -108,6 +111,21 @@ def _leads_out(snapshot: Snapshot, stack: Stack, gateways: Sequence[str]) -> set
             if _has_router(snapshot, stack, address)
         }
     return found
+
+
+def _ways_out(stack: Stack, everywhere: str) -> tuple[str, ...]:
+    """The NICs of a machine that has default routes by several; each is to be good for its own.
+
+    Not asked of the host: its second uplink has gateways beyond it that nothing here knows.
+    """
+    nics = dict.fromkeys(
+        hop.link
+        for route in stack.routes or ()
+        if route.destination == everywhere and route.type == "unicast"
+        for hop in route.next_hops
+        if hop.link is not None
+    )
+    return tuple(nics) if len(nics) > 1 else ()
 
 
 def _has_router(snapshot: Snapshot, stack: Stack, address: Interface) -> bool:

@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from kvmdiag.actions.rule import InsertRule
+from kvmdiag.diagnose.check import load_checks
+from kvmdiag.diagnose.engine import diagnose
 from kvmdiag.lab.networks import networks
 
 pytestmark = pytest.mark.kernel
@@ -54,10 +56,21 @@ def test_what_only_looks_bad_is_not_reported(harmless, broken, ask):
     assert (report.verdict, report.findings) == ("healthy", ())
 
 
-def test_a_second_nic_is_no_fault_for_what_does_not_use_it(broken, ask):
-    """Strict rp_filter in node1 stops what is bound to ens3 only."""
+def test_a_second_nic_is_no_cause_for_what_does_not_use_it(broken, ask):
+    """Strict rp_filter in node1 stops what is bound to ens3 only: told, and of no harm here."""
     report = ask(broken("guest-rp-filter-multihomed"), "node1")
-    assert (report.verdict, report.findings) == ("healthy", ())
+    assert report.walk is not None
+    assert report.walk.works is True
+    assert [(f.check, f.role) for f in report.findings] == [
+        ("guest-rp-filter-multihomed", "latent")
+    ]
+
+
+def test_a_second_nic_with_a_default_route_of_its_own_is_meant_to_lead_out(broken):
+    """Nobody has to know that `ping -I ens3` is what fails."""
+    report = diagnose(broken("guest-rp-filter-multihomed"), load_checks(), None)
+    assert [(f.check, f.role) for f in report.findings] == [("guest-rp-filter-multihomed", "cause")]
+    assert diagnose(broken("second-nic"), load_checks(), None).findings == ()
 
 
 @pytest.mark.parametrize(

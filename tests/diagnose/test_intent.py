@@ -162,3 +162,26 @@ def test_a_standby_default_route_leads_nowhere_yet():
     assert ("vm1", "10.0.0.1", None) in paths(snapshot)
     assert ("vm1", "172.16.0.1", None) not in paths(snapshot)
     assert ("host", "172.16.0.1", None) in paths(snapshot)
+
+
+def test_each_nic_with_a_default_route_is_to_lead_out():
+    """Whichever NIC a program of the guest is bound to, its own default route is to be good."""
+    snapshot = site()
+    guest = snapshot.stack("vm1")
+    second = Route(
+        destination="0.0.0.0/0",
+        metric=100,
+        next_hops=(NextHop(link="eth1", gateway="192.168.9.1"),),
+    )
+    twice = msgspec.structs.replace(
+        guest,
+        links=(*guest.links, msgspec.structs.replace(guest.links[0], index=3, name="eth1")),
+        addresses=(
+            *guest.addresses,
+            Address(link="eth1", address="192.168.9.21", prefix_length=24),
+        ),
+        routes=(*guest.routes, second),
+    )
+    found = paths(snapshot.with_stack(twice))
+    assert {("vm1:eth0", "10.0.0.1", None), ("vm1:eth1", "10.0.0.1", None)} <= found
+    assert not any(source.startswith(("vm2:", "host:")) for source, _, _ in found)
