@@ -13,8 +13,8 @@ from differential.campaign import campaign
 
 pytestmark = pytest.mark.kernel
 
-CASES = 60
-PARTS = 4
+CASES = 200
+PARTS = 20
 
 
 @pytest.mark.parametrize("part", range(PARTS))

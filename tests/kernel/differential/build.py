@@ -74,10 +74,13 @@ def built(case: Case) -> Iterator[Built]:
 
 
 def _lay_cables(network: Built) -> None:
+    # Ends with different numbers get carrier at once. Where both have the same, the kernel takes
+    # the link for one without a lower one and looks only once a second (linkwatch_urgent_event).
     lines = [
-        f"link add {cable.one[1]} netns {network.namespace(cable.one[0])} type veth"
-        f" peer name {cable.other[1]} netns {network.namespace(cable.other[0])}\n"
-        for cable in network.case.cables
+        f"link add name {cable.one[1]} index {number} netns {network.namespace(cable.one[0])}"
+        f" type veth peer name {cable.other[1]} index {number + 1}"
+        f" netns {network.namespace(cable.other[0])}\n"
+        for number, cable in zip(itertools.count(100, 2), network.case.cables, strict=False)
     ]
     with entered(network.path(network.case.stacks[0].name)):
         _run(["ip", "-batch", "-"], "".join(lines))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -36,18 +40,63 @@ class Tally:
             f" {self.unknown} unknown, {len(self.disagreements)} disagreements"
         )
 
+    def add(self, other: Tally) -> None:
+        """Count another's cases in."""
+        self.cases += other.cases
+        self.agreed += other.agreed
+        self.unknown += other.unknown
+        known = [case for case, _ in self.disagreements]
+        self.disagreements += [found for found in other.disagreements if found[0] not in known]
+        self.unbuilt += other.unbuilt
+        self.doubts.update(other.doubts)
+        self.fates.update(other.fates)
 
-def campaign(number: int, start: int, *, shrink: int = 0, most: int = 5) -> Tally:
-    """Judge ``number`` cases drawn from seed ``start``; stop after ``most`` wrong ones."""
+
+def campaign(number: int, start: int, *, shrink: int = 0, most: int = 5, jobs: int = 1) -> Tally:
+    """Judge ``number`` cases drawn from seed ``start``; stop after ``most`` wrong ones.
+
+    ``jobs`` processes share the work. The seed alone decides which cases are drawn and in which
+    order they are reported.
+    """
+    # Hypothesis varies what it has drawn before; new seeds keep the cases from being alike.
+    parts = [
+        (min(_BATCH, number - batch), start * 1_000_000 + batch)
+        for batch in range(0, number, _BATCH)
+    ]
+    tally = Tally()
+    with contextlib.closing(_judged_parts(parts, partial(_part, shrink, most), jobs)) as found:
+        for part in found:
+            tally.add(part)
+            if len(tally.disagreements) >= most:
+                break
+    return tally
+
+
+_Part = tuple[int, int]
+
+
+def _judged_parts(
+    parts: list[_Part], judged: Callable[[_Part], Tally], jobs: int
+) -> Iterator[Tally]:
+    if jobs == 1:
+        yield from map(judged, parts)
+        return
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(judged, parts)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _part(shrink: int, most: int, part: _Part) -> Tally:
+    """One batch of cases."""
     tally = Tally()
 
     def run(case: Case) -> None:
         if len(tally.disagreements) < most:
             _one(tally, case, shrink)
 
-    # Hypothesis varies what it has drawn before; new seeds keep the cases from being alike.
-    for batch in range(0, number, _BATCH):
-        _drawn(min(_BATCH, number - batch), start * 1_000_000 + batch, run)
+    _drawn(*part, run)
     return tally
 
 
