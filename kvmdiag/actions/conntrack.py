@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import msgspec
+from msgspec.structs import replace
 
 from kvmdiag.model.snapshot import Snapshot
 
@@ -30,5 +33,10 @@ class FlushConnections(msgspec.Struct, frozen=True, kw_only=True):
         return "nothing to keep: connections do not outlive a reboot"
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
-        """The same snapshot: each walk begins with no connection."""
-        return snapshot
+        """Connections that were found are gone; of others each walk begins without any."""
+        stack = snapshot.stack(self.stack)
+        gone = ip_network(self.source, strict=False)
+        kept = [flow for flow in stack.flows or () if ip_address(flow.original.source) not in gone]
+        if stack.flows is None or len(kept) == len(stack.flows):
+            return snapshot
+        return snapshot.with_stack(replace(stack, flows=tuple(kept)))

@@ -1,4 +1,4 @@
-"""The tracked connections between two addresses, from the conntrack table.
+"""The tracked connections between some addresses, from the conntrack table.
 
 Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h;
 net/netfilter/nf_conntrack_netlink.c (ctnetlink_fill_info).
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any
 
 from kvmdiag.collect.attributes import Layout, address, big_endian, decode, nest
@@ -20,6 +22,9 @@ from kvmdiag.system.netlink import NETFILTER, Netlink
 
 _GET = 1 << 8 | 1  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
 _HEADER = struct.Struct("=BBH")
+_FAMILIES = ((socket.AF_INET, 4), (socket.AF_INET6, 6))
+_SECONDS = 3.0
+_MOST = 10_000
 _IP: Layout = {
     1: ("source", address),
     2: ("destination", address),
@@ -74,43 +79,61 @@ _TCP_STATES = (
 )
 
 
-def flows_between(one: str, other: str) -> tuple[Flow, ...]:
-    """All tracked connections of the calling thread's namespace that both addresses are in.
+def flows_among(addresses: Iterable[str]) -> tuple[Flow, ...]:
+    """The tracked connections of the calling thread's namespace between any two of these.
 
     On whichever side of a translation they stand. Sorted by protocol and addresses.
 
     Raises:
-        NotReadableError: the table cannot be read without rights, or without loading a module.
+        NotReadableError: the table cannot be read: without rights, without loading a module,
+            in three seconds; or more of its connections are such than are of use.
 
     """
     if not is_there("nf_conntrack_netlink"):
         raise NotReadableError(
             "the kernel's nf_conntrack_netlink is not loaded: modprobe nf_conntrack_netlink"
         )
-    family = socket.AF_INET6 if ":" in one else socket.AF_INET
+    wanted = set(addresses)
+    found: list[Flow] = []
     try:
         with Netlink(NETFILTER) as kernel:
-            messages = kernel.dump(_GET, _HEADER.pack(family, 0, 0))
+            for family, version in _FAMILIES:
+                mine = {one for one in wanted if ip_address(one).version == version}
+                # A connection is between two; who talks to himself is of no interest.
+                if len(mine) > 1 and len(found) <= _MOST:
+                    answers = kernel.each(_GET, _HEADER.pack(family, 0, 0))
+                    found += islice(find(_in_time(answers), mine), _MOST + 1)
     except PermissionError:
         raise NotReadableError("not allowed to read the conntrack table: run as root") from None
     except OSError as error:
-        raise NotReadableError(f"the conntrack table did not answer ({error.strerror})") from None
-    return find(messages, one, other)
+        raise NotReadableError(
+            f"the conntrack table could not be read ({error.strerror or error}): conntrack -L"
+        ) from None
+    if len(found) > _MOST:
+        raise NotReadableError(f"more than {_MOST} connections are such: conntrack -L")
+    return tuple(sorted(found, key=_order))
 
 
-def find(messages: Iterable[bytes], one: str, other: str) -> tuple[Flow, ...]:
-    """The flows that both addresses are in, out of all the kernel tells."""
-    wanted = {ip_address(one).compressed, ip_address(other).compressed}
+def _in_time(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """The messages of a table that may have millions of entries, while there is time."""
+    deadline = time.monotonic() + _SECONDS
+    for message in messages:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it is too long to be read in {_SECONDS:g} s")
+        yield message
+
+
+def find(messages: Iterable[bytes], addresses: Collection[str]) -> Iterator[Flow]:
+    """The flows between two of these addresses, out of all the kernel tells."""
+    wanted = {ip_address(text).compressed for text in addresses}
     packed = [ip_address(text).packed for text in wanted]
-    found = []
     for message in messages:
         # Of a table of a million flows few are decoded.
-        if all(part in message for part in packed):
+        if sum(part in message for part in packed) > 1:
             flow = _flow(decode(message, _FLOW, _HEADER.size))
-            ends = {flow.original.source, flow.original.destination}
-            if wanted <= ends | {flow.reply.source, flow.reply.destination}:
-                found.append(flow)
-    return tuple(sorted(found, key=_order))
+            sides = (flow.original, flow.reply)
+            if any({side.source, side.destination} <= wanted for side in sides):
+                yield flow
 
 
 def _flow(fields: Mapping[str, Any]) -> Flow:

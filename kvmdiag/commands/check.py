@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvmdiag.commands.flows import with_flows
 from kvmdiag.commands.options import PATH, Options, facts, question, takes
 from kvmdiag.errors import UsageError
 
@@ -76,7 +77,7 @@ def check(
 def judge(
     snapshot: Snapshot, source: str | None, destination: str | None, options: Options
 ) -> Report:
-    """Run all checks over the snapshot.
+    """Run all checks over the snapshot, and over the path's connections if it is a live one.
 
     Raises:
         UsageError: an end of the path is unknown.
@@ -89,7 +90,8 @@ def judge(
         return diagnose(snapshot, load_checks())
     if destination is None:
         return diagnose(snapshot, load_checks(), source=_machine(snapshot, source))
-    return diagnose(snapshot, load_checks(), question(snapshot, source, destination, options))
+    asked = question(snapshot, source, destination, options)
+    return diagnose(with_flows(snapshot, asked, options), load_checks(), asked)
 
 
 def _machine(snapshot: Snapshot, name: str) -> str:

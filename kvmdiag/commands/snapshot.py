@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvmdiag.commands.options import OUTPUT, SOURCE, Options, read_facts, takes
+from kvmdiag.commands.flows import flows_of
+from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, question, read_facts, takes
 from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +18,15 @@ app = typer.Typer()
 
 
 @app.command()
-@takes((*SOURCE, *OUTPUT))
+@takes((*SOURCE, *QUESTION, *OUTPUT))
 def snapshot(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SRC", help="Where a path begins.", show_default=False),
+    ] = None,
+    destination: Annotated[
+        str | None, typer.Argument(metavar="DST", help="Where it ends.", show_default=False)
+    ] = None,
     *,
     redact: Annotated[
         bool,
@@ -31,6 +39,8 @@ def snapshot(
 ) -> int:
     """Save all facts to one file, to be looked at anywhere with --snapshot FILE.
 
+    With SRC and DST the connections that are tracked on that path are saved as well.
+
     Without -o the file goes to standard output, unless that is a terminal. With --snapshot FILE
     --redact a file that was saved before is redacted.
     """
@@ -39,7 +49,7 @@ def snapshot(
 
     if options.output is None and sys.stdout.isatty():
         raise UsageError("a snapshot is no sight for a terminal; name a file with -o FILE")
-    taken = read_facts(options)
+    taken = _taken(source, destination, options)
     if redact:
         from kvmdiag.model.redact.snapshot import redact as redacted
 
@@ -52,6 +62,22 @@ def snapshot(
     if not options.quiet:
         _tell(taken, len(data), options)
     return 0
+
+
+def _taken(source: str | None, destination: str | None, options: Options) -> Snapshot:
+    """The facts, and the connections of a path that was named."""
+    if source is None:
+        return read_facts(options)
+    if destination is None:
+        raise UsageError(f"a path has two ends: {source} and which other?")
+    if options.snapshot is not None:
+        raise UsageError("a file has the connections that were saved with it; SRC and DST go live")
+    from kvmdiag.simulate.unseen import assume_guests
+
+    taken = read_facts(options)
+    assumed = assume_guests(taken)
+    asked = question(assumed, source, destination, options)
+    return flows_of(taken, assumed, asked)
 
 
 def _tell(taken: Snapshot, size: int, options: Options) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from kvmdiag.commands import trace_wishes as wish
 from kvmdiag.commands.agents import agents
+from kvmdiag.commands.flows import with_flows
 from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, facts, question, takes
 from kvmdiag.commands.trace_wishes import Wishes, with_port
 from kvmdiag.errors import UsageError
@@ -87,7 +88,9 @@ def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: 
     from kvmdiag.simulate.walk import walk
 
     snapshot = facts(options)
-    way = walk(snapshot, question(snapshot, source, destination, options))
+    asked = question(snapshot, source, destination, options)
+    snapshot = with_flows(snapshot, asked, options)
+    way = walk(snapshot, asked)
     if wishes.mtu:
         from kvmdiag.commands.trace_repeated import largest
 

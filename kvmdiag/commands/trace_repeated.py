@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kvmdiag.commands.agents import agents
+from kvmdiag.commands.flows import with_flows
 from kvmdiag.commands.options import Options, facts
 from kvmdiag.commands.terminal import console, emit, progress
 from kvmdiag.commands.trace import (
@@ -116,7 +117,7 @@ def _rounds(
         seen = observe(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap, enter=enter)
         state = (seen.reached, seen.last_seen)
         if before not in (None, state):
-            snapshot = facts(options)
+            snapshot = with_flows(facts(options), way.question, options)
             way = walk(snapshot, way.question)
         before = state
         fused, notes = fused_with(way, seen)

@@ -214,6 +214,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "SetContains.name": _N,
     "Setting.key": _W,
     "Setting.value": Meaning.TEXT,
+    "Snapshot.flows_between": _A,
     "Snapshot.host": _N,
     "Snapshot.kernel": _W,
     "Snapshot.taken_at": _W,
@@ -275,8 +276,10 @@ PASSING = frozenset(
         "Rule.bytes",
         "Rule.handle",
         "Rule.packets",
+        "Snapshot.flows_between",
         "Snapshot.taken_at",
         "Stack.counters",
+        "Stack.flows",
     }
 )
 """What differs from one moment to the next without anybody having changed anything."""

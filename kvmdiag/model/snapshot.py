@@ -36,7 +36,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     ``guests`` tells how far the inside of each running domain was seen. ``libvirt`` is ``None``
     when its daemon was not asked or did not answer. ``persistent`` is ``None`` for a namespace
-    that merely stands for a host, which never boots.
+    that merely stands for a host, which never boots. ``flows_between`` are the addresses, on
+    either side of translations, of the path that was asked; the ``flows`` of the stacks are
+    those between any two of them, and say nothing of other paths.
     """
 
     schema: Literal["kvmdiag.snapshot/1"] = SCHEMA
@@ -51,6 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     libvirt: Libvirt | None = None
     daemons: tuple[Daemon, ...] | None = None
     persistent: Persistent | None = None
+    flows_between: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
     def stack(self, name: str) -> Stack:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from kvmdiag.model.activity import Conntrack, ListeningSocket
+from kvmdiag.model.activity import Conntrack, Flow, ListeningSocket
 from kvmdiag.model.link import Link
 from kvmdiag.model.netfilter import Table
 
@@ -214,6 +214,8 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     sysctl(8) does). ``tables`` holds every netfilter table of every backend and family.
     ``counters`` are the kernel's by name (``Ip.InAddrErrors``, ``TcpExt.IPReversePathFilter``,
     ``Softnet.Dropped``).
+    ``flows`` are the tracked connections between the addresses of an asked path (the
+    snapshot's ``flows_between``), sorted; ``None`` also when no path was asked.
     ``assumed`` are sentences: what of this stack was not read but taken for granted, in
     snapshots made for judging paths; empty in one that was read.
     """
@@ -235,6 +237,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     tunnels: tuple[TunnelEntry, ...] | None = None
     sockets: tuple[ListeningSocket, ...] | None = None
     conntrack: Conntrack | None = None
+    flows: tuple[Flow, ...] | None = None
     counters: Mapping[str, int] | None = None
     assumed: tuple[str, ...] = ()
 

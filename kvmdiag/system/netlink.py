@@ -57,6 +57,7 @@ class Netlink:
             self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         self._socket.bind((0, 0))
         self._number = 0
+        self._interrupted = False
 
     def __enter__(self) -> Netlink:
         """The open socket."""
@@ -83,32 +84,40 @@ class Netlink:
 
         """
         for _ in range(_ATTEMPTS):
-            answers, interrupted = self._answers(kind, _REQUEST | _DUMP, body)
-            if not interrupted:
+            answers = list(self._answers(kind, _REQUEST | _DUMP, body))
+            if not self._interrupted:
                 return answers
         raise NetlinkError(errno.EAGAIN, f"it kept changing while it was read, {_ATTEMPTS} times")
 
+    def each(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The messages of a dump one by one, where they may be too many to keep them all.
+
+        What changes underway may be missing or come twice. Raises as :meth:`dump` does.
+        """
+        return self._answers(kind, _REQUEST | _DUMP, body)
+
     def ask(self, kind: int, body: bytes) -> list[bytes]:
         """The answer to a question about one thing; raises as :meth:`dump` does."""
-        return self._answers(kind, _REQUEST, body)[0]
+        return list(self._answers(kind, _REQUEST, body))
 
-    def _answers(self, kind: int, flags: int, body: bytes) -> tuple[list[bytes], bool]:
+    def _answers(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
+        """Each message of an answer; ``_interrupted`` tells whether it changed meanwhile."""
         self._number += 1
+        self._interrupted = False
         header = _HEADER.pack(_HEADER.size + len(body), kind, flags, self._number, 0)
         self._socket.send(header + body)
-        answers: list[bytes] = []
-        interrupted = False
         while True:
             for answer_kind, answer_flags, payload in self._datagram():
-                interrupted = interrupted or bool(answer_flags & _DUMP_INTERRUPTED)
+                if answer_flags & _DUMP_INTERRUPTED:
+                    self._interrupted = True
                 if answer_kind in (_ERROR, _DONE):
                     # A dump that fails in the middle says so at its end.
                     _raise(payload)
-                    return answers, interrupted
+                    return
                 if answer_kind != _OVERRUN:
-                    answers.append(payload)
+                    yield payload
             if not flags & _DUMP:
-                return answers, interrupted
+                return
 
     def _datagram(self) -> Iterator[tuple[int, int, bytes]]:
         """Kind, flags and payload of each message; those that answer something else are none."""

@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 
 from kvmdiag.collect.counters import read_conntrack, read_counters
-from kvmdiag.collect.flows import find, flows_between
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.collect.sockets import read_sockets
-from kvmdiag.errors import NotReadableError
-from kvmdiag.model.activity import FlowTuple
 from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.stack import MdbEntry, TunnelEntry
 from kvmdiag.system.modules import is_there
@@ -154,66 +151,6 @@ def test_a_listener_whose_process_cannot_be_seen(host):
         assert [one.processes for one in read_sockets({}, complete=False)] == [None]
         assert [one.processes for one in read_sockets({}, complete=True)] == [()]
     server.close()
-
-
-@pytest.fixture
-def translated(namespaces):
-    """A guest 192.0.2.2 --- host, which translates --- outside 198.51.100.9."""
-    guest, host, outside = namespaces("guest"), namespaces("host"), namespaces("outside")
-    guest.cable("eth0", host, "vnet0")
-    host.cable("eno1", outside, "eth0")
-    guest.ip(
-        "link set eth0 up", "addr add 192.0.2.2/24 dev eth0", "route add default via 192.0.2.1"
-    )
-    host.ip(
-        "link set vnet0 up",
-        "link set eno1 up",
-        "addr add 192.0.2.1/24 dev vnet0",
-        "addr add 198.51.100.1/24 dev eno1",
-    )
-    outside.ip("link set eth0 up", "addr add 198.51.100.9/24 dev eth0")
-    host.sysctl("net.ipv4.ip_forward", 1)
-    host.run("iptables-nft -t nat -A POSTROUTING -o eno1 -j MASQUERADE")
-    return guest, host, outside
-
-
-def test_flows_between_two_addresses(translated, eventually):
-    """With both sides of their translation; others are left out."""
-    guest, host, outside = translated
-    assert read(host).conntrack.count == 0
-    eventually(
-        lambda: guest.run("ping -c1 -W1 198.51.100.9", check=False).returncode == 0,
-        "no ping came through",
-    )
-    guest.run("ping -c1 -W1 192.0.2.1")
-    outside.start("nc -l -p 8080")
-    with entered(host.path):
-        (flow, *rest) = flows_between("192.0.2.2", "198.51.100.9")
-        others = flows_between("192.0.2.2", "192.0.2.1")
-    assert flow.protocol == "icmp"
-    assert {"seen-reply", "src-nat", "confirmed"} <= flow.status
-    assert flow.original == FlowTuple(
-        source="192.0.2.2",
-        destination="198.51.100.9",
-        icmp_id=flow.original.icmp_id,
-        icmp_type=8,
-    )
-    assert (flow.reply.source, flow.reply.destination) == ("198.51.100.9", "198.51.100.1")
-    assert flow.timeout is not None
-    assert all(one.protocol == "icmp" for one in rest)
-    assert {one.original.destination for one in others} == {"192.0.2.1"}
-    tracked = read(host).conntrack
-    assert tracked.count >= 2
-    assert tracked.maximum > tracked.count
-    assert {"invalid", "insert_failed", "drop"} <= set(tracked.stats)
-
-
-def test_flows_need_rights(monkeypatch):
-    """And say so; and a module that is not loaded is not loaded by asking."""
-    monkeypatch.setattr("kvmdiag.collect.flows.is_there", lambda _: False)
-    with pytest.raises(NotReadableError, match="modprobe nf_conntrack_netlink"):
-        flows_between("192.0.2.1", "192.0.2.2")
-    assert find((), "192.0.2.1", "192.0.2.2") == ()
 
 
 def test_counters_of_protocols(host):

@@ -371,7 +371,9 @@ def test_what_a_bridge_has_learnt(host):
     host.run("bridge fdb add 02:00:00:00:00:05 dev v1 master static")
     host.run("bridge fdb add 02:00:00:00:00:06 dev v1 master dynamic")
     host.run("bridge fdb add 02:00:00:00:00:07 dev v1 self")
-    entries = {entry.mac: entry for entry in read(host).fdb if entry.mac.startswith("02:00:00:00:00:")}
+    entries = {
+        entry.mac: entry for entry in read(host).fdb if entry.mac.startswith("02:00:00:00:00:")
+    }
     assert entries == {
         "02:00:00:00:00:01": FdbEntry(bridge="br0", port="v1", mac="02:00:00:00:00:01", local=True),
         "02:00:00:00:00:05": FdbEntry(

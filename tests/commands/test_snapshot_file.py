@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,6 +50,20 @@ def test_one_state_is_one_file(label):
     """Two readings differ in times and counters at most."""
     one, two = (load(save(collect(manager.scope(label)))) for _ in range(2))
     assert _still(one) == _still(two)
+
+
+def test_a_file_has_the_connections_of_a_path_that_is_named(label, tmp_path, capsys):
+    """With both sides of their translation; a file cannot be asked for more later."""
+    assert main(["--lab", label, "trace", "-q", "master", "10.0.0.9"]) == 0
+    file = str(tmp_path / "path.kvm")
+    assert main(["--lab", label, "snapshot", "-q", "master", "10.0.0.9", "-o", file]) == 0
+    taken = load(Path(file).read_bytes())
+    assert set(taken.flows_between) == {"192.168.122.236", "10.0.0.10", "10.0.0.9"}
+    (flow, *_) = taken.stack("host").flows
+    assert (flow.original.source, flow.reply.destination) == ("192.168.122.236", "10.0.0.10")
+    assert main(["--lab", label, "snapshot", "node1", "-o", file]) == 2
+    assert main(["--snapshot", file, "snapshot", "node1", "10.0.0.9", "-o", file]) == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_redacting_a_file_is_redacting_the_host(label, tmp_path, capsys):
