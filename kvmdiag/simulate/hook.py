@@ -7,6 +7,7 @@ until the connection is settled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Literal
 
@@ -73,12 +74,14 @@ def run_hook(
     tracked: Tracked | None = None,
     next_hop: IPAddress | None = None,
     chains: tuple[BaseChain, ...] | None = None,
+    choose: Callable[[Verdict], int] | None = None,
 ) -> HookResult:
     """Run all chains that see the packet at ``at.hook``, or only ``chains``.
 
     ``tracked`` is what an earlier hook of this stack found out about its connection.
     ``next_hop`` is where the packet is going on its outgoing link; MASQUERADE chooses the
-    address by it.
+    address by it. ``choose`` says which way to go where that cannot be told; without it the
+    packet ends there as unknown.
     """
     family = at.family
     if chains is None:
@@ -86,7 +89,7 @@ def run_hook(
     active = family in ("ip", "ip6") and at.view.conntrack_active(family)
     if not chains and not active:
         return HookResult("accept", at.packet, tracked=tracked)
-    hook = _Hook(at, conntrack, tracked, next_hop)
+    hook = _Hook(at, conntrack, tracked, next_hop, choose)
     result = hook.run(chains, active=active)
     result.tracked = hook.seen.tracked
     result.matched = tuple(
@@ -102,10 +105,12 @@ class _Hook:
         conntrack: Conntrack,
         tracked: Tracked | None,
         next_hop: IPAddress | None,
+        choose: Callable[[Verdict], int] | None,
     ) -> None:
         self._at = at
         self._conntrack = conntrack
         self._next_hop = next_hop
+        self._choose = choose
         self.seen = Seen(at, at.packet, tracked)
         self._result = HookResult("accept", at.packet)
 
@@ -149,6 +154,9 @@ class _Hook:
         """Run a base chain and take over what it says and what it changed."""
         seen, result = self.seen, self._result
         verdict = run_base_chain(base, seen)
+        if verdict.ways and self._choose is not None:
+            verdict, changed, _ = verdict.ways[self._choose(verdict)]
+            seen.adopt(changed)
         result.kind = verdict.kind
         if verdict.kind != "accept":
             result.rule, result.reply, result.why = verdict.rule, verdict.reply, verdict.why

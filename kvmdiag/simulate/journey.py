@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvmdiag.model.packet import Direction, IPAddress, Packet
 from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, Stage
 from kvmdiag.simulate.conntrack import Conntrack
+from kvmdiag.simulate.forks import Choices
 from kvmdiag.simulate.steps import Ended
 from kvmdiag.simulate.view import StackView, View
 
@@ -31,7 +32,8 @@ class Journey:
     """The way of one packet in one direction, as far as it has come.
 
     ``port_named`` is false when nobody asked for a port and one had to be made up: then it
-    does not matter whether anything listens there.
+    does not matter whether anything listens there. ``choices`` are the answers supposed where
+    it cannot be told which way the packet goes.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class Journey:
         view: View,
         direction: Direction,
         connections: Connections,
+        choices: Choices | None = None,
         *,
         port_named: bool = True,
     ) -> None:
+        self.choices = choices or Choices()
         self.port_named = port_named
         self.view = view
         self.direction = direction

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from kvmdiag.model.packet import IPAddress, Packet
-from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.model.trace import Hop, Outcome, Reason, Stage
 from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.context import Context
+from kvmdiag.simulate.forks import Fork
 from kvmdiag.simulate.hook import HookResult, run_hook
 from kvmdiag.simulate.journey import Journey
+from kvmdiag.simulate.ruleset import Verdict
 from kvmdiag.simulate.steps import Ended, Frame
 
 
@@ -29,7 +33,14 @@ def pass_hook(
     """
     if chains is None and at.view.is_idle(at.family, at.hook):
         return frame
-    result = run_hook(at, journey.connections.of(at.view.name), frame.tracked, next_hop, chains)
+    result = run_hook(
+        at,
+        journey.connections.of(at.view.name),
+        frame.tracked,
+        next_hop,
+        chains,
+        partial(_choose, journey, at, stage, link),
+    )
     if result.kind != "accept":
         _end(journey, at, stage, link, result)
     rule = result.translated_by or result.accepted_by
@@ -47,6 +58,25 @@ def pass_hook(
             out_link=at.out_link,
         )
     return replace(frame, packet=result.packet, tracked=result.tracked)
+
+
+def _choose(journey: Journey, at: Context, stage: Stage, link: str | None, verdict: Verdict) -> int:
+    """Which way this attempt to walk takes where rules cannot be evaluated."""
+    hop = Hop(
+        direction=journey.direction,
+        stack=at.view.name,
+        link=link,
+        stage=stage,
+        packet=at.packet,
+        decision="cannot be told",
+        because=verdict.why,
+        decider=verdict.rule,
+        in_link=at.in_link,
+        out_link=at.out_link,
+    )
+    return journey.choices.take(
+        Fork(hop, len(journey.hops), tuple(way.supposed for way in verdict.ways))
+    )
 
 
 def _silent_reason(result: HookResult, rewritten: bool) -> str:

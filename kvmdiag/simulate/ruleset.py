@@ -1,25 +1,27 @@
 """Runs a packet through one base chain and the chains it leads to.
 
-Where a match cannot be told both ways are followed to the end of the base chain; only if
-they end differently is the verdict unknown, and then it names the match that decides.
+Where a match cannot be told both ways are followed to the end of the base chain. If they end
+alike that is the verdict; else it is unknown, and the verdict has the ways with what must be
+known to choose among them.
 Sources: nft_do_chain in net/netfilter/nf_tables_core.c, ipt_do_table in
 net/ipv4/netfilter/ip_tables.c.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.context import Seen
+from kvmdiag.simulate.forks import Doubt, parting
 from kvmdiag.simulate.program import CompiledChain, CompiledRule
-from kvmdiag.simulate.statements import End, NatStatement
+from kvmdiag.simulate.statements import End, NatStatement, described
 
-# How many undecidable forks one base chain may have before its verdict is simply unknown; each
-# takes three frames of Python's stack, of which there are a thousand.
+# How many undecidable forks one base chain may have before its verdict is simply unknown.
 _FORKS = 150
 
 # No ruleset the kernel takes has chains nested deeper, or goes in circles.
@@ -31,7 +33,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``rule`` decided it. What rules changed (marks, the zone, no tracking) is in the
     :class:`Seen` that was run through it; ``nat`` is the translation a nat chain asks for.
-    ``why`` says, for unknown, what could not be evaluated.
+    ``why`` says, for unknown, what could not be evaluated; ``ways`` are then the different
+    ways to end, empty when what happens is not understood at all.
     """
 
     kind: Literal["accept", "drop", "reject", "unknown"]
@@ -39,10 +42,25 @@ class Verdict(msgspec.Struct, frozen=True):
     nat: NatStatement | None = None
     reply: str | None = None
     why: str = ""
+    ways: tuple[Way, ...] = ()
 
     def same_fate(self, other: Verdict) -> bool:
         """Whether the packet fares alike, whichever rule said so."""
         return (self.kind, self.nat, self.reply) == (other.kind, other.nat, other.reply)
+
+
+class Way(NamedTuple):
+    """One way through a base chain, the packet as it leaves it, and what was supposed."""
+
+    verdict: Verdict
+    seen: Seen
+    supposed: tuple[Doubt, ...]
+
+    def ends_like(self, other: Way) -> bool:
+        """Whether what comes after cannot tell the two apart."""
+        return self.verdict.same_fate(other.verdict) and (
+            self.verdict.kind != "accept" or self.seen.changes == other.seen.changes
+        )
 
 
 class _Back(msgspec.Struct, frozen=True):
@@ -56,9 +74,34 @@ class _Back(msgspec.Struct, frozen=True):
 _Place = tuple[CompiledChain, int, _Back | None]
 
 
+class _Fork(NamedTuple):
+    """A rule of which it cannot be told what it does; each way with the answer it supposes."""
+
+    rule: CompiledRule
+    back: _Back | None
+    doubt: str
+    ways: tuple[tuple[str, End | None, Seen], ...]
+
+
 def run_base_chain(base: BaseChain, seen: Seen) -> Verdict:
     """The verdict of one base chain; ``seen`` is changed as its rules change the packet."""
-    return _Run(base.compiled).follow((base.compiled, 0, None), seen)
+    run = _Run(base.compiled)
+    found = run.follow((base.compiled, 0, None), seen)
+    return found if isinstance(found, Verdict) else _joined(run, found, seen)
+
+
+def _joined(run: _Run, fork: _Fork, seen: Seen) -> Verdict:
+    """The verdict that all ways from a fork agree on, or unknown with what decides."""
+    found: list[Way] = []
+    for way in run.ways(fork):
+        if not any(way.ends_like(other) for other in found):
+            found.append(way)
+    first = found[0]
+    if len(found) == 1:
+        seen.adopt(first.seen)
+        return first.verdict
+    doubt, _ = parting(first.supposed, found[1].supposed)
+    return Verdict("unknown", doubt.rule, why=doubt.expression, ways=tuple(found))
 
 
 class _Run:
@@ -66,11 +109,10 @@ class _Run:
 
     def __init__(self, base: CompiledChain) -> None:
         self._base = base
-        self._forks = 0
         self._steps = 0
 
-    def follow(self, place: _Place, seen: Seen) -> Verdict:
-        """Go on from a place until there is a verdict."""
+    def follow(self, place: _Place, seen: Seen) -> Verdict | _Fork:
+        """Go on from a place until there is a verdict, or what comes next cannot be told."""
         while True:
             chain, position, back = place
             for rule in chain.rules_for(seen, position):
@@ -78,14 +120,15 @@ class _Run:
                 if truth is False:
                     continue
                 if truth is None:
-                    if rule.inert:
+                    fork = None if rule.inert else _both_ways(rule, back, seen)
+                    if fork is None:
                         continue
-                    return self._both_ways(rule, back, seen)
+                    return fork
                 end = rule.carry_out(seen)
                 if end is None:
                     continue
                 after = self._after(end, rule, back, seen)
-                if isinstance(after, Verdict):
+                if not isinstance(after, tuple) or isinstance(after, _Fork):
                     return after
                 place = after
                 break
@@ -94,9 +137,37 @@ class _Run:
                     return self._policy(seen)
                 place = (back.chain, back.position, back.back)
 
+    def ways(self, fork: _Fork) -> Iterator[Way]:
+        """Every way from a fork to a verdict; where two meet again only one is followed on."""
+        been: set[object] = set()
+        pending: list[tuple[_Fork, int, tuple[Doubt, ...]]] = []
+        found: Verdict | _Fork = fork
+        seen = fork.ways[0][2]
+        supposed: tuple[Doubt, ...] = ()
+        while True:
+            if isinstance(found, Verdict):
+                yield Way(found, seen, supposed)
+            else:
+                place = (id(found.rule), found.back, seen.changes)
+                if place not in been:
+                    been.add(place)
+                    pending += ((found, n, supposed) for n in reversed(range(len(found.ways))))
+            if not pending:
+                return
+            parted, number, before = pending.pop()
+            answer, end, seen = parted.ways[number]
+            ref = self._ref(parted.rule, seen)
+            supposed = (*before, Doubt(ref, parted.doubt, answer))
+            if len(been) > _FORKS:
+                why = f"too many rules like: {parted.doubt}"
+                yield Way(Verdict("unknown", ref, why=why), seen, supposed)
+                return
+            after = self._after(end, parted.rule, parted.back, seen)
+            found = after if isinstance(after, Verdict | _Fork) else self.follow(after, seen)
+
     def _after(
         self, end: End | None, rule: CompiledRule, back: _Back | None, seen: Seen
-    ) -> Verdict | _Place:
+    ) -> Verdict | _Fork | _Place:
         """Where to go on after what a rule said, or the verdict that it is."""
         while end is not None and end.choose is not None:
             end = end.choose(seen)
@@ -111,7 +182,7 @@ class _Run:
         if kind == "return":
             return self._policy(seen) if back is None else (back.chain, back.position, back.back)
         if kind == "either":
-            return self._any_of(end.either, rule, back, seen)
+            return _any_of(end.either, rule, back, seen)
         if kind == "unknown":
             return Verdict("unknown", self._ref(rule, seen), why=end.why)
         target = rule.chain.program.chain(end.target)
@@ -123,50 +194,6 @@ class _Run:
             return Verdict("unknown", self._ref(rule, seen), why=why)
         return target, 0, _Back(rule.chain, following, back) if kind == "jump" else back
 
-    def _both_ways(self, rule: CompiledRule, back: _Back | None, seen: Seen) -> Verdict:
-        """The verdict when it cannot be told whether a rule's matches hold."""
-        doubt = rule.doubt(seen)
-        matched = seen.copy()
-        end = rule.carry_out(matched)
-        if end is None and matched.changes == seen.changes:
-            return self.follow((rule.chain, rule.index + 1, back), seen)
-        return self._alternatives([(end, matched), (None, seen.copy())], rule, back, seen, doubt)
-
-    def _any_of(
-        self, ends: tuple[End | None, ...], rule: CompiledRule, back: _Back | None, seen: Seen
-    ) -> Verdict:
-        """The verdict when a rule may say any of several things."""
-        ways = [(end, seen.copy()) for end in ends]
-        return self._alternatives(ways, rule, back, seen, rule.rule.text)
-
-    def _alternatives(
-        self,
-        ways: list[tuple[End | None, Seen]],
-        rule: CompiledRule,
-        back: _Back | None,
-        seen: Seen,
-        doubt: str,
-    ) -> Verdict:
-        """Follow all ways; if they end alike that is the verdict, and ``seen`` as they leave it."""
-        self._forks += len(ways) - 1
-        if self._forks > _FORKS:
-            return Verdict("unknown", self._ref(rule, seen), why=f"too many rules like: {doubt}")
-        ends = []
-        for end, variant in ways:
-            after = self._after(end, rule, back, variant)
-            verdict = after if isinstance(after, Verdict) else self.follow(after, variant)
-            ends.append((verdict, variant))
-        last, variant = ends[-1]
-        for verdict, other in ends[:-1]:
-            if not verdict.same_fate(last) or (
-                last.kind == "accept" and other.changes != variant.changes
-            ):
-                unknown = next((v for v, _ in ends if v.kind == "unknown"), None)
-                why = unknown.why if unknown is not None else doubt
-                return Verdict("unknown", self._ref(rule, seen), why=why)
-        seen.adopt(variant)
-        return last
-
     def _policy(self, seen: Seen) -> Verdict:
         chain = self._base.chain
         ref = self._base.ref(seen.at.view.name, None, bridged=seen.at.bridged)
@@ -174,3 +201,28 @@ class _Run:
 
     def _ref(self, rule: CompiledRule, seen: Seen) -> RuleRef:
         return rule.chain.ref(seen.at.view.name, rule.index, bridged=seen.at.bridged)
+
+
+def _both_ways(rule: CompiledRule, back: _Back | None, seen: Seen) -> _Fork | None:
+    """It cannot be told whether a rule's matches hold; ``None`` if that makes no difference."""
+    doubt = rule.doubt(seen)
+    matched = seen.copy()
+    end = rule.carry_out(matched)
+    if end is None and matched.changes == seen.changes:
+        return None
+    ways = (("does not match", None, seen.copy()), ("matches", end, matched))
+    return _Fork(rule, back, doubt, ways)
+
+
+def _any_of(
+    ends: tuple[End | None, ...], rule: CompiledRule, back: _Back | None, seen: Seen
+) -> _Fork:
+    """A rule may say any of several things."""
+    ways = tuple((f"says {_said(end)}", end, seen.copy()) for end in ends)
+    return _Fork(rule, back, rule.rule.text, ways)
+
+
+def _said(end: End | None) -> str:
+    if end is None:
+        return "nothing"
+    return described(end.nat) if end.nat is not None else f"{end.kind} {end.target}".strip()

@@ -223,3 +223,26 @@ def _verdict(text: str) -> End:
     if word == "continue":
         return End("either", either=(None,))
     return End(kinds[word], target)
+
+
+def described(nat: NatStatement) -> str:
+    """``dnat to 10.0.0.9 port 80``, short enough to stand in a sentence."""
+    match nat:
+        case SourceNat() | DestinationNat():
+            target = f" to {nat.first}" if nat.first else ""
+        case NetMap():
+            target = f" to {nat.network}"
+        case _:
+            target = ""
+    ports = None if isinstance(nat, NetMap) else nat.ports
+    port = f" port {ports[0]}" if ports is not None else ""
+    return f"{_NAMES[type(nat)]}{target}{port}"
+
+
+_NAMES: dict[type[NatStatement], str] = {
+    SourceNat: "snat",
+    DestinationNat: "dnat",
+    Masquerade: "masquerade",
+    Redirect: "redirect",
+    NetMap: "netmap",
+}

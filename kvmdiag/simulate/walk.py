@@ -9,6 +9,8 @@ from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.simulate import outside
+from kvmdiag.simulate.alternatives import all_ways
+from kvmdiag.simulate.forks import Choices
 from kvmdiag.simulate.journey import Connections, Journey
 from kvmdiag.simulate.layer2 import arrive, transmit
 from kvmdiag.simulate.layer3 import ascend
@@ -26,17 +28,23 @@ _STEPS = 1000
 def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) -> Walk:
     """What becomes of the asked packet, and of the reply to it.
 
-    ``view`` may be given when the caller walks one snapshot many times.
+    ``view`` may be given when the caller walks one snapshot many times. Where it cannot be
+    told which way the packet goes all ways are walked; if they end alike so does the walk, and
+    its assumptions name what could not be told, else it is unknown and says what decides.
     """
-    view = view or View(snapshot)
+    known = view or View(snapshot)
+    return all_ways(lambda choices: _attempt(known, question, choices))
+
+
+def _attempt(view: View, question: Question, choices: Choices) -> Walk:
+    """The walk with one answer to each question that cannot be answered."""
     connections = Connections()
-    request = _request(
-        Journey(view, "request", connections, port_named=question.port is not None), question
-    )
+    named = question.port is not None
+    request = _request(Journey(view, "request", connections, choices, port_named=named), question)
     if not request.arrived:
         return Walk(question=question, request=request)
     answer = reply_to(request.end.packet)
-    reply = Journey(view, "reply", connections)
+    reply = Journey(view, "reply", connections, choices)
     if request.outcome is Outcome.DELIVERED:
         answered = _answer_of(request, answer)
         if answered is None:

@@ -321,12 +321,60 @@ def test_unknown_match_that_does_not_matter(routed):
     assert routed.walk("guest", "far").works is True
 
 
-def test_unknown_translation_is_unknown(routed):
-    """It is not known with which address the packet goes on."""
+def test_translation_that_cannot_be_told_and_does_not_matter(routed):
+    """Translated or not the packet arrives, and so does the reply: both are said."""
     body = (UnknownMatch(text="-m statistic"), Masquerade())
     chain = Chain(name="p", hook="postrouting", type="nat", priority=100, rules=(_rule(*body),))
     routed.table("host", _nft(chain, family="ip"))
-    assert routed.walk("guest", "far").request.outcome is Outcome.UNKNOWN
+    walk = routed.walk("guest", "far")
+    assert walk.works is True
+    first, second = walk.request.assumptions
+    assert "-m statistic cannot be told" in first
+    assert "far as 10.1.0.2 > 10.2.0.2 icmp, or in far as 10.2.0.1 > 10.2.0.2 icmp" in second
+
+
+def test_translation_that_cannot_be_told_decides_about_the_reply(routed):
+    """Untranslated the reply is dropped on its way, elsewhere: the rule is named all the same."""
+    body = (UnknownMatch(text="-m statistic"), Masquerade())
+    chain = Chain(name="p", hook="postrouting", type="nat", priority=100, rules=(_rule(*body),))
+    routed.table("host", _nft(chain, family="ip"))
+    routed.rules("far", "-A OUTPUT -d 10.1.0.2 -j DROP")
+    walk = routed.walk("guest", "far")
+    assert walk.request.arrived
+    assert walk.reply.outcome is Outcome.UNKNOWN
+    assert walk.reply.end.decider.chain == "p"
+    assert walk.reply.end.because == (
+        "-m statistic: if it does not match, the reply is dropped in far by"
+        " -A OUTPUT -d 10.1.0.2 -j DROP; if it matches, the reply is delivered in guest"
+    )
+
+
+def test_mark_that_cannot_be_told_is_followed_through_routing(routed):
+    """A mark decides at a policy rule, far from where it was set."""
+    routed.policy("host", 100, action="blackhole", fwmark=7)
+    body = (UnknownMatch(text="-m time"), SetMark(of="packet", value=7, mask=0xFFFFFFFF))
+    chain = Chain(name="m", hook="prerouting", type="filter", priority=-150,
+                  rules=(_rule(*body),))  # fmt: skip
+    routed.table("host", _nft(chain, family="ip"))
+    request = routed.walk("guest", "far").request
+    assert request.outcome is Outcome.UNKNOWN
+    assert request.end.stage is Stage.PREROUTING
+    assert "if it matches, the request is dropped in host" in request.end.because
+
+
+def test_way_that_parts_more_often_than_can_be_followed(routed):
+    """Too many rules that cannot be told, each of which changes something: unknown, in time."""
+    rules = [
+        _rule(UnknownMatch(text=f"-m time {bit}"), SetMark(of="packet", value=1 << bit,
+              mask=1 << bit))
+        for bit in range(20)
+    ]  # fmt: skip
+    chain = Chain(name="m", hook="prerouting", type="filter", priority=-150, rules=tuple(rules))
+    routed.table("host", _nft(chain, family="ip"))
+    request = routed.walk("guest", "far").request
+    assert request.outcome is Outcome.UNKNOWN
+    assert "-m time" in request.end.because
+
 
 
 def test_input_and_output_of_the_ends(routed):
