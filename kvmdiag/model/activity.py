@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
+from kvmdiag.model.fact import Fact
 from kvmdiag.model.link_kinds import Process
 
 
-class ListeningSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ListeningSocket(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A TCP socket that listens, or a UDP socket that takes what comes from anybody.
 
     ``address`` is ``0.0.0.0`` or ``::`` for all; such an IPv6 socket takes IPv4 as well unless
@@ -33,7 +32,7 @@ class ListeningSocket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         return 6 if ":" in self.address else 4
 
 
-class Conntrack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Conntrack(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """Connection tracking of a stack: how full it is, and what it counted on all CPUs.
 
     ``stats`` are those of ``conntrack -S``: found, invalid, insert_failed, drop, early_drop ...
@@ -44,7 +43,7 @@ class Conntrack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stats: Mapping[str, int] = {}
 
 
-class FlowTuple(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FlowTuple(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """One direction of a flow. Ports are ``None`` where the protocol has none; ICMP has an id."""
 
     source: str
@@ -55,7 +54,7 @@ class FlowTuple(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     icmp_type: int | None = None
 
 
-class Flow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Flow(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A tracked connection; where ``reply`` is not ``original`` turned round, it is translated.
 
     ``status`` holds the words of conntrack(8) and the kernel: seen-reply, assured, confirmed,

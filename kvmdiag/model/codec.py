@@ -48,6 +48,7 @@ _ADDRESSES = frozenset({Meaning.ADDRESS})
 
 class _Header(msgspec.Struct):
     schema: str
+    tool: str = ""
 
 
 def save(snapshot: Snapshot) -> bytes:
@@ -90,15 +91,19 @@ def load(data: bytes) -> Snapshot:
     """
     text = _unpacked(data)
     try:
-        schema = msgspec.json.decode(text, type=_Header).schema
-        if schema != SCHEMA:
-            raise InputError(
-                f"snapshot is of version {_short(schema)}, this kvmdiag reads {SCHEMA}: "
-                "use the kvmdiag that wrote it"
-            )
-        snapshot = msgspec.json.decode(text, type=Snapshot)
+        header = msgspec.json.decode(text, type=_Header)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"not a kvmdiag snapshot: {_short(str(error))}") from None
+    if header.schema != SCHEMA:
+        raise InputError(
+            f"snapshot is of version {_short(header.schema)}, this kvmdiag reads {SCHEMA}: "
+            "use the kvmdiag that wrote it"
+        )
+    try:
+        snapshot = msgspec.json.decode(text, type=Snapshot)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        by = f" (written by {_short(header.tool)})" if header.tool else ""
+        raise InputError(f"snapshot is not understood{by}: {_short(str(error))}") from None
     if _LONG_NUMBER.search(text):
         _refuse_large_numbers(snapshot)
     for complaint in _complaints(snapshot):

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import msgspec
+from kvmdiag.model.fact import Fact
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+class Setting(Fact, frozen=True, kw_only=True):
     """A setting in a configuration file, in that file's own words; repeated ones stand apart."""
 
     key: str
     value: str
 
 
-class ConfigFile(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigFile(Fact, frozen=True, kw_only=True):
     """A configuration file; ``settings`` are ``None`` when it could not be read."""
 
     path: str
     settings: tuple[Setting, ...] | None = None
 
 
-class Daemon(msgspec.Struct, frozen=True, kw_only=True):
+class Daemon(Fact, frozen=True, kw_only=True):
     """A program that may have a hand in the network.
 
     ``name`` is one of dnsmasq, dockerd, firewalld, ufw, NetworkManager, systemd-networkd,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from kvmdiag.model.fact import Fact
 
 Access = Literal["full", "basic", "addresses", "none"]
 
 
-class Resolver(msgspec.Struct, frozen=True, kw_only=True):
+class Resolver(Fact, frozen=True, kw_only=True):
     """What ``/etc/resolv.conf`` says (resolv.conf(5)); ``search`` in the order it is tried."""
 
     nameservers: tuple[str, ...] = ()
@@ -17,7 +17,7 @@ class Resolver(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[str, ...] = ()
 
 
-class Inside(msgspec.Struct, frozen=True, kw_only=True):
+class Inside(Fact, frozen=True, kw_only=True):
     """What the agent in a running guest told.
 
     ``full`` has all that ``ip`` and ``nft`` tell, ``basic`` what ``/proc`` tells, ``addresses``

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
+from kvmdiag.model.fact import Fact
 
 
-class GuestNic(msgspec.Struct, frozen=True, kw_only=True):
+class GuestNic(Fact, frozen=True, kw_only=True):
     """One ``<interface>`` of a domain. ``source`` is the network, bridge or lower device named.
 
     ``bridge`` is what a NIC on a network really is plugged into, ``mode`` that of a macvtap,
@@ -34,7 +34,7 @@ class GuestNic(msgspec.Struct, frozen=True, kw_only=True):
     port_group: str | None = None
 
 
-class Domain(msgspec.Struct, frozen=True, kw_only=True):
+class Domain(Fact, frozen=True, kw_only=True):
     """A guest. ``state`` in libvirt's words: running, paused, shutoff ...
 
     ``agent`` is the state of the guest agent's channel, connected or disconnected (unknown
@@ -55,7 +55,7 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     stored_nics: tuple[GuestNic, ...] | None = None
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(Fact, frozen=True, kw_only=True):
     """An address that a network's DHCP has given away; ``expires`` in seconds since 1970."""
 
     mac: str
@@ -64,7 +64,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     expires: int | None = None
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+class Reservation(Fact, frozen=True, kw_only=True):
     """A ``<host>`` of a network's DHCP."""
 
     address: str
@@ -72,7 +72,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
 
 
-class Network(msgspec.Struct, frozen=True, kw_only=True):
+class Network(Fact, frozen=True, kw_only=True):
     """A virtual network. ``mode`` is nat, route, open, bridge ..., ``None`` when isolated.
 
     ``ranges`` are the first and last address of each DHCP range. ``domain`` is its DNS domain;
@@ -101,7 +101,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     changes_at_start: tuple[str, ...] = ()
 
 
-class FilterRule(msgspec.Struct, frozen=True, kw_only=True):
+class FilterRule(Fact, frozen=True, kw_only=True):
     """A rule of an nwfilter, by its XML; ``direction`` in and out are as the guest sees them."""
 
     action: str
@@ -111,7 +111,7 @@ class FilterRule(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str | None = None
 
 
-class NwFilter(msgspec.Struct, frozen=True, kw_only=True):
+class NwFilter(Fact, frozen=True, kw_only=True):
     """An nwfilter; ``includes`` are the filters it refers to."""
 
     name: str
@@ -120,7 +120,7 @@ class NwFilter(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[FilterRule, ...] = ()
 
 
-class FilterBinding(msgspec.Struct, frozen=True, kw_only=True):
+class FilterBinding(Fact, frozen=True, kw_only=True):
     """An nwfilter in force on a tap."""
 
     tap: str
@@ -128,7 +128,7 @@ class FilterBinding(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[tuple[str, str], ...] = ()
 
 
-class Libvirt(msgspec.Struct, frozen=True, kw_only=True):
+class Libvirt(Fact, frozen=True, kw_only=True):
     """The daemon itself. ``firewall_backend`` is what its configuration says, if anything.
 
     ``filters`` and ``bindings`` are ``None`` when they could not be read.

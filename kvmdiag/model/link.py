@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from kvmdiag.model.fact import Fact
 from kvmdiag.model.link_kinds import (
     Bond,
     BondPort,
@@ -21,7 +20,7 @@ from kvmdiag.model.link_kinds import (
 )
 
 
-class LinkRef(msgspec.Struct, frozen=True):
+class LinkRef(Fact, frozen=True):
     """A link in a stack; ``str()`` gives ``host/mybr0``."""
 
     stack: str
@@ -31,7 +30,7 @@ class LinkRef(msgspec.Struct, frozen=True):
         return f"{self.stack}/{self.link}"
 
 
-class Bridge(msgspec.Struct, frozen=True, kw_only=True):
+class Bridge(Fact, frozen=True, kw_only=True):
     """What a bridge device itself is set to (``IFLA_BR_*``). Times are in centiseconds.
 
     ``default_pvid`` 0 is none. ``root_port`` is the number of the port that leads to the
@@ -54,7 +53,7 @@ class Bridge(msgspec.Struct, frozen=True, kw_only=True):
     default_pvid: int = 0
 
 
-class BridgePort(msgspec.Struct, frozen=True, kw_only=True):
+class BridgePort(Fact, frozen=True, kw_only=True):
     """What a bridge knows of one of its ports (``IFLA_BRPORT_*``).
 
     ``state`` is one of disabled, listening, learning, forwarding, blocking.
@@ -80,7 +79,7 @@ class BridgePort(msgspec.Struct, frozen=True, kw_only=True):
     group_fwd_mask: int = 0
 
 
-class Tap(msgspec.Struct, frozen=True, kw_only=True):
+class Tap(Fact, frozen=True, kw_only=True):
     """A tun or tap device (``IFLA_TUN_*``).
 
     ``queues`` are those that a program has attached, ``None`` when the kernel does not tell;
@@ -98,14 +97,14 @@ class Tap(msgspec.Struct, frozen=True, kw_only=True):
     readers: tuple[Process, ...] | None = None
 
 
-class Vlan(msgspec.Struct, frozen=True, kw_only=True):
+class Vlan(Fact, frozen=True, kw_only=True):
     """An 802.1Q device on top of its lower link; ``protocol`` is 802.1Q or 802.1ad."""
 
     vid: int
     protocol: str = "802.1Q"
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True):
+class Link(Fact, frozen=True, kw_only=True):
     """One network device.
 
     ``kind`` is the kernel's link kind (bridge, veth, tun, vlan, macvtap ...); ``None`` is a

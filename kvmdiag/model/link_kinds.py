@@ -5,17 +5,17 @@ Words are those of iproute2. Source: include/uapi/linux/if_link.h, if_bonding.h,
 
 from __future__ import annotations
 
-import msgspec
+from kvmdiag.model.fact import Fact
 
 
-class Process(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Process(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A process that holds something; ``name`` is what it calls itself (proc(5), comm)."""
 
     pid: int
     name: str
 
 
-class Macvlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Macvlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A macvlan or macvtap on its lower link: private, vepa, bridge, passthru or source.
 
     In none of the modes does it reach the stack of its own lower link.
@@ -24,13 +24,13 @@ class Macvlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: str
 
 
-class Ipvlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Ipvlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """An ipvlan on its lower link: l2, l3 or l3s."""
 
     mode: str
 
 
-class Vxlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Vxlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A VXLAN tunnel (RFC 7348). ``remote`` is a peer or a multicast group.
 
     ``external`` takes the network's number and the peer from routes or programs.
@@ -44,7 +44,7 @@ class Vxlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     external: bool = False
 
 
-class Bond(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Bond(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """Several links as one. ``active`` and ``primary`` name ports of it; times are in ms."""
 
     mode: str
@@ -57,7 +57,7 @@ class Bond(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lacp_rate: str | None = None
 
 
-class BondPort(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BondPort(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """What a bond knows of one of its ports.
 
     ``state`` is active or backup; ``mii_status`` is up, going_down, down or going_back.
@@ -69,13 +69,13 @@ class BondPort(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     aggregator: int | None = None
 
 
-class Vrf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Vrf(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A routing domain: what arrives on its ports is routed by ``table``."""
 
     table: int
 
 
-class Wireless(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Wireless(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """An 802.11 interface. ``mode`` is managed (a station), AP, ...
 
     Only with ``four_addresses`` does a station carry frames of others than itself.
@@ -85,7 +85,7 @@ class Wireless(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     four_addresses: bool = False
 
 
-class VirtualFunction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class VirtualFunction(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """An SR-IOV virtual function, as its physical NIC sees it.
 
     ``link_state`` is auto (the uplink's), enable or disable; ``vlan`` 0 is none. ``None`` is
@@ -101,7 +101,7 @@ class VirtualFunction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     link_state: str | None = None
 
 
-class Xdp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Xdp(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A program that sees frames before anything else does.
 
     ``mode`` is native, generic, offload or multiple; ``program`` the kernel's id of it.
@@ -111,7 +111,7 @@ class Xdp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     program: int | None = None
 
 
-class Qdisc(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Qdisc(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A queueing discipline; ``handle`` and ``parent`` as tc(8) writes them (``8001:``, root)."""
 
     kind: str
@@ -119,7 +119,7 @@ class Qdisc(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str
 
 
-class TcFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TcFilter(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A traffic control filter: it may drop, change or redirect what it sees.
 
     ``where`` is ingress, egress, or the handle of the qdisc or class it hangs on. ``protocol``
@@ -139,7 +139,7 @@ class TcFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     redirects: tuple[str, ...] = ()
 
 
-class LinkCounters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LinkCounters(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """What went through since the link was made (``ip -s -s link``); never the state of one."""
 
     rx_packets: int = 0

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from kvmdiag.model.fact import Fact
 
 Side = Literal["src", "dst"]
 Ranges = tuple[tuple[int, int], ...]
 
 
-class Part(msgspec.Struct, frozen=True, tag_field="is", tag=True):
+class Part(Fact, frozen=True, tag_field="is", tag=True):
     """A part of a rule; the tag in files is the class name."""
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
+from kvmdiag.model.fact import Fact
 from kvmdiag.model.matches import (
     AddressIs,
     AddressTypeIs,
@@ -114,7 +113,7 @@ __all__ = [
 ]
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class Rule(Fact, frozen=True, kw_only=True):
     """One rule. ``text`` is how its own tool prints it, ``handle`` its nft handle."""
 
     body: tuple[Match | Statement, ...]
@@ -125,7 +124,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     comment: str | None = None
 
 
-class Chain(msgspec.Struct, frozen=True, kw_only=True):
+class Chain(Fact, frozen=True, kw_only=True):
     """A chain. ``hook``, ``type``, ``priority`` and ``policy`` are those of a base chain.
 
     ``type`` is filter, nat or route; ``devices`` is for netdev chains.
@@ -142,7 +141,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int | None = None
 
 
-class NamedSet(msgspec.Struct, frozen=True, kw_only=True):
+class NamedSet(Fact, frozen=True, kw_only=True):
     """A named set, map or ipset: ``type`` and ``elements`` as its tool prints them.
 
     ``ipv4_addr . inet_service`` with ``10.0.0.0/8 . 80-90``; a map's type is ``key : value``,
@@ -156,7 +155,7 @@ class NamedSet(msgspec.Struct, frozen=True, kw_only=True):
     elements: tuple[str, ...] = ()
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True):
+class Table(Fact, frozen=True, kw_only=True):
     """A table of one family and one backend, with all its chains in the order listed."""
 
     family: Family

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from kvmdiag.model.fact import Fact
 
 Source = Literal[
     "sysctl",
@@ -19,7 +19,7 @@ Source = Literal[
 ]
 
 
-class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+class StoredFile(Fact, frozen=True, kw_only=True):
     """A file that configures the network at boot, by its path, as it is.
 
     ``content`` is ``None`` when it could not be read or is too long; secrets (keys,
@@ -31,7 +31,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     content: str | None = None
 
 
-class Persistent(msgspec.Struct, frozen=True, kw_only=True):
+class Persistent(Fact, frozen=True, kw_only=True):
     """The configuration of the host at its next boot, as far as it is plain to read.
 
     ``sysctls`` are those of all sysctl.d files together, the last one wins; patterns with

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from kvmdiag.model.daemons import Daemon
+from kvmdiag.model.fact import Fact
 from kvmdiag.model.guest import Inside
 from kvmdiag.model.libvirt import Domain, Libvirt, Network
 from kvmdiag.model.persistent import Persistent
@@ -15,7 +16,7 @@ from kvmdiag.model.stack import Stack
 SCHEMA: Literal["kvmdiag.snapshot/1"] = "kvmdiag.snapshot/1"
 
 
-class Gap(msgspec.Struct, frozen=True, kw_only=True):
+class Gap(Fact, frozen=True, kw_only=True):
     """Something that could not be read: what, of which stack, why, and what would help.
 
     ``fact`` is the name of the field left ``None`` (``tables``, ``domains`` ...), ``all``
@@ -31,7 +32,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     expected: bool = False
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(Fact, frozen=True, kw_only=True):
     """All facts. ``host`` names the stack kvmdiag ran in; ``taken_at`` is UTC, ISO 8601.
 
     ``guests`` tells how far the inside of each running domain was seen. ``libvirt`` is ``None``

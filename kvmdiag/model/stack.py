@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
-
 from kvmdiag.model.activity import Conntrack, Flow, ListeningSocket
+from kvmdiag.model.fact import Fact
 from kvmdiag.model.link import Link
 from kvmdiag.model.netfilter import Table
 
@@ -17,7 +16,7 @@ NAMED_NETNS = "/run/netns/"
 StackKind = Literal["host", "namespace", "guest"]
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
+class Address(Fact, frozen=True, kw_only=True):
     """An address on a link, ``192.168.48.10/24``; in the kernel's order of ``ip addr``.
 
     ``flags`` holds tentative, dadfailed, deprecated, temporary, dynamic, noprefixroute ...
@@ -37,7 +36,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.address}/{self.prefix_length}"
 
 
-class NextHop(msgspec.Struct, frozen=True, kw_only=True):
+class NextHop(Fact, frozen=True, kw_only=True):
     """One way out of a route.
 
     ``flags`` holds onlink, linkdown, dead, pervasive, and encap for one that wraps packets.
@@ -49,7 +48,7 @@ class NextHop(msgspec.Struct, frozen=True, kw_only=True):
     flags: frozenset[str] = frozenset()
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(Fact, frozen=True, kw_only=True):
     """A route of any table; ``destination`` is a CIDR, ``0.0.0.0/0`` for the default.
 
     ``type`` is the kernel's: unicast, local, broadcast, multicast, blackhole, unreachable,
@@ -96,7 +95,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(words)
 
 
-class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
+class PolicyRule(Fact, frozen=True, kw_only=True):
     """An ``ip rule``. ``action`` is lookup, blackhole, unreachable, prohibit, goto or nop.
 
     ``unknown`` lists selectors that were read but are not understood; such a rule may or
@@ -123,7 +122,7 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...] = ()
 
 
-class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+class Neighbour(Fact, frozen=True, kw_only=True):
     """An ARP or ND entry. ``state`` in the kernel's words: reachable, stale, permanent ..."""
 
     link: str
@@ -135,7 +134,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     learned_elsewhere: bool = False
 
 
-class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
+class FdbEntry(Fact, frozen=True, kw_only=True):
     """A bridge's knowledge of where a MAC address is. ``local`` entries are the host's own.
 
     ``learned_elsewhere`` is one that a program learned for it, ``sticky`` one that stays where
@@ -152,7 +151,7 @@ class FdbEntry(msgspec.Struct, frozen=True, kw_only=True):
     sticky: bool = False
 
 
-class TunnelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TunnelEntry(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A VXLAN link's knowledge of behind which peer a MAC address is.
 
     The MAC 00:00:00:00:00:00 stands for all that are not known.
@@ -166,7 +165,7 @@ class TunnelEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     via: str | None = None
 
 
-class BridgeVlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BridgeVlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A VLAN that a bridge port, or the bridge itself, carries.
 
     ``pvid`` is where untagged frames go on their way in; ``untagged`` takes the tag off on the
@@ -179,7 +178,7 @@ class BridgeVlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     untagged: bool = False
 
 
-class MdbEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MdbEntry(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A multicast group (address or MAC) that a bridge forwards to one of its ports.
 
     ``port`` is the bridge itself for groups that the host joined.
@@ -193,7 +192,7 @@ class MdbEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocked: bool = False
 
 
-class NexthopObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NexthopObject(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """An ``ip nexthop``: one way out, a hole, or a group of others with their weights."""
 
     id: int
@@ -203,7 +202,7 @@ class NexthopObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     fdb: bool = False
 
 
-class Stack(msgspec.Struct, frozen=True, kw_only=True):
+class Stack(Fact, frozen=True, kw_only=True):
     """All facts of one stack.
 
     ``netns`` is the path of its network namespace as seen where kvmdiag ran:

@@ -15,6 +15,7 @@ from kvmdiag.model import codec
 from kvmdiag.model.codec import load, save
 from kvmdiag.model.libvirt import Domain, GuestNic, Network
 from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef, Tap, Vlan
+from kvmdiag.model.meaning import structs
 from kvmdiag.model.netfilter import (
     Accept,
     AddressIs,
@@ -225,6 +226,22 @@ def test_a_wrong_type_is_named():
         load(_changed(kernel=5))
 
 
+def test_a_fact_that_is_not_known_is_named():
+    """It could be the one that decides; a newer kvmdiag may have written it."""
+    with pytest.raises(InputError, match=r"written by .*unknown field `weather`") as refusal:
+        load(_changed(weather="fine"))
+    assert "\n" not in str(refusal.value)
+    stack = json.loads(gzip.decompress(save(EXAMPLE)))["stacks"][0]
+    with pytest.raises(InputError, match=r"unknown field `weather` - at `\$\.stacks"):
+        load(_changed(stacks=[{**stack, "weather": "fine"}]))
+
+
+def test_every_fact_is_strict():
+    """A struct of a new kind that forgot to be would hide what it does not know."""
+    lax = [s.__name__ for s in structs(Snapshot) if not s.__struct_config__.forbid_unknown_fields]
+    assert lax == []
+
+
 def test_an_address_that_is_none_is_named():
     """Nothing after loading has to expect it."""
     stack = json.loads(gzip.decompress(save(EXAMPLE)))["stacks"][0]
@@ -301,7 +318,7 @@ def test_a_number_that_fits_no_field_is_refused():
 def test_what_is_no_number_is_refused(number):
     """JSON has neither NaN nor infinity, whatever some writers think."""
     text = gzip.decompress(save(EXAMPLE)).replace(b'"metric":0', b'"metric":' + number.encode())
-    with pytest.raises(InputError, match="not a kvmdiag snapshot"):
+    with pytest.raises(InputError, match=r"not understood|not a kvmdiag snapshot"):
         load(gzip.compress(text))
 
 
