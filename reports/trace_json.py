@@ -52,10 +52,23 @@ def _hop(hop: Hop) -> dict[str, Any]:
         "decision": hop.decision,
         "because": hop.because,
         "origin": None if hop.decider is None else str(hop.decider),
+        "matched": [_rule(rule) for rule in hop.matched],
         "kernel_reason": hop.kernel_reason,
         "predicted": hop.predicted,
         "seen": hop.seen,
         "time_us": None if hop.time_us is None else round(hop.time_us, 3),
+    }
+
+
+def _rule(rule: RuleRef) -> dict[str, Any]:
+    return {
+        "backend": rule.backend,
+        "family": rule.family,
+        "table": rule.table,
+        "chain": rule.chain,
+        "handle": rule.handle,
+        "owner": owner_of(rule),
+        "text": rule.text,
     }
 
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kvmdiag.model.owner import owner_of
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Hop, Stage, Trace, Walk
 from kvmdiag.reports import kernel_text, words
@@ -24,8 +25,8 @@ def render_trace(
 ) -> RenderableType:
     """The verdict, the table, and what must be known to read it.
 
-    ``verbose`` adds the steps between the links. Without ``notes`` no probe was sent, and the
-    columns of the observation are left out.
+    ``verbose`` adds the steps between the links, and at each hook the rules that matched.
+    Without ``notes`` no probe was sent, and the columns of the observation are left out.
     """
     lines = Lines()
     lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[walk.works])
@@ -123,6 +124,11 @@ def _decision(hop: Hop, trace: Trace, verbose: int) -> Text:
     text = Text(safe(hop.decision + (f": {why}" if why else "")), "bold red" if ends_here else "")
     if hop.decider is not None and (ends_here or verbose):
         text.append(f"  {safe(str(hop.decider))}", style="dim")
+    for rule in hop.matched if verbose else ():
+        owner = owner_of(rule)
+        by = f", of {owner}" if owner is not None else ""
+        text.append(f"\n  {safe(rule.text)}", style="not bold")
+        text.append(f"  {safe(str(rule))}{by}", style="dim")
     return text
 
 

@@ -115,6 +115,8 @@ def ending(trace: Trace) -> str:
         Outcome.LOOP: f"{what} goes round in a loop at {place}",
         Outcome.UNKNOWN: f"what becomes of {what} at {place} is unknown",
     }[trace.outcome]
+    if isinstance(end.decider, RuleRef) and trace.outcome is Outcome.UNKNOWN:
+        return f"{fate}: {end.because or end.decider.text} ({end.decider})"
     if isinstance(end.decider, RuleRef):
         kind = "" if end.decider.index is None else "rule "
         return f"{fate} by {kind}{end.decider.text} ({end.decider})"

@@ -67,6 +67,8 @@ class Reason(StrEnum):
     NO_CARRIER = "no-carrier"
     PORT_STATE = "port-state"
     ISOLATED = "isolated"
+    VLAN = "vlan"
+    NO_FLOOD = "no-flood"
     NO_PORT = "no-port"
     NOT_FOR_US = "not-for-us"
     NO_LISTENER = "no-listener"
@@ -147,6 +149,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     ``predicted`` is what the walk expects, ``seen`` what the probe saw (``None``: nobody
     looked, or it cannot be looked at); ``time_us`` counts from the probe's sending.
     ``kernel_reason`` is what the kernel itself gave as the reason for dropping it here.
+    ``matched`` are all rules of a hook that matched the packet, in the order of its way.
     """
 
     direction: Direction
@@ -163,6 +166,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     seen: bool | None = None
     time_us: float | None = None
     kernel_reason: str | None = None
+    matched: tuple[RuleRef, ...] = ()
 
     @property
     def place(self) -> LinkRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvmdiag.model.packet import Direction, IPAddress, Packet
-from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, Stage
+from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, RuleRef, Stage
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.forks import Choices
 from kvmdiag.simulate.steps import Ended
@@ -16,12 +16,14 @@ class Connections:
     """What a request leaves behind in the stacks it passes, for its reply to find.
 
     That is their conntrack tables, and ``neighbours``: MAC addresses by stack, link and
-    address of those that asked for the stack's own.
+    address of those that asked for the stack's own. ``left_with`` is the VLAN tag with which it
+    left by an uplink.
     """
 
     def __init__(self) -> None:
         self._by_stack: dict[str, Conntrack] = {}
         self.neighbours: dict[tuple[str, str, IPAddress], str] = {}
+        self.left_with: int | None = None
 
     def of(self, stack: str) -> Conntrack:
         """The conntrack table of a stack."""
@@ -74,6 +76,7 @@ class Journey:
         decider: Decider | None = None,
         in_link: str | None = None,
         out_link: str | None = None,
+        matched: tuple[RuleRef, ...] = (),
     ) -> None:
         """Record a hop; ``packet`` is the packet after it."""
         self.hops.append(
@@ -88,6 +91,7 @@ class Journey:
                 decider=decider,
                 in_link=in_link,
                 out_link=out_link,
+                matched=matched,
             )
         )
 

@@ -56,6 +56,7 @@ def pass_hook(
             decider=rule,
             in_link=at.in_link,
             out_link=at.out_link,
+            matched=result.matched,
         )
     return replace(frame, packet=result.packet, tracked=result.tracked)
 
@@ -115,6 +116,7 @@ def _end(journey: Journey, at: Context, stage: Stage, link: str | None, result: 
         decider=result.rule,
         in_link=at.in_link,
         out_link=at.out_link,
+        matched=result.matched,
     )
     reason = Reason.NOT_MODELLED if outcome is Outcome.UNKNOWN else Reason.NETFILTER
     raise Ended(outcome, reason)

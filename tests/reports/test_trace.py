@@ -110,3 +110,41 @@ def test_json_keeps_the_contract() -> None:
     assert told["assumptions"] == ["its address is that of the lease"]
     assert told["probe"]["unwatched"] == {"guest": "cannot be entered"}
     assert json.loads(render_json(LOST))["probe"] is None
+
+
+MATCHED = RuleRef(
+    stack="host",
+    family="ip",
+    backend="iptables-nft",
+    table="filter",
+    chain="LIBVIRT_FWO",
+    index=2,
+    handle=17,
+    text="-A LIBVIRT_FWO -i virbr0 -j ACCEPT\x1b[2J",
+)
+
+
+def test_matched_rules_are_shown_with_place_and_owner():
+    """With -v, and always in JSON: table, chain, handle, owner and text of each."""
+    seen = hop("virbr0", Stage.FORWARD, "198.51.100.1", matched=(MATCHED,))
+    walk = Walk(
+        question=LOST.question,
+        request=Trace(
+            direction="request", outcome=Outcome.LEFT, reason=Reason.LEFT, hops=(seen, LOST.hops[0])
+        ),
+    )
+    shown = text(render_trace(walk, verbose=1))
+    assert "-A LIBVIRT_FWO -i virbr0 -j ACCEPT" in shown
+    assert "table ip filter chain LIBVIRT_FWO rule 3 handle 17, of libvirt" in shown
+    assert "\x1b" not in shown
+    assert "LIBVIRT_FWO" not in text(render_trace(walk))
+    (matched,) = json.loads(render_json(walk))["hops"][0]["matched"]
+    assert matched == {
+        "backend": "iptables-nft",
+        "family": "ip",
+        "table": "filter",
+        "chain": "LIBVIRT_FWO",
+        "handle": 17,
+        "owner": "libvirt",
+        "text": MATCHED.text,
+    }
