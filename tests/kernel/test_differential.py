@@ -6,10 +6,9 @@ parts that run side by side.
 
 from __future__ import annotations
 
-from pprint import pformat
-
 import pytest
 from differential.campaign import campaign
+from differential.show import written
 
 pytestmark = pytest.mark.kernel
 
@@ -23,6 +22,6 @@ def test_the_walk_does_what_the_kernel_does(part):
     tally = campaign(CASES // PARTS, 7_000 + part, most=1)
     for case, complaints in tally.disagreements:
         lines = "\n".join(complaints)
-        pytest.fail(f"{lines}\n{pformat(case)}\n(make it smaller with bench/differential)")
+        pytest.fail(f"{lines}\n{written(case)}\n(make it smaller with bench/differential)")
     assert not tally.unbuilt, tally.unbuilt[0]
     assert tally.agreed > 10 * tally.unknown

@@ -154,6 +154,8 @@ def _set(sysctls: tuple[tuple[str, int], ...]) -> None:
 
 
 def _load_tables(stack: Stack) -> None:
+    if stack.ipsets:
+        _run(["ipset", "restore"], "".join(f"{line}\n" for line in stack.ipsets))
     scripts: dict[str, list[str]] = {}
     for table in stack.tables:
         text = nft_text(table) if table.backend == "nft" else restore_text(table)

@@ -11,7 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from differential.generate_rules import Names, tables
+from differential.generate_rules import tables
+from differential.generate_sets import Names, ipsets
 from differential.plan import PORTS, Ask, Bridge, Cable, Case, Link, Stack
 
 Draw = Any
@@ -281,7 +282,10 @@ def _rulesets(draw: Draw, sketch: _Sketch) -> None:
             ports=tuple(link.name for link in stack.links if link.master),
             addresses=tuple(everywhere),
             networks=tuple(_NETWORKS[:5]),
+            ipsets=draw(_one_in(4)),
         )
+        if names.ipsets:
+            sketch.stack(name, ipsets=ipsets(draw, names))
         sketch.stack(name, tables=draw(tables(names)))
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from differential.generate_sets import (
+    Names,
+    ipset_match,
+    mark_map,
+    named_sets,
+    set_match,
+    translation_map,
+    verdict_map,
+)
 from differential.plan import BackendName, Chain, Rule, Table
 
 Draw = Any
@@ -20,17 +29,8 @@ _HOOKS_OF = {
 _IN = ("prerouting", "input", "forward")
 _OUT = ("forward", "output", "postrouting")
 _PRIORITIES = (-300, -250, -199, -150, -10, 0, 0, 0, 10, 50, 150)
+_CONNTRACK = -200
 _NAT_PRIORITIES = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
-
-
-@dataclass(frozen=True)
-class Names:
-    """What rules of a stack may speak of."""
-
-    devices: tuple[str, ...]
-    ports: tuple[str, ...]
-    addresses: tuple[str, ...]
-    networks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class _Place:
     type: str
     calls: tuple[str, ...]
     """Chains it may jump to."""
+    base: bool = True
+    early: bool = False
+    """Whether conntrack has not seen the packet yet."""
+
+    @property
+    def sees_connections(self) -> bool:
+        """Whether there can be conntrack at all."""
+        return self.family not in ("bridge", "netdev", "arp")
 
 
 @st.composite
@@ -96,19 +104,26 @@ def _nft_table(draw: Draw, names: Names, number: int) -> Table:
         hooks = ["output"]
     count = draw(st.integers(1, 2))
     chosen = draw(st.lists(st.sampled_from(hooks), min_size=1, max_size=count, unique=True))
-    place = _Place("nft", family, "t", tuple(chosen), kind, ())
+    priorities = {hook: _priority(draw, kind, hook) for hook in chosen}
+    early = max(priorities.values()) < _CONNTRACK
+    place = _Place("nft", family, "t", tuple(chosen), kind, (), early=early)
     users = _user_chains(draw, names, place)
     chains = []
-    for hook in chosen:
-        place = _Place("nft", family, "t", (hook,), kind, tuple(chain.name for chain in users))
-        priority = (
-            _NAT_PRIORITIES.get(hook, 0) if kind == "nat" else draw(st.sampled_from(_PRIORITIES))
-        )
+    for hook, priority in priorities.items():
+        place = replace(place, hooks=(hook,), calls=tuple(chain.name for chain in users))
         policy = draw(st.sampled_from(["accept", "accept", "accept", "drop"]))
         if kind == "nat":
             policy = "accept"
         chains.append(Chain(f"on_{hook}", _rules(draw, names, place), hook, kind, priority, policy))
-    return Table("nft", family, f"t{number}", (*users, *chains))
+    called = tuple(chain.name for chain in users)
+    sets = named_sets(draw, names, called)
+    return Table("nft", family, f"t{number}", (*users, *chains), sets)
+
+
+def _priority(draw: Draw, kind: str, hook: str) -> int:
+    if kind == "nat":
+        return _NAT_PRIORITIES[hook]
+    return int(draw(st.sampled_from(_PRIORITIES)))
 
 
 def _device_table(draw: Draw, names: Names, number: int) -> Table:
@@ -119,7 +134,7 @@ def _device_table(draw: Draw, names: Names, number: int) -> Table:
     policy = draw(st.sampled_from(["accept", "accept", "accept", "drop"]))
     rules = _rules(draw, names, place)
     chain = Chain("on_device", rules, hook, "filter", 0, policy, device)
-    return Table("nft", "netdev", f"t{number}", (chain,))
+    return Table("nft", "netdev", f"t{number}", (chain,), named_sets(draw, names, ()))
 
 
 def _arp_table(draw: Draw, names: Names, number: int) -> Table:
@@ -139,14 +154,7 @@ def _user_chains(draw: Draw, names: Names, place: _Place) -> tuple[Chain, ...]:
     """Up to two chains; the second may call the first."""
     chains: list[Chain] = []
     for number in range(draw(st.sampled_from([0, 0, 1, 2]))):
-        inner = _Place(
-            place.backend,
-            place.family,
-            place.table,
-            place.hooks,
-            place.type,
-            tuple(chain.name for chain in chains),
-        )
+        inner = replace(place, calls=tuple(chain.name for chain in chains), base=False)
         chains.append(Chain(f"user{number}", _rules(draw, names, inner)))
     return tuple(chains)
 
@@ -157,19 +165,36 @@ def _rules(draw: Draw, names: Names, place: _Place) -> tuple[Rule, ...]:
 
 def _rule(draw: Draw, names: Names, place: _Place) -> Rule:
     does = draw(st.sampled_from(_verdicts(draw, names, place)))
-    kinds = _match_kinds(names, place)
     matches: dict[str, tuple[str, str, bool]] = {}
-    if does[0] in ("dnat", "redirect") and len(does) > 1 and ":" in " ".join(does):
-        proto = draw(st.sampled_from(["tcp", "udp"]))
-        matches["l4"] = ("proto", proto, False)
-    elif does[0] == "redirect" and len(does) > 1:
+    if "dport|" in does[-1] or "l4proto|" in does[-1]:
+        matches["l4"] = ("", "", False)  # the map looks at the protocol itself
+    elif does[-1] in _TCP_ONLY:
+        matches["l4"] = ("proto", "tcp", False)
+    elif does[0] in ("dnat", "redirect") and ("8080" in does[-1]):
         matches["l4"] = ("proto", draw(st.sampled_from(["tcp", "udp"])), False)
+    kinds = _match_kinds(names, place)
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=2, unique=True)):
-        slot = "l4" if kind in ("proto", "dport", "sport", "icmp", "syn") else kind
+        slot, match = _match(draw, names, place, kind)
         if slot == "saddr" and "range" in matches:
             continue
-        matches.setdefault(slot, (kind, *_value(draw, names, kind)))
-    return Rule(tuple(matches.values()), does)
+        matches.setdefault(slot, match)
+    return Rule(tuple(match for match in matches.values() if match[0]), does)
+
+
+_TCP_ONLY = ("tcp-reset", "tcp reset")
+_L4 = ("proto", "dport", "sport", "icmp", "syn", "ports")
+
+
+def _match(draw: Draw, names: Names, place: _Place, kind: str) -> tuple[str, tuple[str, str, bool]]:
+    """A match, and what of the packet it looks at: that is not asked for twice."""
+    negated = draw(st.sampled_from([False, False, False, True]))
+    if kind == "in":
+        ways = [w for w, hooks in (("iif", _IN), ("oif", _OUT)) if set(place.hooks) <= set(hooks)]
+        slot, text = set_match(draw, names, ways)
+        return slot, (kind, text, negated)
+    if kind == "ipset":
+        return kind, (kind, ipset_match(draw), negated)
+    return "l4" if kind in _L4 else kind, (kind, *_value(draw, names, kind))
 
 
 def _verdicts(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
@@ -182,12 +207,28 @@ def _verdicts(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
     rejecting = set(place.hooks) <= {"input", "forward", "output"}
     rejecting = rejecting and place.family not in ("bridge", "netdev")
     if rejecting and (place.table == "filter" or nft):
-        found.append(("reject",))
+        found += [("reject",), _rejection(draw, place)]
     if place.table == "mangle" or nft:
         found += [("mark", "7"), ("mark", "0x10/0xf0")]
-    if place.table == "raw":
+        if place.sees_connections and not place.early:
+            found += [("ctmark", "5"), ("save",), ("restore",)]
+    if place.table == "raw" or (place.early and set(place.hooks) <= {"prerouting", "output"}):
         found.append(("notrack",))
+    if nft and place.family != "arp":
+        tracked = place.sees_connections
+        verdicts = verdict_map(draw, names, place.calls, base=place.base, tracked=tracked)
+        found += [verdicts, verdicts, mark_map(draw, names)]
     return found
+
+
+def _rejection(draw: Draw, place: _Place) -> tuple[str, str]:
+    if place.backend != "nft":
+        replies = ["icmp-host-prohibited", "icmp-admin-prohibited", "tcp-reset"]
+    elif place.family == "inet":
+        replies = ["icmpx type admin-prohibited", "tcp reset"]
+    else:
+        replies = ["icmp type host-prohibited", "tcp reset"]
+    return "reject", draw(st.sampled_from(replies))
 
 
 def _translations(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
@@ -203,6 +244,10 @@ def _translations(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ..
             ("redirect",),
             ("redirect", "8080"),
         ]
+        if place.backend == "nft":
+            found.append(translation_map(draw, names))
+    if place.backend != "nft":
+        found.append(("netmap", draw(st.sampled_from(names.networks))))
     if hooks <= {"postrouting"}:
         found += [("masquerade",), ("masquerade",), ("snat", address)]
     if hooks <= {"input"}:
@@ -217,9 +262,13 @@ def _match_kinds(names: Names, place: _Place) -> list[str]:
         found += ["iif", "iif"]
     if hooks <= set(_OUT):
         found += ["oif", "oif"]
-    if place.family in ("bridge", "netdev"):
+    found += ["in", "in", "in"] if place.backend == "nft" else []
+    found += ["ipset", "ipset"] if place.backend != "nft" and names.ipsets else []
+    if not place.sees_connections:
         return found
-    found += ["state", "state", "sport"]
+    found += ["state", "state", "sport", "ports", "ttl", "ctmark", "ctdir", "ctdst"]
+    if hooks <= {"prerouting"} and (place.backend == "nft" or place.table in ("raw", "mangle")):
+        found.append("rpfilter")
     if place.table != "raw":
         found.append("local")
     if place.backend != "nft" and names.ports and hooks <= {"forward", "postrouting"}:
@@ -255,6 +304,12 @@ def _value(draw: Draw, names: Names, kind: str) -> tuple[str, bool]:
             "untracked",
         ],
         "mark": ["7", "0x10/0xf0", "0"],
+        "ports": ["tcp 53,80", "udp 53,8000:8999", "tcp 1:79,8080"],
+        "ttl": ["64", "63", "62"],
+        "ctmark": ["5", "0"],
+        "ctdir": ["original", "reply"],
+        "ctdst": names.addresses,
+        "rpfilter": ["", "--loose", "--validmark", "--accept-local"],
         "local": ["dst", "src"],
     }[kind]
     return draw(st.sampled_from(values)), draw(st.sampled_from([False, False, False, True]))

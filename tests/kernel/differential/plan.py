@@ -42,6 +42,8 @@ class Table:
     family: str
     name: str
     chains: tuple[Chain, ...] = ()
+    sets: tuple[str, ...] = ()
+    """Named sets and maps, as ``nft -f`` reads them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Stack:
     rules: tuple[str, ...] = ()
     sysctls: tuple[tuple[str, int], ...] = ()
     tables: tuple[Table, ...] = ()
+    ipsets: tuple[str, ...] = ()
+    """Lines for ``ipset restore``."""
     fdb: tuple[tuple[str, ...], ...] = ()
     """Static FDB entries: port, MAC address, and perhaps sticky."""
     extra: tuple[str, ...] = ()

@@ -28,6 +28,7 @@ def restore_text(table: Table) -> str:
 def nft_text(table: Table) -> str:
     """Input for nft -f."""
     lines = [f"table {table.family} {table.name} {{"]
+    lines += [f"  {line}" for line in table.sets]
     # A chain must be there before it is jumped to.
     for chain in sorted(table.chains, key=lambda chain: chain.hook is not None):
         lines.append(f"  chain {chain.name} {{")
@@ -58,11 +59,15 @@ def _iptables_rule(rule: Rule) -> str:
             "accept": "-j ACCEPT",
             "drop": "-j DROP",
             "return": "-j RETURN",
-            "reject": "-j REJECT",
+            "reject": f"-j REJECT --reject-with {argument}" if argument else "-j REJECT",
             "jump": f"-j {argument}",
             "goto": f"-g {argument}",
             "mark": f"-j MARK --set-xmark {argument}",
             "notrack": "-j CT --notrack",
+            "ctmark": f"-j CONNMARK --set-xmark {argument}",
+            "save": "-j CONNMARK --save-mark",
+            "restore": "-j CONNMARK --restore-mark",
+            "netmap": f"-j NETMAP --to {argument}",
             "masquerade": "-j MASQUERADE",
             "snat": f"-j SNAT --to-source {argument}",
             "dnat": f"-j DNAT --to-destination {argument}",
@@ -93,6 +98,13 @@ def _iptables_match(what: str, value: str, negated: bool) -> str:
         "physout": f"-m physdev {no}--physdev-out {value}",
         "bridged": f"-m physdev {no}--physdev-is-bridged",
         "range": f"-m iprange {no}--src-range {value}",
+        "ports": f"-p {proto} -m multiport {no}--dports {port}",
+        "ctmark": f"-m connmark {no}--mark {value}",
+        "ctdir": f"-m conntrack --ctdir {value.upper()}",
+        "ctdst": f"-m conntrack {no}--ctorigdst {value}",
+        "ipset": f"-m set {no}--match-set {value}",
+        "rpfilter": f"-m rpfilter {value} {'--invert' if negated else ''}",
+        "ttl": f"-m ttl {no}--ttl-eq {value}",
     }[what]
 
 
@@ -100,17 +112,24 @@ def _nft_rule(rule: Rule, family: str) -> str:
     words = [_nft_match(*match) for match in rule.matches]
     what, *arguments = rule.does
     argument = arguments[0] if arguments else ""
+    key, _, elements = argument.partition("|")
     inet = " ip" if family == "inet" else ""
     words.append("counter")
     words.append(
         {
-            "reject": "reject",
+            "reject": f"reject with {argument}" if argument else "reject",
             "jump": f"jump {argument}",
             "goto": f"goto {argument}",
-            "mark": _nft_mark(argument),
+            "mark": _nft_mark(argument) if what == "mark" else "",
             "snat": f"snat{inet} to {argument}",
             "dnat": f"dnat{inet} to {argument}",
             "redirect": f"redirect to :{argument}" if argument else "redirect",
+            "ctmark": f"ct mark set {argument}",
+            "save": "ct mark set meta mark",
+            "restore": "meta mark set ct mark",
+            "vmap": f"{key} vmap {elements}",
+            "dnatmap": f"dnat{inet} to {key} map {elements}",
+            "markmap": f"meta mark set {key} map {elements}",
             "count": "",
         }.get(what, what)
     )
@@ -136,6 +155,9 @@ def _nft_match(what: str, value: str, negated: bool) -> str:
         number, _, mask = value.partition("/")
         left = f"meta mark & {mask}" if mask else "meta mark"
         return f"{left} {'!=' if negated else '=='} {number}"
+    if what == "in":
+        key, _, elements = value.partition("|")
+        return f"{key} {no}{elements}"
     if what in ("saddr", "daddr", "range"):
         side = "saddr" if what == "range" else what
         return f"ip {side} {no}{value}"
@@ -149,4 +171,10 @@ def _nft_match(what: str, value: str, negated: bool) -> str:
         "syn": f"tcp flags & (fin|syn|rst|ack) {'!=' if negated else '=='} syn",
         "state": f"ct state {no}{{ {value.lower()} }}",
         "local": f"fib {'daddr' if value == 'dst' else 'saddr'} type {no}local",
+        "ports": f"{proto} dport {no}{{ {port.replace(':', '-')} }}",
+        "ctmark": f"ct mark {no}{value}",
+        "ctdir": f"ct direction {value}",
+        "ctdst": f"ct original ip daddr {no}{value}",
+        "rpfilter": f"fib saddr . iif oif {'eq 0' if negated else '!= 0'}",
+        "ttl": f"ip ttl {no}{value}",
     }[what]
