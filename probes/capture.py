@@ -123,6 +123,10 @@ class Capture:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop watching."""
         self._ring.close()
         self._socket.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import msgspec
@@ -14,6 +15,7 @@ from kvmdiag.probes.capture import Capture
 
 MOST_STACKS = 256
 _MOST_BRIDGES = 16
+_CLOSED_AT_ONCE = 16
 
 
 class Captures(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ def open_captures(
     stacks = sorted(snapshot.stacks, key=lambda stack: rank.get(stack.name, len(rank)))
     captures: list[Capture] = []
     blind: list[tuple[str, str]] = []
+    opened.callback(_close, captures)
     for stack in stacks:
         if len(captures) >= MOST_STACKS:
             blind.append((stack.name, f"only {MOST_STACKS} stacks are watched at once"))
@@ -57,10 +60,17 @@ def open_captures(
         except NotReadableError as error:
             blind.append((stack.name, str(error)))
             continue
-        captures.append(opened.enter_context(capture))
+        captures.append(capture)
     if not captures:
         raise NotReadableError(blind[0][1] if blind else "there is no stack to capture in")
     return Captures(opened=tuple(captures), blind=tuple(blind))
+
+
+def _close(captures: Sequence[Capture]) -> None:
+    """All at once: for each the kernel waits until no processor uses it any more (20 ms)."""
+    with ThreadPoolExecutor(max_workers=_CLOSED_AT_ONCE) as pool:
+        for capture in captures:
+            pool.submit(capture.close)
 
 
 def all_bridges(stack: Stack) -> Iterable[int]:

@@ -211,6 +211,7 @@ def _place_of_loss(trace: Trace, unseen: Hop | None, observation: Observation) -
         decider=None,
         predicted=False,
         seen=bool(seen),
+        time_us=None,  # it stands before, with its time
     )
 
 

@@ -62,7 +62,7 @@ def _with_unseen(hops: Sequence[Hop], trace: Trace, observation: Observation) ->
         if hop.seen or hop.stack not in observation.watched or hop.link is None:
             continue
         stopped_here = index == len(hops) - 1 and not trace.arrived
-        bridged = hop.stage is Stage.BRIDGE and index > last
+        bridged = hop.stage is Stage.BRIDGE and index > last and observation.bridges_shown
         if not stopped_here and (hop.stage in _SHOWN or bridged):
             result[index] = msgspec.structs.replace(hop, seen=False)
     return result

@@ -71,7 +71,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answer`` is ``None`` when the source's socket got nothing within ``waited`` seconds.
     ``watched`` are the stacks in which a capture ran; ``blind`` tells of each other stack why
-    none did. ``truncated`` is true when more was seen than is kept. ``remarks`` say how the
+    none did. ``truncated`` is true when more was seen than is kept; ``bridges_shown`` is false
+    when bridges could not be made to show what they merely bridge. ``remarks`` say how the
     probe was sent and what was assumed, where it did not simply come from inside its source.
     ``doubt`` says why an answer may not be the destination's own. ``evidence`` is what the
     kernel itself said of the probe, ``None`` when it was not asked.
@@ -85,6 +86,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     watched: frozenset[str] = frozenset()
     blind: tuple[tuple[str, str], ...] = ()
     truncated: bool = False
+    bridges_shown: bool = True
     remarks: tuple[str, ...] = ()
     doubt: str | None = None
     evidence: Evidence | None = None

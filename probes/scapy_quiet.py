@@ -100,11 +100,19 @@ def _keep_from_files(undo: ExitStack) -> None:
 
     undo.callback(setattr, scapy.main, "SCAPY_CACHE_FOLDER", scapy.main.SCAPY_CACHE_FOLDER)
     scapy.main.SCAPY_CACHE_FOLDER = None
+    _hide(undo, "share/wireshark/manuf")
     for name, nothing in (("manuf", ""), ("bluetoothids", {})):
         module = ModuleType(f"scapy.libs.{name}")
         module.DATA = nothing  # type: ignore[attr-defined]
         sys.modules[module.__name__] = module
         undo.callback(sys.modules.pop, module.__name__, None)
+
+
+def _hide(undo: ExitStack, ending: str) -> None:
+    """Let scapy find no such file: of Wireshark's list it would parse 40,000 lines."""
+    exists = os.path.exists
+    undo.callback(setattr, os.path, "exists", exists)
+    os.path.exists = lambda path: not str(path).endswith(ending) and exists(path)
 
 
 def _set(name: str, value: str | None) -> None:

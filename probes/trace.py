@@ -10,13 +10,13 @@ import msgspec
 
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
 from kvmdiag.probes import bpf
+from kvmdiag.probes.bridges import watched_bridges
 from kvmdiag.probes.capture import Capture
-from kvmdiag.probes.captures import Captures, all_bridges, open_captures
+from kvmdiag.probes.captures import Captures, open_captures
 from kvmdiag.probes.doubt import doubt
-from kvmdiag.probes.evidence.gather import gathering
+from kvmdiag.probes.evidence.gather import Gathering, gathering
 from kvmdiag.probes.fuse import fuse
 from kvmdiag.probes.guest import Enter
 from kvmdiag.probes.observation import Observation, Sighting
@@ -71,19 +71,20 @@ def observe_all(
         for sender in senders:
             sender.prepare()
         sent = [sender.probe for sender in senders]
-        captures = _open_captures(snapshot, walk, sent, opened)
         kernel = opened.enter_context(gathering(snapshot, walk, sent))
+        captures = _open_captures(snapshot, walk, sent, opened, kernel)
         watch = Watch(snapshot, senders, captures.opened, kernel)
         opened.callback(watch.close)
         watch.send()
         watch.until_settled(timeout)
-        evidence = kernel.evidence()
-        return tuple(
-            msgspec.structs.replace(
-                _observation(snapshot, walk, sender, watch, number, captures),
-                evidence=evidence[number],
-            )
+        seen = [
+            _observation(snapshot, walk, sender, watch, number, captures)
             for number, sender in enumerate(senders)
+        ]
+        evidence = kernel.evidence([one.sightings for one in seen])
+        return tuple(
+            msgspec.structs.replace(one, evidence=said, bridges_shown=kernel.knows_copies)
+            for one, said in zip(seen, evidence, strict=True)
         )
 
 
@@ -122,7 +123,11 @@ def _sightings(captures: Iterable[Capture], probe: Probe) -> list[Sighting]:
 
 
 def _open_captures(
-    snapshot: Snapshot, walk: Walk, probes: Sequence[Probe], opened: ExitStack
+    snapshot: Snapshot,
+    walk: Walk,
+    probes: Sequence[Probe],
+    opened: ExitStack,
+    kernel: Gathering,
 ) -> Captures:
     """A capture in each stack, the source's and those of the predicted way first."""
     by_port = probes[0].proto == "udp"
@@ -132,7 +137,7 @@ def _open_captures(
         bpf.program(probes, _answerers(walk) if by_port else ()),
         first=[walk.question.source.stack or "", *(hop.stack for hop in walk.hops)],
         marks=[probe.mark for probe in probes] if by_port else (),
-        bridges=partial(_bridges, walk),
+        bridges=partial(watched_bridges, walk) if kernel.knows_copies else lambda _: (),
     )
 
 
@@ -169,13 +174,3 @@ def _in_path_order(sightings: Iterable[Sighting], snapshot: Snapshot) -> tuple[S
             at = next(entries, at - 1) + 1
         ordered.insert(at, sighting)
     return tuple(ordered)
-
-
-def _bridges(walk: Walk, stack: Stack) -> Iterable[int]:
-    """Indexes of the bridges to be made promiscuous: of the path, or all when that is in doubt."""
-    if not walk.works:
-        return all_bridges(stack)
-    links = {link.name: link for link in stack.links or ()}
-    on_path = {hop.link or "" for hop in walk.hops if hop.stack == stack.name}
-    wanted = on_path | {links[name].master for name in on_path & links.keys()}
-    return [link.index for link in links.values() if link.bridge and link.name in wanted]

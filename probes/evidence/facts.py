@@ -9,7 +9,9 @@ import msgspec
 from kvmdiag.model.packet import Direction
 from kvmdiag.model.trace import RuleRef
 
-Source = Literal["rule verdicts", "legacy rule verdicts", "counters", "drop reasons", "neighbours"]
+Source = Literal[
+    "rule verdicts", "legacy rule verdicts", "counters", "drop reasons", "BPF", "neighbours"
+]
 
 
 class RuleVerdict(msgspec.Struct, frozen=True, kw_only=True):

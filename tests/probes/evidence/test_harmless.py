@@ -229,6 +229,6 @@ def test_without_the_rights_it_says_what_is_missing(
     assert seen.reached
     assert seen.evidence is not None
     missed = {(one.source, one.stack) for one in seen.evidence.unavailable}
-    assert ("drop reasons", None) in missed
+    assert ("BPF", None) in missed
     assert ("rule verdicts", "host") in missed
     assert any(one.rule for one in seen.evidence.changes)
