@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from itertools import islice, pairwise
 
 from kvmdiag.diagnose.case import Interface, addresses_of
+from kvmdiag.diagnose.gateways import Outside, gateways
 from kvmdiag.diagnose.nets import ROUTED, is_guest_bridge, libvirt_network, network_on
 from kvmdiag.diagnose.rules import source_nats, translates
 from kvmdiag.errors import UsageError
@@ -60,25 +61,30 @@ def refuses_ping(walk: Walk) -> bool:
 def is_for_others(snapshot: Snapshot, walk: Walk) -> bool:
     """Whether this host has done its part, and the rest is for the routers beyond it.
 
-    A packet of a network that libvirt means to be routed has left. That the routers know the
-    way back is as much taken for granted as that they know the way back to the host itself.
+    A packet of a network that libvirt means to be routed has left, or one with an address of
+    the public Internet. That the routers know the way back is as much taken for granted as
+    that they know the way back to the host itself.
     """
     end = walk.request.end
     if walk.works is not None or walk.request.outcome is not Outcome.LEFT:
         return False
     network = libvirt_network(snapshot, end.packet.src)
-    return network is not None and network.active and network.mode in ROUTED
+    if network is None:
+        return end.packet.src.is_global
+    return network.active and network.mode in ROUTED
 
 
 def _named(snapshot: Snapshot) -> Iterator[tuple[str, str, int | None]]:
     host = snapshot.stack(snapshot.host)
-    outside = _gateways(host, preferred=True)
+    outside = Outside(snapshot)
     for stack in snapshot.stacks:
-        mine = _gateways(stack)
+        mine = gateways(stack)
         for gateway in mine:
-            yield stack.name, gateway, None
+            # One of a link's own range need not be anybody's address: Calico's is but proxied.
+            if not ip_address(gateway).is_link_local:
+                yield stack.name, gateway, None
         leads = _leads_out(snapshot, stack, mine)
-        for gateway in outside:
+        for gateway in outside.of(stack):
             if (":" in gateway) in leads:
                 yield stack.name, gateway, None
                 if stack.name != snapshot.host:
@@ -155,14 +161,15 @@ def _services(snapshot: Snapshot, host: Stack) -> Iterator[tuple[str, str, int |
         ports = {67} if network is not None and network.dhcp else set()
         if network is not None and network.dns:
             ports |= {53}
-        own = next((a for a in addresses_of(host, bridge.name) if a.version == 4), None)
-        if own is None:
-            continue
-        if network is None:
-            ports = _heard(snapshot, host, str(own.ip))
-        for source, _ in _members(snapshot, host, bridge.name):
-            for port in sorted(ports):
-                yield source, str(own.ip), port
+        for version in (4, 6):
+            own = next((a for a in addresses_of(host, bridge.name) if a.version == version), None)
+            if own is None:
+                continue
+            if network is None:
+                ports = _heard(snapshot, host, str(own.ip))
+            for source, _ in _members(snapshot, host, bridge.name, version):
+                for port in sorted(ports if version == 4 else ports & {53}):
+                    yield source, str(own.ip), port
 
 
 def _heard(snapshot: Snapshot, host: Stack, own: str) -> set[int]:
@@ -182,40 +189,20 @@ def _heard(snapshot: Snapshot, host: Stack, own: str) -> set[int]:
     return heard if 67 in heard else set()
 
 
-def _gateways(stack: Stack, *, preferred: bool = False) -> tuple[str, ...]:
-    """The next hops of the default routes; of those in use only, when ``preferred``.
-
-    Nothing goes by a default route while its table has one with a lower metric.
-    """
-    routes = [
-        route
-        for route in stack.routes or ()
-        if route.destination in ("0.0.0.0/0", "::/0") and route.type == "unicast"
-    ]
-    least: dict[tuple[str, int], int] = {}
-    for route in routes:
-        key = (route.destination, route.table)
-        least[key] = min(route.metric, least.get(key, route.metric))
-    return tuple(
-        hop.gateway
-        for route in routes
-        if not preferred or route.metric == least[route.destination, route.table]
-        for hop in route.next_hops
-        if hop.gateway is not None and not hop.gateway.startswith("fe80:")
-    )
-
-
 def _on_bridges(snapshot: Snapshot, stack: Stack) -> Iterator[tuple[str, str]]:
     for bridge in stack.links or ():
         if bridge.kind != "bridge":
             continue
-        members = list(_members(snapshot, stack, bridge.name))
-        for (one, _), (other, address) in pairwise((*members, *members[:1])):
-            if one != other:
-                yield one, address.address
+        for version in (4, 6):
+            members = list(_members(snapshot, stack, bridge.name, version))
+            for (one, _), (other, address) in pairwise((*members, *members[:1])):
+                if one != other:
+                    yield one, address.address
 
 
-def _members(snapshot: Snapshot, stack: Stack, bridge: str) -> Iterator[tuple[str, Address]]:
+def _members(
+    snapshot: Snapshot, stack: Stack, bridge: str, version: int
+) -> Iterator[tuple[str, Address]]:
     """The machines at a bridge's ports that share a network with the first of them."""
     stacks = {other.name: other for other in snapshot.stacks}
     network = None
@@ -227,6 +214,8 @@ def _members(snapshot: Snapshot, stack: Stack, bridge: str) -> Iterator[tuple[st
             if address.link != port.peer.link or address.scope != "global":
                 continue
             mine = ip_interface(address.network).network
+            if mine.version != version:
+                continue
             network = network or mine
             if mine == network:
                 yield port.peer.stack, address

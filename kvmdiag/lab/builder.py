@@ -162,7 +162,8 @@ def _link_lines(link: Link) -> Iterable[str]:
     mtu = f" mtu {link.mtu}" if link.mtu else ""
     yield f"link set {link.name} address {link.mac}{mtu}{master} up"
     for address in link.addresses:
-        broadcast = "" if address.endswith("/32") else " broadcast +"
+        # IPv6 has no broadcast, and a network of one address needs none.
+        broadcast = "" if ":" in address or address.endswith("/32") else " broadcast +"
         yield f"address add {address} dev {link.name}{broadcast}"
 
 

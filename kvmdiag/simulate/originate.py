@@ -100,7 +100,7 @@ def _own_source(
         return step.packet.dst
     toward = parse_address(found.gateway) if found.gateway else None
     if step.packet.version == 6:
-        toward = toward or step.packet.dst
+        toward = step.packet.dst  # ipv6_dev_get_saddr is asked about the destination itself
     # fib_result_prefsrc: without a gateway it is the link's first address, near or not.
     address = select_address(view, link, toward, version=step.packet.version)
     if address is None:

@@ -1,10 +1,29 @@
-"""Which of its own addresses a stack uses (``inet_select_addr`` in net/ipv4/devinet.c)."""
+"""Which of its own addresses a stack uses.
+
+Sources: inet_select_addr in net/ipv4/devinet.c; ipv6_get_saddr_eval in net/ipv6/addrconf.c with
+the labels of net/ipv6/addrlabel.c (RFC 6724, section 5).
+"""
 
 from __future__ import annotations
 
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Address
 from kvmdiag.simulate.view import StackView, parse_address, parse_network
+
+# The narrowest that holds an address counts.
+_LABELS = tuple(
+    (parse_network(network), label)
+    for network, label in (
+        ("::1/128", 0),
+        ("::/96", 3),
+        ("::ffff:0:0/96", 4),
+        ("2001::/32", 6),
+        ("2001:10::/28", 7),
+        ("2002::/16", 2),
+        ("fc00::/7", 5),
+        ("::/0", 1),
+    )
+)
 
 
 def select_address(
@@ -18,6 +37,9 @@ def select_address(
     """
     version = toward.version if toward is not None else version or 4
     mine = [a for a in view.addresses_of(link, version) if _usable(a, toward)]
+    if toward is not None and version == 6 and mine:
+        # max() keeps the first of equals, as the kernel does.
+        return parse_address(max(mine, key=lambda entry: _merit(entry, toward)).address)
     for entry in mine:
         if toward is not None and toward in parse_network(entry.network):
             return parse_address(entry.address)
@@ -45,6 +67,21 @@ def asking_address(view: StackView, link: str, wanted: IPAddress, source: IPAddr
 def _share_network(view: StackView, link: str, one: IPAddress, other: IPAddress) -> bool:
     spans = (parse_network(a.network) for a in view.addresses_of(link, one.version))
     return any(one in span and other in span for span in spans)
+
+
+def _merit(entry: Address, toward: IPAddress) -> tuple[bool, bool, int]:
+    """How well an IPv6 address suits a destination: rules 3, 6 and 8 of RFC 6724."""
+    address = parse_address(entry.address)
+    alike = address.max_prefixlen - (int(address) ^ int(toward)).bit_length()
+    return (
+        "deprecated" not in entry.flags,
+        _label(address) == _label(toward),
+        min(alike, entry.prefix_length),
+    )
+
+
+def _label(address: IPAddress) -> int:
+    return next(label for network, label in _LABELS if address in network)
 
 
 def _usable(entry: Address, toward: IPAddress | None) -> bool:

@@ -185,3 +185,43 @@ def test_each_nic_with_a_default_route_is_to_lead_out():
     found = paths(snapshot.with_stack(twice))
     assert {("vm1:eth0", "10.0.0.1", None), ("vm1:eth1", "10.0.0.1", None)} <= found
     assert not any(source.startswith(("vm2:", "host:")) for source, _, _ in found)
+
+
+def dual() -> Snapshot:
+    """The same host with IPv6 as routers announce it: gateways known by link-local addresses."""
+    snapshot = site()
+    stacks = []
+    for stack in snapshot.stacks:
+        home = "fd00:9::{}" if stack.name != "host" else "fd00:10::{}"
+        link = "eth0"
+        number = stack.name[-1:].encode().hex()
+        own = Address(link=link, address=home.format(number), prefix_length=64)
+        more = [own]
+        if stack.name == "host":
+            more.append(Address(link="br0", address="fd00:9::1", prefix_length=64))
+        way = Route(destination="::/0", next_hops=(NextHop(link=link, gateway="fe80::1"),))
+        stacks.append(
+            msgspec.structs.replace(
+                stack, addresses=(*stack.addresses, *more), routes=(*stack.routes, way)
+            )
+        )
+    return msgspec.structs.replace(snapshot, stacks=tuple(stacks))
+
+
+def test_ipv6_is_judged_beside_ipv4():
+    """Each other by both; out by an address beyond, where the gateway has none but its link's."""
+    found = paths(dual())
+    assert ("vm1", "fd00:9::32", None) in found
+    assert ("vm1", "192.168.9.12", None) in found
+    assert ("vm1", "2001:db8::1", None) in found
+    assert not [path for path in found if path[1].startswith("fe80")]
+
+
+def test_a_proxied_gateway_is_not_asked_for_itself():
+    """169.254.1.1 is nobody's address: whoever proxies for it answers no ping."""
+    snapshot = site()
+    guest = snapshot.stack("vm1")
+    way = Route(destination="0.0.0.0/0", next_hops=(NextHop(link="eth0", gateway="169.254.1.1"),))
+    found = paths(snapshot.with_stack(msgspec.structs.replace(guest, routes=(way,))))
+    assert ("vm1", "169.254.1.1", None) not in found
+    assert ("vm1", "10.0.0.1", None) in found
