@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from kvmdiag.lab import cpio
 
+READY = "/run/ready"
+"""What is there once a guest is set up."""
+
 _INIT = """\
 #!/usr/sbin/busybox sh
 /usr/sbin/busybox mkdir -p /proc /sys /dev /run /tmp /bin /sbin /usr/bin /var/lib/misc /var/run
@@ -24,23 +27,35 @@ for module in virtio_pci virtio_net virtio_console af_packet; do modprobe $modul
 exec /bin/init
 """
 
+# The agent starts beside the setup, which waits for DHCP.
 _INITTAB = """\
-::sysinit:/etc/rc
+::sysinit:/etc/names
+::once:/etc/rc
 ::respawn:/etc/agent
 ttyS0::respawn:/bin/sh
 """
 
-_RC = """\
+# A NIC whose address was changed in libvirt takes the name that is left.
+_NAMES = """\
 #!/bin/sh
 hostname "$(cat /etc/hostname)"
 ip link set lo up
 while read -r mac name; do
-    for nic in /sys/class/net/*; do
+    for nic in /sys/class/net/eth*; do
         [ "$(cat $nic/address)" = "$mac" ] && ip link set "${nic##*/}" name "$name"
     done
 done < /etc/nics
+while read -r mac name; do
+    for nic in /sys/class/net/eth*; do
+        [ -e "/sys/class/net/$name" ] || ip link set "${nic##*/}" name "$name"
+    done
+done < /etc/nics
+"""
+
+_RC = f"""\
+#!/bin/sh
 . /etc/setup
-echo up > /run/ready
+echo up > {READY}
 """
 
 _AGENT = """\
@@ -72,6 +87,7 @@ def entries() -> dict[str, cpio.Entry]:
         "init": cpio.file(_INIT.encode(), executable=True),
         "dev/console": cpio.device(),
         "etc/inittab": cpio.file(_INITTAB.encode()),
+        "etc/names": cpio.file(_NAMES.encode(), executable=True),
         "etc/rc": cpio.file(_RC.encode(), executable=True),
         "etc/agent": cpio.file(_AGENT.encode(), executable=True),
         "etc/dhcp": cpio.file(_DHCP.encode(), executable=True),

@@ -15,16 +15,20 @@ from kvmdiag.lab import builder, real, real_daemon, state
 from kvmdiag.lab.interrupts import deferred, raised
 from kvmdiag.lab.networks import networks
 from kvmdiag.lab.real_networks import REAL_NETWORKS
-from kvmdiag.lab.spec import Fault, Network, is_label, namespace
+from kvmdiag.lab.spec import Fault, Network, Shell, is_label, namespace
 from kvmdiag.lab.state import State
 from kvmdiag.model.stack import NAMED_NETNS
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A practice network and those of its kind that stand; ``None`` for who may not look."""
+    """A practice network and those of its kind that stand; ``None`` for who may not look.
+
+    ``real`` is what it is with real guests, ``None`` when it cannot be had with them.
+    """
 
     network: Network
     standing: tuple[State, ...] | None
+    real: Network | None = None
 
 
 def listing() -> tuple[Listed, ...]:
@@ -36,10 +40,10 @@ def listing() -> tuple[Listed, ...]:
             return None
         return tuple(known for known in states if known.network == name and _stands(known))
 
-    only_real = {name: made.namespaces for name, made in REAL_NETWORKS.items()}
+    with_real = {name: made.namespaces for name, made in REAL_NETWORKS.items()}
     return tuple(
-        Listed(network=network, standing=standing(name))
-        for name, network in (only_real | networks()).items()
+        Listed(network=network, standing=standing(name), real=with_real.get(name))
+        for name, network in (with_real | networks()).items()
     )
 
 
@@ -70,10 +74,7 @@ def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str
                 state.write(known)
                 builder.build(network, label, made.append)
                 settings = builder.all_settings(network, label)
-                if real_guests:
-                    real.start(REAL_NETWORKS[name], label)
-                elif network.virtual:
-                    real_daemon.pretend(label, network.virtual)
+                _start_libvirt(known, network)
                 state.write(msgspec.structs.replace(known, ready=True, settings=settings))
         except BaseException:
             with deferred():
@@ -106,7 +107,7 @@ def break_(label: str, fault: str) -> Fault:
 
     """
     with _changing(f"lab break {label} {fault}"), deferred():
-        known, network = _changeable(label)
+        known, network = _standing(label)
         wanted = _fault(network, fault)
         if wanted.name in known.faults:
             raise LabError(f"{wanted.name} is in {label} already")
@@ -117,7 +118,7 @@ def break_(label: str, fault: str) -> Fault:
                     f" first: kvmdiag lab mend {label} {other}"
                 )
         try:
-            builder.carry_out(wanted.steps, network, label)
+            _carry_out(wanted, network, known)
         except KvmdiagError:
             _renew(known, network)
             raise
@@ -136,7 +137,7 @@ def mend(label: str, fault: str | None = None) -> tuple[str, ...]:
 
     """
     with _changing(f"lab mend {label}"), deferred():
-        known, network = _changeable(label)
+        known, network = _standing(label)
         gone = known.faults
         if fault is not None:
             gone = (_fault(network, fault).name,)
@@ -169,12 +170,35 @@ def scope(label: str) -> Scope:
 
 
 def _renew(known: State, network: Network) -> None:
-    """Build the insides of a standing network anew, with the faults that ``known`` lists."""
+    """Build the insides of a standing network anew, with the faults that ``known`` lists.
+
+    Real guests boot again.
+    """
+    if known.real:
+        real_daemon.stop(known.label)
     builder.empty(network, known.label, known.settings)
     builder.fill(network, known.label)
+    if known.real:
+        _start_libvirt(known, network)
     for name in known.faults:
-        builder.carry_out(_fault(network, name).steps, network, known.label)
+        _carry_out(_fault(network, name), network, known)
     state.write(known)
+
+
+def _start_libvirt(known: State, network: Network) -> None:
+    """A libvirt with guests, or the files of one that was here."""
+    if known.real:
+        real.start(REAL_NETWORKS[known.network], known.label)
+    elif network.virtual:
+        real_daemon.pretend(known.label, network.virtual)
+
+
+def _carry_out(fault: Fault, network: Network, known: State) -> None:
+    for step in fault.steps:
+        if isinstance(step, Shell):
+            real.carry_out(step, REAL_NETWORKS[known.network], known.label)
+        else:
+            builder.carry_out((step,), network, known.label)
 
 
 @contextmanager
@@ -205,14 +229,6 @@ def _standing(label: str) -> tuple[State, Network]:
     if known is None or not _stands(known):
         raise LabError(_absent(label))
     return known, _network(known.network, known.real)
-
-
-def _changeable(label: str) -> tuple[State, Network]:
-    """A network that faults can be put into."""
-    known, network = _standing(label)
-    if known.real:
-        raise LabError(f"{label} has real guests: break it by hand, with virsh or inside a guest")
-    return known, network
 
 
 def _stands(known: State) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 from kvmdiag.errors import LabError
 from kvmdiag.lab import guest_files, real_daemon
 from kvmdiag.lab.image import Image, image
-from kvmdiag.lab.real_spec import RealGuest, RealNetwork, guest_xml
-from kvmdiag.lab.spec import namespace
+from kvmdiag.lab.real_spec import RealGuest, RealNetwork, guest_xml, nic_xml
+from kvmdiag.lab.spec import Shell, namespace
 from kvmdiag.model.stack import NAMED_NETNS
 
 _BOOT_SECONDS = 60.0
@@ -39,13 +39,28 @@ def start(network: RealNetwork, label: str) -> None:
                 virtual = connection.networkDefineXML(xml)
                 virtual.setAutostart(1)
                 virtual.create()
-            for guest in network.guests:
-                connection.defineXML(_domain(guest, label, made)).create()
+            _start_guests(connection, network.guests, label, made)
             _wait(connection, network.guests)
         finally:
             connection.close()
     except libvirt.libvirtError as error:
         raise LabError(f"libvirt: {error}") from None
+
+
+def carry_out(step: Shell, network: RealNetwork, label: str) -> None:
+    """Run a step of a fault where it belongs: beside libvirt, or inside a guest.
+
+    Raises:
+        LabError: the last of its commands does not succeed, or a guest does not answer.
+
+    """
+    if step.machine not in {guest.name for guest in network.guests}:
+        real_daemon.shell(label, NAMED_NETNS + namespace(label, step.machine), step.text)
+        return
+    _wait_for_agent(label, step.machine)
+    code = run_inside(label, step.machine, "/bin/sh", "-ec", step.text)
+    if code:
+        raise LabError(f"{step.machine}: a shell inside ended with exit code {code}")
 
 
 def agent(label: str, guest: str, command: str, **arguments: Any) -> Any:
@@ -85,6 +100,39 @@ def run_inside(label: str, guest: str, *argv: str, seconds: float = 20) -> int:
     raise LabError(f"{argv[0]} in {guest} did not end within {seconds:g} s")
 
 
+def _start_guests(connection: Any, guests: tuple[RealGuest, ...], label: str, made: Image) -> None:
+    """Start all guests; NICs plugged in by hand get their taps after all others.
+
+    Until then the guests' processors stand still, so that they find all NICs when they boot.
+    """
+    import libvirt
+
+    domains = []
+    for guest in guests:
+        domain = connection.defineXML(_domain(guest, label, made))
+        domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+        domains.append(domain)
+    for guest, domain in zip(guests, domains, strict=True):
+        for nic in guest.nics:
+            if nic.by_hand:
+                domain.attachDevice(nic_xml(nic))
+    for domain in domains:
+        domain.resume()
+
+
+def _wait_for_agent(label: str, guest: str) -> None:
+    """Until a guest that boots can be spoken to."""
+    end = time.monotonic() + _BOOT_SECONDS
+    while True:
+        try:
+            agent(label, guest, "guest-ping")
+            return
+        except LabError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
+
+
 def _domain(guest: RealGuest, label: str, made: Image) -> str:
     """The guest's XML; its own files are appended to the first file system that all share."""
     home = real_daemon.folder(label)
@@ -121,11 +169,14 @@ def _wait(connection: Any, guests: tuple[RealGuest, ...]) -> None:
 
 
 def _is_up(connection: Any, guest: RealGuest) -> bool:
-    """Whether each NIC has an IPv4 address, by what the agent says."""
+    """Whether its setup is through and each NIC has an IPv4 address, by what the agent says."""
     import libvirt
 
+    domain = connection.lookupByName(guest.name)
     try:
-        nics = _ask(connection.lookupByName(guest.name), "guest-network-get-interfaces", {})
+        nics = _ask(domain, "guest-network-get-interfaces", {})
+        handle = _ask(domain, "guest-file-open", {"path": guest_files.READY, "mode": "r"})
+        _ask(domain, "guest-file-close", {"handle": handle})
     except libvirt.libvirtError:
         return False
     having = {
@@ -134,7 +185,7 @@ def _is_up(connection: Any, guest: RealGuest) -> bool:
         for address in nic.get("ip-addresses", ())
         if address["ip-address-type"] == "ipv4"
     }
-    return having >= {nic.name for nic in guest.nics}
+    return having >= {nic.name for nic in guest.nics if not nic.idle}
 
 
 def _ask(domain: Any, command: str, arguments: dict[str, Any]) -> Any:

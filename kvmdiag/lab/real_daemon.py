@@ -22,19 +22,23 @@ from pathlib import Path
 from kvmdiag.collect.libvirt_files import Places
 from kvmdiag.errors import LabError
 from kvmdiag.lab.state import DIRECTORY
-from kvmdiag.system.programs import run
+from kvmdiag.system.programs import Completed, run
 
 _DAEMON = "libvirtd"
 _ROUNDS = 2
-_FOLDERS = ("run", "etc", "lib", "cache", "log")
+_FOLDERS = ("run", "etc", "lib", "log")
+# What libvirt has learnt of QEMU, which takes it seconds; it looks itself whether that still holds.
+_CACHE = Path("/var/cache/kvmdiag/libvirt")
 # $1 is the practice network's folder; libvirtd's own path is found before /run is replaced.
 _START = """
 set -e
 mount -t sysfs sys /sys
-for place in etc:/etc/libvirt lib:/var/lib/libvirt cache:/var/cache/libvirt log:/var/log/libvirt; do
+for place in etc:/etc/libvirt lib:/var/lib/libvirt log:/var/log/libvirt; do
     mkdir -p "${place#*:}"
     mount --bind "$1/${place%%:*}" "${place#*:}"
 done
+mkdir -p /var/cache/libvirt
+mount --bind "$3" /var/cache/libvirt
 if [ -e /dev/kvm ]; then
     mount --bind "$1/kvm" /dev/kvm
     mount -o remount,bind,ro /dev/kvm
@@ -88,16 +92,39 @@ def start(label: str, netns: str) -> None:
     home = folder(label)
     for name in _FOLDERS:
         (home / name).mkdir(parents=True)
+    _CACHE.mkdir(parents=True, exist_ok=True)
     (home / "kvm").touch()
     (home / "etc/libvirtd.conf").write_text(_LIBVIRTD_CONF)
     (home / "etc/qemu.conf").write_text(_QEMU_CONF)
     if Path("/etc/libvirt/nwfilter").is_dir():
         shutil.copytree("/etc/libvirt/nwfilter", home / "etc/nwfilter")
     inside = ("nsenter", f"--net={netns}", "unshare", "--mount", "--propagation", "private")
-    done = run((*inside, "--", "sh", "-c", _START, "sh", str(home), daemon), timeout=30)
+    done = run(
+        (*inside, "--", "sh", "-c", _START, "sh", str(home), daemon, str(_CACHE)), timeout=30
+    )
     if done.returncode:
-        complaint = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise LabError(f"{_DAEMON} does not start: {complaint}")
+        raise LabError(f"{_DAEMON} does not start: {complaint(done)}")
+
+
+def shell(label: str, netns: str, text: str) -> None:
+    """Run a few lines of shell in a network namespace, among the files of its libvirt.
+
+    Raises:
+        LabError: the last of them does not succeed, or its libvirt has ended.
+
+    """
+    daemon = next((pid for pid in _processes(label) if _name(pid) == _DAEMON), None)
+    if daemon is None:
+        raise LabError(f"the libvirt of {label} has ended")
+    where = (f"--net={netns}", f"--mount=/proc/{daemon}/ns/mnt")
+    done = run(("nsenter", *where, "--", "sh", "-ec", text), timeout=60)
+    if done.returncode:
+        raise LabError(complaint(done))
+
+
+def complaint(done: Completed) -> str:
+    """What a program that failed said last."""
+    return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
 
 
 def pretend(label: str, networks: Mapping[str, str]) -> None:

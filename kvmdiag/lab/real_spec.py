@@ -12,13 +12,18 @@ from kvmdiag.lab.spec import Network
 
 
 class RealNic(msgspec.Struct, frozen=True, kw_only=True):
-    """A NIC of a guest, by the name it has inside; on a libvirt network or on a bridge."""
+    """A NIC of a guest, by the name it has inside; on a libvirt network or on a bridge.
+
+    One ``by_hand`` is attached after the guests were started, as with virsh attach-interface:
+    its tap comes after those of all guests. An ``idle`` one gets no address inside.
+    """
 
     name: str
     mac: str
     network: str | None = None
     bridge: str | None = None
-    filter: str | None = None
+    by_hand: bool = False
+    idle: bool = False
 
 
 class RealGuest(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +48,7 @@ class RealNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
 def guest_xml(guest: RealGuest, kernel: str, initrd: str, log: str) -> str:
     """The domain as libvirt wants it: emulated, so that it runs wherever QEMU does."""
-    nics = "".join(_nic_xml(nic) for nic in guest.nics)
+    nics = "".join(nic_xml(nic) for nic in guest.nics if not nic.by_hand)
     return f"""
 <domain type='qemu'>
   <name>{guest.name}</name>
@@ -66,13 +71,13 @@ def guest_xml(guest: RealGuest, kernel: str, initrd: str, log: str) -> str:
 </domain>"""
 
 
-def _nic_xml(nic: RealNic) -> str:
+def nic_xml(nic: RealNic) -> str:
+    """A NIC as libvirt wants it."""
     kind, source = ("network", nic.network) if nic.network else ("bridge", nic.bridge)
-    filtered = f"<filterref filter='{nic.filter}'/>" if nic.filter else ""
     return f"""
     <interface type='{kind}'>
       <mac address='{nic.mac}'/>
       <source {kind}='{source}'/>
-      <model type='virtio'/>{filtered}
+      <model type='virtio'/>
       <rom enabled='no'/>
     </interface>"""

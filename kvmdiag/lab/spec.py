@@ -85,6 +85,17 @@ class Nft(msgspec.Struct, frozen=True, tag=True):
 Step = Ip | Sysctls | Rules | Nft
 
 
+class Shell(msgspec.Struct, frozen=True, tag=True):
+    """What a shell does in a practice network with real guests.
+
+    In a machine that is a namespace it sees the files of the network's own libvirt, so that
+    plain ``virsh`` speaks to that one; in a guest the agent runs it.
+    """
+
+    machine: str
+    text: str
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Something to get wrong in a practice network.
 
@@ -97,7 +108,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     summary: str
     check: str | None
-    steps: tuple[Step, ...]
+    steps: tuple[Step | Shell, ...]
     apart_from: tuple[str, ...] = ()
 
     @property

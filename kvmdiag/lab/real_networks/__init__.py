@@ -1,0 +1,10 @@
+"""The practice networks with real guests."""
+
+from __future__ import annotations
+
+from kvmdiag.lab.real_networks import cluster, libvirt_nat
+
+REAL_NETWORKS = {
+    made.namespaces.name: made for made in (cluster.REAL_NETWORK, libvirt_nat.REAL_NETWORK)
+}
+"""By name."""
