@@ -59,6 +59,8 @@ _STATUS = {
     0x008: "confirmed",
     0x010: "src-nat",
     0x020: "dst-nat",
+    0x080: "src-nat-done",
+    0x100: "dst-nat-done",
     0x200: "dying",
     0x400: "fixed-timeout",
     0x2000: "helper",

@@ -58,7 +58,8 @@ class Flow(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A tracked connection; where ``reply`` is not ``original`` turned round, it is translated.
 
     ``status`` holds the words of conntrack(8) and the kernel: seen-reply, assured, confirmed,
-    src-nat, dst-nat, dying ... ``timeout`` is in seconds.
+    src-nat, dst-nat, dying ...; src-nat-done and dst-nat-done: nat rules are not asked again,
+    translated or not. ``timeout`` is in seconds.
     """
 
     protocol: str

@@ -11,12 +11,16 @@ IPAddress = IPv4Address | IPv6Address
 Protocol = Literal["icmp", "icmpv6", "tcp", "udp"]
 Direction = Literal["request", "reply"]
 
+KERNEL_CHOOSES = 0
+"""In the place of a port, or an ICMP id: one that the kernel draws by lot."""
+
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """One IP packet.
 
     ``length`` is the size of the whole IP packet in bytes. ``sport`` and ``dport`` are the
-    ports of TCP and UDP; for ICMP echo ``icmp_id`` plays the part of both, as in conntrack.
+    ports of TCP and UDP; for ICMP echo ``icmp_id`` plays the part of both, as in conntrack;
+    all of them may be :data:`KERNEL_CHOOSES`.
     ``mark`` is the skb mark within the stack that handles the packet right now.
     """
 

@@ -26,7 +26,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """From where, to where, with what. ``destination.address`` is always set.
 
-    ``size`` is the length of the whole IP packet in bytes, where it matters.
+    ``size`` is the length of the whole IP packet in bytes, where it matters. ``source_port``,
+    of ICMP the id, is that of a connection that exists already; the packet is then one in the
+    midst of it.
     """
 
     source: Endpoint
@@ -34,3 +36,4 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     proto: Protocol = "icmp"
     port: int | None = None
     size: int | None = None
+    source_port: int | None = None

@@ -42,31 +42,43 @@ class Return(Part, frozen=True):
 
 
 class SourceNat(Part, frozen=True, kw_only=True):
-    """Rewrite the source to an address of ``first``..``last``."""
+    """Rewrite the source to an address of ``first``..``last``.
+
+    ``random`` draws the port by lot; ``persistent`` gives a client the same address for all.
+    """
 
     first: str
     last: str | None = None
     ports: tuple[int, int] | None = None
+    random: bool = False
+    persistent: bool = False
 
 
 class DestinationNat(Part, frozen=True, kw_only=True):
-    """Rewrite the destination; ``first`` is ``None`` when only the port changes."""
+    """Rewrite the destination; ``first`` is ``None`` when only the port changes.
+
+    ``random`` and ``persistent`` as in :class:`SourceNat`.
+    """
 
     first: str | None
     last: str | None = None
     ports: tuple[int, int] | None = None
+    random: bool = False
+    persistent: bool = False
 
 
 class Masquerade(Part, frozen=True, kw_only=True):
     """Rewrite the source to the address of the link the packet leaves by."""
 
     ports: tuple[int, int] | None = None
+    random: bool = False
 
 
 class Redirect(Part, frozen=True, kw_only=True):
     """Rewrite the destination to the receiving machine itself."""
 
     ports: tuple[int, int] | None = None
+    random: bool = False
 
 
 class SetMark(Part, frozen=True, kw_only=True):

@@ -48,7 +48,8 @@ _MARKS: Mapping[str, Callable[[int, int], tuple[int, int]]] = {
 }
 
 # How conntrack chooses among what is allowed, not what is allowed.
-_CHOICE = frozenset({"--random", "--random-fully", "--persistent"})
+_RANDOM = frozenset({"--random", "--random-fully"})
+_CHOICE = _RANDOM | {"--persistent"}
 
 
 def statement(
@@ -94,12 +95,24 @@ def _source_nat(_text: str, options: Options, family: Family) -> Statement:
     if first is None:
         msg = "no address"
         raise ValueError(msg)
-    return SourceNat(first=first, last=last, ports=ports)
+    return SourceNat(
+        first=first,
+        last=last,
+        ports=ports,
+        random=_is_random(options),
+        persistent=_is_persistent(options),
+    )
 
 
 def _destination_nat(_text: str, options: Options, family: Family) -> Statement:
     first, last, ports = _nat_range(_only(options, "--to-destination"), family)
-    return DestinationNat(first=first, last=last, ports=ports)
+    return DestinationNat(
+        first=first,
+        last=last,
+        ports=ports,
+        random=_is_random(options),
+        persistent=_is_persistent(options),
+    )
 
 
 def _nat_range(
@@ -125,11 +138,19 @@ def _nat_range(
 
 
 def _masquerade(_text: str, options: Options, _family: Family) -> Statement:
-    return Masquerade(ports=_to_ports(options))
+    return Masquerade(ports=_to_ports(options), random=_is_random(options))
 
 
 def _redirect(_text: str, options: Options, _family: Family) -> Statement:
-    return Redirect(ports=_to_ports(options))
+    return Redirect(ports=_to_ports(options), random=_is_random(options))
+
+
+def _is_random(options: Options) -> bool:
+    return any(option.name in _RANDOM for option in options)
+
+
+def _is_persistent(options: Options) -> bool:
+    return any(option.name == "--persistent" for option in options)
 
 
 def _to_ports(options: Options) -> tuple[int, int] | None:

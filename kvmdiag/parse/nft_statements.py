@@ -74,7 +74,7 @@ def _detailed(kind: str, inner: Mapping[str, object], family: Family, text: str)
     if kind == "reject":
         return Reject(reply=_reply(inner, family))
     if kind == "masquerade":
-        return Masquerade(ports=_ports(inner))
+        return Masquerade(ports=_ports(inner), random=_is_random(inner))
     if kind in ("redirect", "snat", "dnat"):
         return _translation(kind, inner, family, text)
     if kind == "mangle":
@@ -99,13 +99,25 @@ def _translation(
         fields = fields_of(mapped[0]["key"])
         return ValueMap(action=_ACTIONS[kind], fields=fields, name=name, elements=elements)
     if kind == "redirect":
-        return Redirect(ports=_ports(inner))
+        return Redirect(ports=_ports(inner), random=_is_random(inner))
     first, last = _addresses(inner, family)
     if kind == "dnat":
-        return DestinationNat(first=first, last=last, ports=_ports(inner))
+        return DestinationNat(
+            first=first,
+            last=last,
+            ports=_ports(inner),
+            random=_is_random(inner),
+            persistent="persistent" in _flags(inner),
+        )
     if first is None:
         raise ValueError(text)
-    return SourceNat(first=first, last=last, ports=_ports(inner))
+    return SourceNat(
+        first=first,
+        last=last,
+        ports=_ports(inner),
+        random=_is_random(inner),
+        persistent="persistent" in _flags(inner),
+    )
 
 
 _ACTIONS: Mapping[str, Literal["snat", "dnat", "redirect"]] = {
@@ -165,6 +177,16 @@ def _addresses(inner: Mapping[str, object], family: Family) -> tuple[str | None,
         first, last = given["range"]
         return values.address(first, family), values.address(last, family)
     return values.address(str(given), family), None
+
+
+def _flags(inner: Mapping[str, object]) -> tuple[str, ...]:
+    """``random``, ``fully-random`` and ``persistent``, as far as they were given."""
+    given = inner.get("flags", ())
+    return (given,) if isinstance(given, str) else tuple(given)  # type: ignore[arg-type]
+
+
+def _is_random(inner: Mapping[str, object]) -> bool:
+    return any("random" in flag for flag in _flags(inner))
 
 
 def _ports(inner: Mapping[str, object]) -> tuple[int, int] | None:

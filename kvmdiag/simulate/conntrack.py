@@ -7,11 +7,14 @@ a connection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from kvmdiag.model.activity import Flow
 from kvmdiag.model.netfilter import (
     AddressIs,
     ConntrackStateIs,
@@ -34,7 +37,7 @@ from kvmdiag.model.netfilter import (
     ValueMap,
     VerdictMap,
 )
-from kvmdiag.model.packet import Direction, IPAddress, Packet
+from kvmdiag.model.packet import KERNEL_CHOOSES, Direction, IPAddress, Packet
 
 Manipulation = Literal["source", "destination"]
 
@@ -62,11 +65,28 @@ def tuple_of(packet: Packet, zone: int = 0) -> Tuple:
     return Tuple(packet.src, packet.sport, packet.dst, packet.dport, packet.proto, zone)
 
 
+def tuples_of(flow: Flow) -> tuple[Tuple, Tuple]:
+    """The original and the reply tuple of a tracked connection."""
+    original, reply = (
+        Tuple(
+            ip_address(way.source),
+            way.source_port if way.icmp_id is None else way.icmp_id,
+            ip_address(way.destination),
+            way.destination_port if way.icmp_id is None else way.icmp_id,
+            flow.protocol,
+            flow.zone,
+        )
+        for way in (flow.original, flow.reply)
+    )
+    return original, reply
+
+
 class Connection(msgspec.Struct):
     """An entry of the conntrack table; it changes as its packets pass.
 
     ``settled`` holds the manipulations already decided for it: nat rules are asked only once
-    for each, even when the answer was to translate nothing.
+    for each, even when the answer was to translate nothing. ``flow`` is what the snapshot has
+    of a connection that was there before.
     """
 
     original: Tuple
@@ -74,6 +94,7 @@ class Connection(msgspec.Struct):
     replied: bool = False
     mark: int = 0
     settled: frozenset[Manipulation] = frozenset()
+    flow: Flow | None = None
 
     @property
     def statuses(self) -> frozenset[str]:
@@ -85,35 +106,30 @@ class Connection(msgspec.Struct):
             found.add("dnat")
         return frozenset(found)
 
-    def rewrite_source(self, address: IPAddress, ports: tuple[int, int] | None) -> None:
-        """Let the answers come to ``address`` instead, at a port within ``ports``."""
-        port = self._port(self.reply.dport, ports)
-        self.reply = replace(self.reply, dst=address, dport=port)
+    @property
+    def translated(self) -> Tuple:
+        """What its packets look like when all that was settled so far is carried out."""
+        return self.reply.inverted()
 
-    def rewrite_destination(self, address: IPAddress, ports: tuple[int, int] | None) -> None:
-        """Let the packets go to ``address``, and the answers come from there."""
-        port = self._port(self.reply.sport, ports)
-        self.reply = replace(self.reply, src=address, sport=port)
-
-    def _port(self, mine: int | None, ports: tuple[int, int] | None) -> int | None:
-        """A port that is allowed is kept; else the kernel may take any, and we the first."""
-        if ports is None or mine is None or self.original.proto in ("icmp", "icmpv6"):
-            return mine
-        return mine if ports[0] <= mine <= ports[1] else ports[0]
+    def become(self, translated: Tuple) -> None:
+        """Let its packets look like that, and the answers be those to it."""
+        self.reply = translated.inverted()
 
     def translate(self, packet: Packet, direction: Direction, manipulation: Manipulation) -> Packet:
         """The packet as this connection's translation leaves it."""
-        target = self.reply.inverted() if direction == "request" else self.original.inverted()
+        target = self.translated if direction == "request" else self.original.inverted()
         ports = packet.proto in ("tcp", "udp")
+        number = packet.icmp_id if packet.icmp_id is None else target.sport
         if manipulation == "source":
-            if packet.src == target.src and (not ports or packet.sport == target.sport):
-                return packet
             sport = target.sport if ports else packet.sport
-            return replace(packet, src=target.src, sport=sport)
-        if packet.dst == target.dst and (not ports or packet.dport == target.dport):
-            return packet
+            found = packet.src, packet.sport, packet.icmp_id
+            if found == (target.src, sport, number):
+                return packet
+            return replace(packet, src=target.src, sport=sport, icmp_id=number)
         dport = target.dport if ports else packet.dport
-        return replace(packet, dst=target.dst, dport=dport)
+        if (packet.dst, packet.dport, packet.icmp_id) == (target.dst, dport, number):
+            return packet
+        return replace(packet, dst=target.dst, dport=dport, icmp_id=number)
 
 
 class Tracked(msgspec.Struct, frozen=True):
@@ -138,14 +154,32 @@ UNTRACKED = Tracked(None, "request", "untracked")
 
 
 class Conntrack:
-    """The connections of one stack during one walk."""
+    """The connections of one stack during one walk.
 
-    def __init__(self) -> None:
+    ``known`` are those of the snapshot by both of their tuples. They are taken over when a
+    packet of theirs comes by.
+    """
+
+    def __init__(self, known: Mapping[Tuple, Flow] | None = None) -> None:
         self._connections: list[Connection] = []
+        self._known = known or {}
+
+    def taken(self, translated: Tuple, but: Connection) -> bool:
+        """Whether answers to such packets belong to another connection (nf_nat_used_tuple)."""
+        if KERNEL_CHOOSES in (translated.sport, translated.dport):
+            return False
+        answer = translated.inverted()
+        return any(
+            answer in (other.original, other.reply)
+            for other in self._connections
+            if other is not but
+        ) or (answer in self._known and self._known[answer] is not but.flow)
 
     def track(self, packet: Packet, zone: int = 0) -> Tracked:
         """Find or begin the packet's connection in a zone."""
         mine = tuple_of(packet, zone)
+        if mine in self._known:
+            self._take_over(self._known[mine])
         for connection in self._connections:
             if mine == connection.reply:
                 connection.replied = True
@@ -161,6 +195,18 @@ class Conntrack:
         self._connections.append(connection)
         return Tracked(connection, "request", "new")
 
+    def _take_over(self, flow: Flow) -> None:
+        """Let a connection of the snapshot be one of this walk."""
+        if any(connection.flow is flow for connection in self._connections):
+            return
+        replied = "seen-reply" in flow.status
+        # Once it is answered nat chains are not asked any more, whether they were or not.
+        settled = frozenset(way for way, word in _SETTLED.items() if replied or word in flow.status)
+        original, reply = tuples_of(flow)
+        self._connections.append(Connection(original, reply, replied, flow.mark, settled, flow))
+
+
+_SETTLED: Mapping[Manipulation, str] = {"source": "src-nat-done", "destination": "dst-nat-done"}
 
 # Multicast listener and neighbour discovery (noct_valid_new in nf_conntrack_proto_icmpv6.c).
 _NOT_TRACKED = frozenset({130, 131, 132, 133, 134, 135, 136, 137, 143})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.parse import values
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 
@@ -222,10 +223,14 @@ def _addresses() -> dict[str, Field]:
     return found
 
 
+def _port(port: int | None) -> Value:
+    return UNKNOWN if port is None or port == KERNEL_CHOOSES else port
+
+
 def _transport_source(seen: Seen) -> Value:
     """The first two bytes behind the IP header; of ICMP, whose next two are a checksum, too."""
     if seen.sport is not None:
-        return seen.sport
+        return _port(seen.sport)
     packet = seen.packet
     return UNKNOWN if packet.icmp_type is None else packet.icmp_type << 8 | (packet.icmp_code or 0)
 
@@ -233,7 +238,7 @@ def _transport_source(seen: Seen) -> Value:
 def _ports() -> dict[str, Field]:
     found = {
         "th sport": Field(_transport_source, _number, 16),
-        "th dport": Field(lambda s: UNKNOWN if s.dport is None else s.dport, _number, 16),
+        "th dport": Field(lambda s: _port(s.dport), _number, 16),
     }
     for name, protocol in (("tcp", 6), ("udp", 17)):
         for side in ("sport", "dport"):

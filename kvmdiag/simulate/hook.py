@@ -8,6 +8,7 @@ until the connection is settled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_network
 from typing import Literal
 
@@ -36,6 +37,7 @@ from kvmdiag.simulate.context import Context, Seen
 from kvmdiag.simulate.ruleset import Verdict, run_base_chain
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.statements import NatStatement
+from kvmdiag.simulate.translation import Wanted, unique_tuple
 from kvmdiag.simulate.view import StackView, parse_address
 
 _CONNTRACK_PRIORITY = -200
@@ -196,7 +198,17 @@ class _Hook:
             if verdict.nat is not None:
                 self._bind(connection, verdict.nat, verdict.rule, manipulation)
                 break
+        else:
+            if self._at.view.has_nat(self._at.family):
+                # Untranslated, unless its answers would be another's (nf_nat_alloc_null_binding).
+                now = connection.translated
+                mine = now.src if manipulation == "source" else now.dst
+                self._become(connection, Wanted(mine, mine), manipulation)
         connection.settled |= {manipulation}
+
+    def _become(self, connection: Connection, wanted: Wanted, manipulation: Manipulation) -> None:
+        taken = partial(self._conntrack.taken, but=connection)
+        connection.become(unique_tuple(connection.translated, wanted, manipulation, taken))
 
     def _bind(
         self,
@@ -207,28 +219,32 @@ class _Hook:
     ) -> None:
         """Let the connection remember what a nat rule asks for."""
         result = self._result
-        address = self._target(nat, manipulation)
-        if address is None:
+        wanted = self._wanted(nat, manipulation)
+        if wanted is None:
             result.kind, result.rule = "drop", rule
             result.why = f"{self._at.out_link or self._at.in_link} has no address to translate to"
             return
-        ports = None if isinstance(nat, NetMap) else nat.ports
-        if manipulation == "source":
-            connection.rewrite_source(address, ports)
-        else:
-            connection.rewrite_destination(address, ports)
+        self._become(connection, wanted, manipulation)
         result.translated_by = rule
 
+    def _wanted(self, nat: NatStatement, manipulation: Manipulation) -> Wanted | None:
+        """What a translation may lead to; ``None`` when there is no address to take."""
+        if isinstance(nat, SourceNat | DestinationNat) and nat.first is not None:
+            first, last = parse_address(nat.first), parse_address(nat.last or nat.first)
+            return Wanted(first, last, nat.ports, nat.random, nat.persistent)
+        address = self._target(nat, manipulation)
+        if address is None:
+            return None
+        if isinstance(nat, NetMap):
+            return Wanted(address, address)
+        return Wanted(address, address, nat.ports, nat.random)
+
     def _target(self, nat: NatStatement, manipulation: Manipulation) -> IPAddress | None:
-        """The address a translation leads to; ``None`` when there is none to take."""
+        """The one address a translation leads to, if there is one."""
         packet = self._result.packet
         match nat:
-            case SourceNat():
-                return _within(nat.first, nat.last, packet.src)
-            case DestinationNat(first=str() as first):
-                return _within(first, nat.last, packet.dst)
-            case DestinationNat():
-                return packet.dst
+            case SourceNat() | DestinationNat():
+                return packet.dst  # nothing but the port
             case NetMap():
                 return _mapped(nat.network, packet.src if manipulation == "source" else packet.dst)
             case Masquerade():
@@ -238,14 +254,6 @@ class _Hook:
                 if self._at.hook == "output":
                     return parse_address("127.0.0.1" if packet.version == 4 else "::1")
                 return _first_address(self._at.view, self._at.in_link or "lo", packet.version)
-
-
-def _within(first: str, last: str | None, mine: IPAddress) -> IPAddress:
-    """An address of the range: its own if that is one, else the kernel may take any."""
-    low = parse_address(first)
-    if last is not None and int(low) <= int(mine) <= int(parse_address(last)):
-        return mine
-    return low
 
 
 def _mapped(network: str, address: IPAddress) -> IPAddress:

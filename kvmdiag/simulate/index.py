@@ -20,6 +20,7 @@ from kvmdiag.model.netfilter import (
     PortIs,
     ProtocolIs,
 )
+from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 from kvmdiag.simulate.match import bounds
 
@@ -35,6 +36,7 @@ class Index:
 
     def __init__(self, requirements: Sequence[Iterable[Match]]) -> None:
         self._always: list[int] = []
+        self._all = list(range(len(requirements)))
         self._filed: dict[_Key, list[int]] = {}
         self._prefixes: set[tuple[str, int, int]] = set()
         for position, matches in enumerate(requirements):
@@ -48,6 +50,8 @@ class Index:
 
     def candidates(self, seen: Seen) -> list[int]:
         """Positions, in order, of the rules that may match."""
+        if KERNEL_CHOOSES in (seen.sport, seen.dport):
+            return self._all
         filed = self._filed
         found = [self._always] if self._always else []
         version = seen.version

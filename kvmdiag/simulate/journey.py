@@ -20,14 +20,18 @@ class Connections:
     left by an uplink.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._by_stack: dict[str, Conntrack] = {}
         self.neighbours: dict[tuple[str, str, IPAddress], str] = {}
         self.left_with: int | None = None
 
     def of(self, stack: str) -> Conntrack:
         """The conntrack table of a stack."""
-        return self._by_stack.setdefault(stack, Conntrack())
+        found = self._by_stack.get(stack)
+        if found is None:
+            found = self._by_stack[stack] = Conntrack(self._view.stacks[stack].flows)
+        return found
 
 
 class Journey:

@@ -33,6 +33,7 @@ from kvmdiag.model.netfilter import (
     TcpFlagsAre,
     UnknownMatch,
 )
+from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 from kvmdiag.simulate.fields import ABSENT, FIELDS, UNKNOWN
 from kvmdiag.simulate.routes import address_type, reverse_route
@@ -182,14 +183,21 @@ def _protocol(match: ProtocolIs, _sets: Sets) -> Matcher:
 def _port(match: PortIs, _sets: Sets) -> Matcher:
     ranges, side = match.ranges, match.side
 
-    def within(port: int | None) -> bool:
+    def within(port: int | None) -> bool | None:
+        if port == KERNEL_CHOOSES:
+            return None
         return port is not None and any(first <= port <= last for first, last in ranges)
 
     if side == "src":
         return lambda seen: within(seen.sport)
     if side == "dst":
         return lambda seen: within(seen.dport)
-    return lambda seen: within(seen.sport) or within(seen.dport)
+
+    def either(seen: Seen) -> bool | None:
+        answers = within(seen.sport), within(seen.dport)
+        return True if True in answers else None if None in answers else False
+
+    return either
 
 
 def _icmp_type(match: IcmpTypeIs, _sets: Sets) -> Matcher:

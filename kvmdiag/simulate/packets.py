@@ -35,18 +35,24 @@ def request_of(question: Question) -> Packet:
             proto=proto,
             icmp_type=kind,
             icmp_code=0,
-            icmp_id=_ECHO_ID,
+            icmp_id=_ECHO_ID if question.source_port is None else question.source_port,
             length=question.size or _PING,
         )
     return Packet(
         src=src,
         dst=dst,
         proto=question.proto,
-        sport=_EPHEMERAL_PORT,
+        sport=question.source_port or _EPHEMERAL_PORT,
         dport=question.port or _DEFAULT_PORT[question.proto],
-        tcp_flags=frozenset({"syn"}) if question.proto == "tcp" else frozenset(),
+        tcp_flags=_flags(question),
         length=question.size or _PING,
     )
+
+
+def _flags(question: Question) -> frozenset[str]:
+    if question.proto != "tcp":
+        return frozenset()
+    return frozenset({"syn"} if question.source_port is None else {"ack"})
 
 
 def reply_to(packet: Packet) -> Packet:
@@ -65,5 +71,5 @@ def reply_to(packet: Packet) -> Packet:
     if packet.proto == "icmpv6":
         return replace(answer, icmp_type=129)
     if packet.proto == "tcp":
-        return replace(answer, tcp_flags=frozenset({"syn", "ack"}))
+        return replace(answer, tcp_flags=packet.tcp_flags | {"ack"})
     return answer

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TypeVar
 
 from kvmdiag.model.netfilter import NamedSet
+from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.parse import values
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 from kvmdiag.simulate.elements import Elements
@@ -201,6 +202,8 @@ def _port_of(side: str) -> Getter:
                 return UNKNOWN
             return seen.proto << 16 | packet.icmp_type << 8 | (packet.icmp_code or 0)
         port = seen.sport if side == "src" else seen.dport
+        if port == KERNEL_CHOOSES:
+            return UNKNOWN
         return ABSENT if port is None else seen.proto << 16 | port
 
     return get

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeVar
 
+from kvmdiag.model.activity import Flow
 from kvmdiag.model.link import Link
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress
@@ -68,6 +69,7 @@ class StackView:
         self.stack = stack
         self.name = stack.name
         self._base_chains: dict[tuple[Family, HookName], tuple[BaseChain, ...]] = {}
+        self._has_nat: dict[Family, bool] = {}
         self._conntrack_active: dict[Family, bool] = {}
         self._device_chains: dict[tuple[HookName, str], tuple[BaseChain, ...]] = {}
         self._idle: dict[tuple[Family, HookName], bool] = {}
@@ -157,6 +159,23 @@ class StackView:
             found = tuple(sorted(chains, key=lambda base: base.chain.priority))
             self._device_chains[hook, link] = found
         return found
+
+    def has_nat(self, family: Family) -> bool:
+        """Whether there are nat chains, in which case every connection is made a unique one."""
+        found = self._has_nat.get(family)
+        if found is None:
+            found = self._has_nat[family] = any(
+                chain.type == "nat"
+                for table in self._read(self.stack.tables, "tables")
+                if table.family in (family, "inet")
+                for chain in table.chains
+            )
+        return found
+
+    @cached_property
+    def flows(self) -> dict[conntrack.Tuple, Flow]:
+        """The connections that were there before, by both of their tuples."""
+        return {way: flow for flow in self.stack.flows or () for way in conntrack.tuples_of(flow)}
 
     def is_idle(self, family: Family, hook: HookName) -> bool:
         """Whether nothing happens to packets of a family at a hook: no chains, no conntrack."""

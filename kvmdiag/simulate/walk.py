@@ -38,7 +38,7 @@ def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) ->
 
 def _attempt(view: View, question: Question, choices: Choices) -> Walk:
     """The walk with one answer to each question that cannot be answered."""
-    connections = Connections()
+    connections = Connections(view)
     named = question.port is not None
     request = _request(Journey(view, "request", connections, choices, port_named=named), question)
     if not request.arrived:

@@ -121,14 +121,14 @@ TARGETS = {
         first="10.0.0.10", last="10.0.0.12", ports=(1000, 2000)
     ),
     "-j DNAT --to-destination 192.168.122.2:80 --random": DestinationNat(
-        first="192.168.122.2", ports=(80, 80)
+        first="192.168.122.2", ports=(80, 80), random=True
     ),
     "-j DNAT --to-destination :80": DestinationNat(first=None, ports=(80, 80)),
     "-j DNAT --to-destination 10.0.0.1:80-90/8000": UnknownStatement(
         text="-j DNAT --to-destination 10.0.0.1:80-90/8000"
     ),
     "-j MASQUERADE --to-ports 1024-65535": Masquerade(ports=(1024, 65535)),
-    "-j MASQUERADE --random-fully": Masquerade(),
+    "-j MASQUERADE --random-fully": Masquerade(random=True),
     "-j REDIRECT --to-ports 8080": Redirect(ports=(8080, 8080)),
     "-j MARK --set-xmark 0x1/0xff": SetMark(of="packet", value=1, mask=0xFF),
     "-j MARK --set-mark 0x1/0xf0": SetMark(of="packet", value=1, mask=0xF1),

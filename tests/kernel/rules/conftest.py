@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from msgspec.structs import replace as with_fields
@@ -207,8 +207,11 @@ def _drain(opened: socket.socket) -> None:
 
 
 def _ends(frame: bytes, proto: str) -> Ends | None:
-    """What an Ethernet frame says, if it is an IPv4 packet of the protocol."""
+    """What an Ethernet frame says, if it is an IP packet of the protocol."""
     number = {"icmp": 1, "tcp": 6, "udp": 17}[proto]
+    if frame[12:14] == b"\x86\xdd" and frame[20] == number:
+        sport, dport = struct.unpack_from("!HH", frame, 54)
+        return IPv6Address(frame[22:38]), sport, IPv6Address(frame[38:54]), dport
     if frame[12:14] != b"\x08\x00" or frame[23] != number:
         return None
     src, dst = IPv4Address(frame[26:30]), IPv4Address(frame[30:34])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from msgspec.structs import replace as with_fields
+
+from kvmdiag.model.packet import KERNEL_CHOOSES
 
 from .conftest import answer, icmp, tcp, translated, udp, walked
 
@@ -91,7 +95,84 @@ TRANSLATIONS = {
     "-A POSTROUTING -o o0 -p udp -j MASQUERADE --to-ports 1024-65535": udp(),
     "-A POSTROUTING -o o0 -p udp -j MASQUERADE --to-ports 600": udp(),
     "-A POSTROUTING -o i0 -j MASQUERADE": udp(),
+    "-A POSTROUTING -j SNAT --to-source 10.2.0.70-10.2.0.79": udp(),
+    "-A POSTROUTING -j SNAT --to-source 10.1.0.1-10.1.0.9": udp(),
+    "-A POSTROUTING -j SNAT --to-source 10.2.0.60-10.2.0.99 --persistent": icmp(),
+    "-A PREROUTING -p udp -j DNAT --to-destination 10.2.0.2-10.2.0.3:90-99": udp(),
+    "-A PREROUTING -j DNAT --to-destination 10.2.0.2-10.2.0.3 --persistent": tcp(),
+    "-A PREROUTING -d 10.9.9.9 -j DNAT --to-destination 10.2.0.9 --random": udp(dst="10.9.9.9"),
 }
+
+# The kernel draws a port by lot: the walk leaves it open, and knows the rest.
+BY_LOT = {
+    "-A POSTROUTING -o o0 -j MASQUERADE --random-fully": udp(),
+    "-A POSTROUTING -o o0 -j MASQUERADE --random": tcp(),
+    "-A POSTROUTING -p udp -j SNAT --to-source 10.2.0.77:5000-6000": udp(),
+    "-A POSTROUTING -p tcp -j SNAT --to-source 10.2.0.77 --random": tcp(),
+    "-A PREROUTING -p udp -j DNAT --to-destination 10.2.0.3:90-99 --random": udp(),
+}
+
+
+@pytest.mark.parametrize("rule", BY_LOT)
+def test_port_drawn_by_lot(bench, rule):
+    """Where the kernel draws, a port is unknown, never a wrong one."""
+    bench.clear()
+    bench.load("iptables-nft-restore", text=f"*nat\n{rule}\nCOMMIT\n")
+    sent = BY_LOT[rule]
+    said, seen = translated(bench, sent), bench.arrived(sent)
+    drawn = [mine for mine, its in zip(said, seen, strict=True) if mine != its]
+    assert drawn == [KERNEL_CHOOSES]
+
+
+def test_address_out_of_a_pool(bench):
+    """The kernel's choice is a hash of both ends, which the walk computes."""
+    bench.clear()
+    rule = "-A POSTROUTING -j SNAT --to-source 10.2.0.70-10.2.0.200"
+    bench.load("iptables-nft-restore", text=f"*nat\n{rule}\nCOMMIT\n")
+    packets = [udp(src=f"10.1.0.{near}", dst=f"10.2.0.{far}") for near in (2, 3) for far in (2, 9)]
+    said = [translated(bench, sent)[0] for sent in packets]
+    assert len(set(said)) > 2
+    assert said == [bench.arrived(sent)[0] for sent in packets]
+
+
+def test_address_out_of_a_pool_of_ipv6(bench):
+    """The same with four words to an address."""
+    bench.clear()
+    for line in (
+        "add table ip6 n",
+        "add chain ip6 n post { type nat hook postrouting priority 100 ; }",
+        "add rule ip6 n post snat to fd00:2::70-fd00:2::7:200",
+    ):
+        bench.load("nft", line)
+    packets = [udp(src="fd00:1::2", dst=f"fd00:2::{far}") for far in (2, 3, 9)]
+    said = [translated(bench, sent) for sent in packets]
+    assert said == [bench.arrived(sent) for sent in packets]
+
+
+def test_answers_that_would_be_taken_for_another_connections(bench):
+    """Two machines behind one address with one port: the second gets a port by lot."""
+    bench.clear()
+    rules = "*nat\n-A POSTROUTING -j SNAT --to-source 10.2.0.77\nCOMMIT\n"
+    bench.load("iptables-nft-restore", text=rules)
+    first, second = udp(), udp(src="10.1.0.3")
+    bench.arrived(first)
+    seen = bench.arrived(second, forget=False)
+    said = translated(bench, replace(second, after=first))
+    assert said == (seen[0], KERNEL_CHOOSES, *seen[2:])
+    assert seen[1] != 4000
+
+
+def test_untranslated_answers_that_would_be_another_connections(bench):
+    """Who has the very address and port that another one was given cannot keep them either."""
+    bench.clear()
+    rules = "*nat\n-A POSTROUTING -s 10.1.0.2 -j SNAT --to-source 10.1.0.3\nCOMMIT\n"
+    bench.load("iptables-nft-restore", text=rules)
+    first, second = udp(), udp(src="10.1.0.3")
+    bench.arrived(first)
+    seen = bench.arrived(second, forget=False)
+    said = translated(bench, replace(second, after=first))
+    assert said == (seen[0], KERNEL_CHOOSES, *seen[2:])
+    assert seen[1] != 4000
 
 
 @pytest.mark.parametrize("backend", ["iptables-nft", "iptables-legacy"])
