@@ -6,56 +6,38 @@ where the kernel has no nf_tables loaded, because running it would load it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
-from kvmdiag.collect import guest_activity, guest_iproute, guest_proc
+from kvmdiag.collect import (
+    guest_activity,
+    guest_bridging,
+    guest_files,
+    guest_iproute,
+    guest_links,
+    guest_proc,
+    guest_rules,
+)
 from kvmdiag.collect.guest_agent import (
     Agent,
     AgentError,
     AgentNic,
-    AgentRefuses,
-    Ran,
 )
+from kvmdiag.collect.guest_programs import Programs, printed
 from kvmdiag.collect.guest_tables import TablesUnreadError, read_tables
 from kvmdiag.collect.guest_values import checked_name
 from kvmdiag.model.guest import Access, Inside
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Address, Stack
 
-_T = TypeVar("_T")
-_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 _JUNK = (ValueError, LookupError, TypeError, AttributeError)
 """What a parser raises on hostile input."""
 
-_IP: dict[str, tuple[str, ...]] = {
-    "links": ("-j", "-d", "link", "show"),
-    "addresses": ("-j", "addr", "show"),
-    "routes 4": ("-j", "-d", "-N", "-4", "route", "show", "table", "all"),
-    "routes 6": ("-j", "-d", "-N", "-6", "route", "show", "table", "all"),
-    "rules 4": ("-j", "-N", "-4", "rule", "show"),
-    "rules 6": ("-j", "-N", "-6", "rule", "show"),
-    "neighbours": ("-j", "neigh", "show"),
-    "proxies": ("-j", "neigh", "show", "proxy"),
-}
-_SETTINGS = ("/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf", "/proc/sys/net/bridge")
-_SETTING_FILES = ("/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/icmp_echo_ignore_all")
-_PROC = ("/proc/net/route", "/proc/net/ipv6_route", "/proc/net/fib_trie", "/proc/net/arp")
-_OTHER = (
-    "/etc/resolv.conf",
-    "/proc/modules",
-    "/proc/net/ip_tables_names",
-    "/proc/net/ip6_tables_names",
-    "/proc/sys/kernel/osrelease",
-)
 _TUNNELS = frozenset({"vxlan", "geneve", "bareudp"})
-_SYS = ("ifindex", "mtu", "flags", "carrier", "operstate")
-_RELEASE = re.compile(r"[\w.+-]{1,64}")
-_KEYS = ("rp_filter", "forwarding", "accept_local", "src_valid_mark", "arp_ignore", "arp_announce")
+# It is no namespace of the host, and connections are read for an asked path only.
+_NOT_OF_GUESTS = frozenset({"netns", "flows"})
 
 
 @dataclass(frozen=True)
@@ -79,7 +61,7 @@ class _Reader:
         self._agent = agent
         self._gaps: list[Gap] = []
         self._stack = Stack(name=name, kind="guest", netns=None)
-        self._paths: dict[str, str] = {}
+        self._programs = Programs(agent)
         self._commands: frozenset[str] = frozenset()
         self._content: dict[str, str] = {}
         self._permanent: dict[str, str] = {}
@@ -106,6 +88,7 @@ class _Reader:
             self._read_tables()
             if self._may_run:
                 self._read_activity()
+        self._name_the_rest(access)
         resolv = self._content.get("/etc/resolv.conf")
         inside = Inside(
             domain=self._domain,
@@ -123,35 +106,38 @@ class _Reader:
     def _is_full(self) -> bool:
         """Whether there is an ``ip`` that prints JSON; its links are kept."""
         try:
-            printed = self._run("ip", _IP["links"])
-            links = guest_iproute.links(printed, self._stack.name)
-            self._permanent = guest_iproute.permanent_macs(printed)
+            listing = self._programs.run("ip", guest_iproute.COMMANDS["links"])
+            links = guest_iproute.links(listing, self._stack.name)
+            self._permanent = guest_iproute.permanent_macs(listing)
         except (AgentError, *_JUNK):
             return False
         self._set("links", links)
         return bool(links)
 
     def _read_full(self) -> None:
-        wanted = {key: words for key, words in _IP.items() if key != "links"}
-        ran = self._run_all({key: ("ip", words) for key, words in wanted.items()})
-        self._read_files((*_SETTING_FILES, *_OTHER))
+        wanted = {key: words for key, words in guest_iproute.COMMANDS.items() if key != "links"}
+        asked = {key: ("ip", words) for key, words in wanted.items()}
+        ran = self._programs.run_all({**asked, "nexthops": guest_bridging.COMMANDS["nexthops"]})
+        self._read_files(guest_files.OTHERS)
 
         def of(key: str) -> str:
-            return _printed(ran[key])
+            return printed(ran[key])
 
+        self._fact("nexthops", lambda: guest_bridging.nexthops(of("nexthops")))
+        known = {one.id: one for one in self._stack.nexthops or ()}
         self._fact("addresses", lambda: guest_iproute.addresses(of("addresses")))
         self._fact(
             "routes",
             lambda: (
-                *guest_iproute.routes(of("routes 4"), 4),
-                *guest_iproute.routes(of("routes 6"), 6),
+                *guest_iproute.routes(of("routes 4"), 4, known),
+                *guest_iproute.routes(of("routes 6"), 6, known),
             ),
         )
         self._fact(
             "policy_rules",
             lambda: (
-                *guest_iproute.policy_rules(of("rules 4"), 4),
-                *guest_iproute.policy_rules(of("rules 6"), 6),
+                *guest_rules.policy_rules(of("rules 4"), 4),
+                *guest_rules.policy_rules(of("rules 6"), 6),
             ),
         )
         self._fact(
@@ -161,23 +147,56 @@ class _Reader:
                 *guest_iproute.neighbours(of("proxies")),
             ),
         )
-        if any(link.kind == "bridge" for link in self._stack.links or ()):
-            self._fact("fdb", lambda: guest_iproute.fdb(self._run("bridge", ("-j", "fdb", "show"))))
-        else:
-            self._set("fdb", ())
+        if not any(route.nexthop for route in self._stack.routes or ()):
+            # An old ip knows no such objects, and no route uses one.
+            self._gaps = [
+                msgspec.structs.replace(gap, expected=gap.fact == "nexthops" or gap.expected)
+                for gap in self._gaps
+            ]
+        self._read_bridging()
+
+    def _read_bridging(self) -> None:
+        """What bridges and tunnels know, of a guest that has some."""
+        kinds = {link.kind for link in self._stack.links or ()}
+        asked = {
+            "fdb": kinds & {"bridge", *_TUNNELS},
+            "bridge_vlans": "bridge" in kinds,
+            "mdb": "bridge" in kinds,
+        }
+        ran = self._programs.run_all(
+            {f: guest_bridging.COMMANDS[f] for f, there in asked.items() if there}
+        )
+
+        def told(fact: str, command: str, reader: Callable[[str], tuple[object, ...]]) -> None:
+            if command in ran:
+                self._fact(fact, lambda: reader(printed(ran[command])))
+            else:
+                self._set(fact, ())
+
+        told("fdb", "fdb", guest_bridging.fdb)
+        told("tunnels", "fdb", guest_bridging.tunnels)
+        told("bridge_vlans", "bridge_vlans", guest_bridging.bridge_vlans)
+        told("mdb", "mdb", guest_bridging.mdb)
+
+    def _without_bridges(self) -> None:
+        """What links of kinds that are not there cannot know."""
+        kinds = {link.kind for link in self._stack.links or ()}
+        if self._stack.links is None or not kinds.isdisjoint({"bridge", *_TUNNELS}):
+            return
+        for fact in ("fdb", "tunnels", "bridge_vlans", "mdb"):
+            self._set(fact, ())
 
     def _read_basic(self, nics: Sequence[AgentNic]) -> None:
         names = self._names(nics)
-        system = [f"/sys/class/net/{name}/{key}" for name in names for key in _SYS]
-        settings = [f"{_SETTINGS[0]}/{n}/{key}" for n in ("all", *names) for key in _KEYS]
-        listed = () if self._may_run else settings
-        self._read_files((*_PROC, *_SETTING_FILES, *_OTHER, *system, *listed))
-        self._fact("links", lambda: guest_proc.links(nics, self._content))
+        listed = () if self._may_run else guest_files.settings(names)
+        files = (*guest_links.files(names), *listed)
+        self._read_files((*guest_files.ROUTES, *guest_files.OTHERS, *files))
+        self._fact("links", lambda: guest_links.links(nics, self._content, self._stack.name))
         self._fact("addresses", lambda: guest_proc.addresses(nics))
         mine: tuple[Address, ...] = self._stack.addresses or ()
         self._fact("routes", lambda: guest_proc.routes(self._content, mine))
         self._fact("neighbours", lambda: guest_proc.neighbours(self._content))
-        self._set("fdb", ())
+        self._without_bridges()
         if not self._may_run:
             why = "policy rules are in no file, and no program may be run in the guest"
             self._gaps.append(self._gap("policy_rules", why))
@@ -185,29 +204,31 @@ class _Reader:
         self._fact(
             "policy_rules",
             lambda: (
-                *guest_proc.policy_rules(self._run("ip", ("rule",)), 4),
-                *guest_proc.policy_rules(self._run("ip", ("-6", "rule")), 6),
+                *guest_proc.policy_rules(self._programs.run("ip", ("rule",)), 4),
+                *guest_proc.policy_rules(self._programs.run("ip", ("-6", "rule")), 6),
             ),
         )
 
     def _read_addresses(self, nics: Sequence[AgentNic]) -> None:
-        self._fact("links", lambda: guest_proc.links(nics, {}))
+        self._fact("links", lambda: guest_links.links(nics, {}, self._stack.name))
         self._fact("addresses", lambda: guest_proc.addresses(nics))
-        why = "its agent may tell nothing but addresses"
-        for fact in ("routes", "policy_rules", "neighbours", "sysctls", "tables"):
-            self._gaps.append(self._gap(fact, why))
+
+    def _name_the_rest(self, access: Access) -> None:
+        """A gap for each fact that nothing was said about yet."""
+        told = {gap.fact for gap in self._gaps} | _NOT_OF_GUESTS
+        why = {
+            "full": "ip and bridge do not tell it",
+            "basic": "no file that could be read tells it",
+            "addresses": "its agent may tell nothing but addresses",
+        }[access]
+        for fact in self._stack.__struct_fields__:
+            if getattr(self._stack, fact) is None and fact not in told:
+                self._gaps.append(self._gap(fact, why))
 
     def _read_activity(self) -> None:
         self._fact("sockets", lambda: guest_activity.sockets(self._content))
         self._fact("counters", lambda: guest_activity.counters(self._content))
         self._fact("conntrack", lambda: guest_activity.conntrack(self._content))
-        kinds = {link.kind for link in self._stack.links or ()}
-        # What a guest without bridges and tunnels cannot have.
-        if "bridge" not in kinds:
-            self._set("bridge_vlans", ())
-            self._set("mdb", ())
-        if not kinds & _TUNNELS:
-            self._set("tunnels", ())
 
     def _nics(self) -> list[AgentNic]:
         try:
@@ -234,74 +255,11 @@ class _Reader:
             self._set("tables", tables)
 
     def _runner(self) -> Callable[[str, Sequence[str]], str] | None:
-        return self._run if self._may_run else None
+        return self._programs.run if self._may_run else None
 
     def _read_files(self, paths: Sequence[str]) -> None:
-        """Read files into ``_content``; those that are not there are left out."""
-        if not self._may_run:
-            for path in paths:
-                try:
-                    self._content[path] = self._agent.read(path)
-                except AgentRefuses:
-                    continue
-                except AgentError:
-                    return
-            return
-        asked = {
-            "folders": ("grep", ("-rsH", "", *_SETTINGS)),
-            "files": ("grep", ("-sH", "", *paths, *guest_activity.COUNTERS)),
-            "sockets": ("grep", guest_activity.LISTENING),
-        }
-        for ran in self._run_all(asked).values():
-            if isinstance(ran, Ran):
-                self._content.update(guest_proc.files(ran.out))
-        release = self._content.get("/proc/sys/kernel/osrelease", "")
-        if _RELEASE.fullmatch(release):
-            path = f"/lib/modules/{release}/modules.builtin"
-            ran = self._run_all({"": ("grep", ("-sc", "nf_tables.ko", path))})[""]
-            if isinstance(ran, Ran):
-                self._content["builtin nf_tables"] = ran.out.strip()
-
-    def _run_all(
-        self, asked: Mapping[str, tuple[str, Sequence[str]]]
-    ) -> dict[str, Ran | AgentError]:
-        """Start several programs at once and wait for all."""
-        done: dict[str, Ran | AgentError] = {}
-        started: dict[str, int] = {}
-        for key, (program, arguments) in asked.items():
-            try:
-                started[key] = self._start(program, arguments)
-            except AgentError as error:
-                done[key] = error
-        for key, pid in started.items():
-            try:
-                done[key] = self._agent.result(pid)
-            except AgentError as error:
-                done[key] = error
-        return done
-
-    def _run(self, program: str, arguments: Sequence[str]) -> str:
-        """What a program prints.
-
-        Raises:
-            AgentError: it is not there, or failed.
-
-        """
-        return _printed(self._agent.result(self._start(program, arguments)))
-
-    def _start(self, program: str, arguments: Sequence[str]) -> int:
-        """Start a program from the first folder that has it."""
-        known = self._paths.get(program)
-        if known is not None:
-            return self._agent.start(known, arguments)
-        for folder in _FOLDERS:
-            try:
-                pid = self._agent.start(f"{folder}/{program}", arguments)
-            except AgentRefuses:
-                continue
-            self._paths[program] = f"{folder}/{program}"
-            return pid
-        raise AgentRefuses(f"{program} is not installed in the guest, or may not be run")
+        programs = self._programs if self._may_run else None
+        self._content = guest_files.read(paths, self._agent, programs)
 
     def _fact(self, fact: str, make: Callable[[], object]) -> None:
         try:
@@ -319,12 +277,3 @@ class _Reader:
         shown = "".join(c if c.isprintable() else "?" for c in why)[:200]
         help_ = f"let qemu-guest-agent in {self._domain} run programs and read files"
         return Gap(stack=self._stack.name, fact=fact, why=shown, help=help_)
-
-
-def _printed(ran: Ran | AgentError) -> str:
-    if isinstance(ran, AgentError):
-        raise ran
-    if ran.code:
-        complaint = (ran.complaint.strip() or "no message").splitlines()[0]
-        raise AgentRefuses(f"a program in the guest failed: {complaint}")
-    return ran.out

@@ -1,15 +1,14 @@
-"""Facts of a guest from what ``ip -j`` and ``bridge -j`` print inside it.
+"""Facts of a guest from what ``ip -j`` prints inside it.
 
 The guest may print what it likes: whatever is not a fact of the kind that is expected raises
 ValueError, LookupError or TypeError, and nothing else.
 
-Source: iproute2, ip/ipaddress.c, iproute.c, iprule.c, ipneigh.c; bridge/fdb.c.
+Source: iproute2, ip/ipaddress.c, iproute.c, iprule.c, ipneigh.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import ip_network
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kvmdiag.collect.guest_values import (
@@ -21,9 +20,24 @@ from kvmdiag.collect.guest_values import (
     entries,
     number,
     objects,
+    prefix,
+    table,
 )
+from kvmdiag.collect.nexthops import BLACKHOLE, resolved
 from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef, Tap, Vlan
-from kvmdiag.model.stack import Address, FdbEntry, Neighbour, NextHop, PolicyRule, Route
+from kvmdiag.model.stack import Address, Neighbour, NextHop, NexthopObject, Route
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "links": ("-j", "-d", "link", "show"),
+    "addresses": ("-j", "addr", "show"),
+    "routes 4": ("-j", "-d", "-N", "-4", "route", "show", "table", "all"),
+    "routes 6": ("-j", "-d", "-N", "-6", "route", "show", "table", "all"),
+    "rules 4": ("-j", "-N", "-4", "rule", "show"),
+    "rules 6": ("-j", "-N", "-6", "rule", "show"),
+    "neighbours": ("-j", "neigh", "show"),
+    "proxies": ("-j", "neigh", "show", "proxy"),
+}
+"""What ``ip`` is asked, by what it is called for."""
 
 _ROUTE_TYPES = {
     "1": "unicast",
@@ -48,40 +62,6 @@ _PROTOCOLS = {
     "186": "bgp",
     "188": "ospf",
 }
-_TABLES = {"local": 255, "main": 254, "default": 253}
-_ACTIONS = {"6": "blackhole", "7": "unreachable", "8": "prohibit", "3": "nop"}
-_IP_PROTOCOLS = {"ipproto-1": "icmp", "ipproto-6": "tcp", "ipproto-17": "udp"}
-_RULE_KEYS = frozenset(
-    (
-        "priority",
-        "not",
-        "src",
-        "srclen",
-        "dst",
-        "dstlen",
-        "tos",
-        "fwmark",
-        "fwmask",
-        "iif",
-        "iif_detached",
-        "oif",
-        "oif_detached",
-        "table",
-        "suppress_prefixlen",
-        "ipproto",
-        "sport",
-        "sport_start",
-        "sport_end",
-        "dport",
-        "dport_start",
-        "dport_end",
-        "action",
-        "goto",
-        "nop",
-        "protocol",
-        "unresolved",
-    )
-)
 
 
 def links(text: str, guest: str) -> tuple[Link, ...]:
@@ -115,14 +95,14 @@ def addresses(text: str) -> tuple[Address, ...]:
     )
 
 
-def routes(text: str, version: int) -> tuple[Route, ...]:
-    """Routes from ``ip -j -d -N route show table all``, of one IP version."""
-    return tuple(_route(entry, version) for entry in entries(text))
+def routes(
+    text: str, version: int, objects_: Mapping[int, NexthopObject] | None
+) -> tuple[Route, ...]:
+    """Routes from ``ip -j -d -N route show table all``, of one IP version.
 
-
-def policy_rules(text: str, version: int) -> tuple[PolicyRule, ...]:
-    """Rules from ``ip -j -N rule``, of one IP version."""
-    return tuple(_rule(entry, version) for entry in entries(text))
+    ``objects_`` are the nexthop objects, ``None`` when they could not be read.
+    """
+    return tuple(_route(entry, version, objects_) for entry in entries(text))
 
 
 def neighbours(text: str) -> tuple[Neighbour, ...]:
@@ -136,22 +116,6 @@ def neighbours(text: str) -> tuple[Neighbour, ...]:
             proxy="proxy" in entry,
         )
         for entry in entries(text)
-    )
-
-
-def fdb(text: str) -> tuple[FdbEntry, ...]:
-    """Entries from ``bridge -j fdb``; a device's own filter list (``self``) is not a bridge's."""
-    return tuple(
-        FdbEntry(
-            bridge=checked_name(entry["master"]),
-            port=checked_name(entry["ifname"]),
-            mac=checked_mac(entry["mac"]),
-            local=entry.get("state") == "permanent",
-            static=entry.get("state") == "static",
-            vlan=number(entry["vlan"]) if "vlan" in entry else None,
-        )
-        for entry in entries(text)
-        if "master" in entry and "self" not in entry.get("flags", [])
     )
 
 
@@ -214,30 +178,36 @@ def _port(info: dict[str, Any]) -> BridgePort | None:
     )
 
 
-def _route(entry: dict[str, Any], version: int) -> Route:
+def _route(
+    entry: dict[str, Any], version: int, objects_: Mapping[int, NexthopObject] | None
+) -> Route:
     kind = str(entry.get("type", "unicast"))
+    kind = _ROUTE_TYPES.get(kind, kind[:NAME])
     protocol = str(entry.get("protocol", "boot"))
     scope = str(entry.get("scope", "global"))
     metrics = objects(entry.get("metrics", []))
     source = entry.get("from")
+    nexthop = number(entry["nhid"]) if "nhid" in entry else None
+    hops = tuple(_next_hops(entry))
+    if nexthop is not None and not hops and kind == "unicast":
+        kind, hops = resolved(nexthop, objects_ or {})
     return Route(
-        destination=_prefix(entry["dst"], version),
-        table=_table(entry.get("table", "main")),
-        type=_ROUTE_TYPES.get(kind, kind[:NAME]),
+        destination=prefix(entry["dst"], version),
+        table=table(entry.get("table", "main")),
+        type=kind,
         scope=_SCOPES.get(scope, scope[:NAME]),
         protocol=_PROTOCOLS.get(protocol, protocol[:NAME]),
         metric=number(entry.get("metric", 0)),
         tos=int(str(entry.get("tos", "0")), 0),
-        source=_prefix(source, version) if source is not None else None,
+        source=prefix(source, version) if source is not None else None,
         preferred_source=checked_ip(entry["prefsrc"]) if "prefsrc" in entry else None,
         mtu=next((number(metric["mtu"]) for metric in metrics if "mtu" in metric), None),
-        next_hops=tuple(_next_hops(entry)),
+        next_hops=() if nexthop is not None and kind == BLACKHOLE else hops,
+        nexthop=nexthop,
     )
 
 
 def _next_hops(entry: dict[str, Any]) -> Iterator[NextHop]:
-    if "nhid" in entry and "dev" not in entry and "nexthops" not in entry:
-        raise ValueError("a route names only the number of a nexthop object")
     for hop in objects(entry.get("nexthops", [entry])):
         if not hop.keys() & {"dev", "gateway", "via"}:
             continue
@@ -249,65 +219,3 @@ def _next_hops(entry: dict[str, Any]) -> Iterator[NextHop]:
             weight=number(hop.get("weight", 1)),
             flags=frozenset(flags | ({"encap"} if "encap" in hop else set())),
         )
-
-
-def _rule(entry: dict[str, Any], version: int) -> PolicyRule:
-    action = str(entry.get("action", "goto" if "goto" in entry else "lookup"))
-    protocol = entry.get("ipproto")
-    mark = entry.get("fwmark")
-    mask = entry.get("fwmask")
-    return PolicyRule(
-        priority=number(entry["priority"]),
-        version=version,
-        action=_ACTIONS.get(action, action[:NAME]),
-        table=_table(entry["table"]) if "table" in entry else None,
-        source=_selector(entry, "src", version),
-        destination=_selector(entry, "dst", version),
-        iif=checked_name(entry["iif"]) if "iif" in entry else None,
-        oif=checked_name(entry["oif"]) if "oif" in entry else None,
-        fwmark=None if mark is None else int(str(mark), 0),
-        fwmask=None if mask is None else int(str(mask), 0),
-        tos=int(str(entry.get("tos", "0")), 0),
-        protocol=None
-        if protocol is None
-        else _IP_PROTOCOLS.get(str(protocol), str(protocol)[:NAME]),
-        source_ports=_ports(entry, "sport"),
-        destination_ports=_ports(entry, "dport"),
-        goto=number(entry["goto"]) if "goto" in entry else None,
-        suppress_prefix_length=number(entry["suppress_prefixlen"])
-        if "suppress_prefixlen" in entry
-        else None,
-        invert="not" in entry,
-        unknown=tuple(sorted(checked_name(key) for key in entry if key not in _RULE_KEYS)),
-    )
-
-
-def _selector(entry: dict[str, Any], key: str, version: int) -> str | None:
-    value = entry.get(key, "all")
-    if value == "all":
-        return None
-    length = entry.get(f"{key}len")
-    return _prefix(value if length is None else f"{value}/{number(length)}", version)
-
-
-def _ports(entry: dict[str, Any], key: str) -> tuple[int, int] | None:
-    if key in entry:
-        return number(entry[key]), number(entry[key])
-    if f"{key}_start" in entry:
-        return number(entry[f"{key}_start"]), number(entry[f"{key}_end"])
-    return None
-
-
-def _table(value: object) -> int:
-    text = str(value)
-    return _TABLES[text] if text in _TABLES else int(text)
-
-
-def _prefix(value: object, version: int) -> str:
-    text = str(value)
-    if text in ("default", "any", "all"):
-        return "0.0.0.0/0" if version == 4 else "::/0"
-    network = ip_network(text, strict=False)
-    if network.version != version:
-        raise ValueError(f"a destination of another IP version than {version}")
-    return str(network)

@@ -1,9 +1,9 @@
-"""Facts of a guest from its ``/proc`` and ``/sys``, for guests that have no full ``ip``.
+"""Facts of a guest from its ``/proc``, for guests that have no full ``ip``.
 
 Content comes as ``grep -H`` prints it, or file by file. As in ``guest_iproute``, what is not as
 expected raises ValueError, LookupError or TypeError, and nothing else.
 
-Source: proc(5), sysfs; net/ipv4/fib_trie.c fib_route_seq_show, net/ipv6/route.c
+Source: proc(5); net/ipv4/fib_trie.c fib_route_seq_show, net/ipv6/route.c
 rt6_fill_info, net/ipv4/arp.c; resolv.conf(5).
 """
 
@@ -15,10 +15,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from kvmdiag.collect.guest_agent import AgentNic
 from kvmdiag.collect.guest_values import checked_ip, checked_mac, checked_name
 from kvmdiag.model.guest import Resolver
-from kvmdiag.model.link import Link
 from kvmdiag.model.stack import Address, Neighbour, NextHop, PolicyRule, Route
 
-_UP = 0x1
 _RTF_GATEWAY = 0x2
 _RTF_REJECT = 0x200
 _RTF_ANYCAST = 0x00100000
@@ -52,11 +50,6 @@ def sysctls(content: Mapping[str, str]) -> dict[str, str]:
     if "net.ipv4.ip_forward" not in found:
         raise ValueError("there is no net.ipv4.ip_forward")
     return dict(sorted(found.items()))
-
-
-def links(nics: Sequence[AgentNic], content: Mapping[str, str]) -> tuple[Link, ...]:
-    """Links from what the agent tells of NICs, with what /sys adds to each."""
-    return tuple(_link(number, nic, content) for number, nic in enumerate(nics, 1))
 
 
 def addresses(nics: Sequence[AgentNic]) -> tuple[Address, ...]:
@@ -136,24 +129,6 @@ def resolver(text: str) -> Resolver:
         nameservers=tuple(nameservers[:_MOST_NAMESERVERS]),
         search=tuple(search[:_MOST_NAMESERVERS]),
         options=tuple(options[:_MOST_NAMESERVERS]),
-    )
-
-
-def _link(number: int, nic: AgentNic, content: Mapping[str, str]) -> Link:
-    name = checked_name(nic.name)
-
-    def told(key: str, default: str) -> str:
-        return content.get(f"/sys/class/net/{name}/{key}", default).strip()
-
-    return Link(
-        index=int(told("ifindex", str(number))),
-        name=name,
-        type="loopback" if name == "lo" else "ether",
-        mac=checked_mac(nic.hardware_address) if nic.hardware_address else None,
-        mtu=int(told("mtu", "1500")),
-        up=bool(int(told("flags", "0x1"), 16) & _UP),
-        carrier=told("carrier", "1") != "0",
-        operstate=checked_name(told("operstate", "unknown")),
     )
 
 

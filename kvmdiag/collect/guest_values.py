@@ -5,7 +5,7 @@ Whatever is not raises ValueError or TypeError, and nothing else.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 NAME = 15
 """The longest name of a link, and of any word that is taken from a guest."""
 
+_TABLES = {"local": 255, "main": 254, "default": 253}
 _HEX = frozenset("0123456789abcdef:")
 
 
@@ -66,3 +67,20 @@ def objects(value: object) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         raise TypeError("a list that is none")
     return [an_object(entry) for entry in value]
+
+
+def table(value: object) -> int:
+    """The number of a routing table."""
+    text = str(value)
+    return _TABLES[text] if text in _TABLES else int(text)
+
+
+def prefix(value: object, version: int) -> str:
+    """A destination or source of one IP version as the model writes it."""
+    text = str(value)
+    if text in ("default", "any", "all"):
+        return "0.0.0.0/0" if version == 4 else "::/0"
+    network = ip_network(text, strict=False)
+    if network.version != version:
+        raise ValueError(f"a destination of another IP version than {version}")
+    return str(network)

@@ -21,6 +21,7 @@ from kvmdiag.collect.attributes import (
     number,
     raw,
 )
+from kvmdiag.collect.nexthops import BLACKHOLE, resolved
 from kvmdiag.model.stack import NextHop, NexthopObject, Route
 
 _TYPES = {
@@ -55,7 +56,6 @@ _PROTOCOLS = {
 }
 _HOP_FLAGS = {1: "dead", 2: "pervasive", 4: "onlink", 16: "linkdown"}
 _CLONED = 0x200
-_BLACKHOLE = "blackhole"
 _HEADER = struct.Struct("=BBBBBBBBI")
 _METRICS: Layout = {2: ("mtu", number), 8: ("advertised_mss", number)}
 
@@ -91,10 +91,6 @@ _NEXTHOP: Layout = {
     11: ("fdb", flag),
 }
 _MEMBER = struct.Struct("=IBBH")
-
-
-class UnresolvedNextHop(ValueError):  # noqa: N818 - a state of the kernel, not a fault of ours
-    """A route says only the number of a nexthop object, and where that leads is not known."""
 
 
 def routes(
@@ -150,12 +146,12 @@ def _route(
     route_type = _TYPES.get(kind, str(kind))
     hops = _next_hops(fields, flags, names)
     nexthop = fields.get("nexthop")
-    if nexthop is not None and route_type == _BLACKHOLE:
+    if nexthop is not None and route_type == BLACKHOLE:
         # The kernel gives a hole to fall into: lo.
         hops = ()
     elif nexthop is not None and not hops and route_type == "unicast":
         # With net.ipv4.nexthop_compat_mode=0 the kernel tells no more than the number.
-        route_type, hops = _resolved(nexthop, objects)
+        route_type, hops = resolved(nexthop, objects)
     return Route(
         destination=f"{fields.get('destination') or anywhere}/{length}",
         table=fields.get("table", table),
@@ -207,32 +203,6 @@ def _next_hop(
         weight=weight,
         flags=frozenset(words),
     )
-
-
-def _resolved(
-    number_: int, objects: Mapping[int, NexthopObject]
-) -> tuple[str, tuple[NextHop, ...]]:
-    """The type and the ways out of a route that uses that object."""
-    found = objects.get(number_)
-    if found is None:
-        raise UnresolvedNextHop(
-            f"a route uses nexthop object {number_}, which the kernel does not tell"
-        )
-    if found.blackhole:
-        return _BLACKHOLE, ()
-    if found.next_hop is not None:
-        return "unicast", (found.next_hop,)
-    hops: list[NextHop] = []
-    for member, weight in found.group:
-        kind, ways = _resolved(member, objects)
-        if kind == _BLACKHOLE:
-            # A group of a hole has nothing else in it (nexthop.c, valid_group_nh).
-            return _BLACKHOLE, ()
-        hops += (
-            NextHop(link=way.link, gateway=way.gateway, weight=weight, flags=way.flags)
-            for way in ways
-        )
-    return "unicast", tuple(hops)
 
 
 def _members(data: bytes) -> Iterator[tuple[int, int]]:

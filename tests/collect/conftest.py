@@ -42,7 +42,8 @@ def agent_of():
             argv = [*real.split(), *given["arg"]]
             with entered(namespace.path):
                 # /proc/net is that of the process: it is another's in a namespace of its own.
-                wrapped = ["unshare", "--mount", "sh", "-c", 'exec "$@"', "sh", *argv]
+                script = 'mount -t sysfs sysfs /sys && exec "$@"'
+                wrapped = ["unshare", "--mount", "sh", "-c", script, "sh", *argv]
                 done = subprocess.run(wrapped, capture_output=True, check=False)
             results.append(done)
             return {"pid": len(results) - 1}

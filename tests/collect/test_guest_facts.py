@@ -9,6 +9,7 @@ import pytest
 
 from kvmdiag.collect.guest_facts import read_guest
 from kvmdiag.collect.stack import read_stack
+from kvmdiag.model.link import LinkRef
 from kvmdiag.system.namespaces import entered
 
 _BUSYBOX = shutil.which("busybox")
@@ -18,6 +19,8 @@ _BUSYBOX = shutil.which("busybox")
 def guest(namespaces):
     """A namespace with something of everything in it."""
     made, other = namespaces("guest"), namespaces("other")
+    # The far end of a cable is known by its number: it shall not have that of the near one.
+    other.ip("link add spare type bridge")
     made.cable("ens3", other, "tap0")
     other.ip("link set tap0 up")
     made.ip(
@@ -42,11 +45,22 @@ def guest(namespaces):
         "route add blackhole 203.0.113.0/24",
         "route add default via 192.0.2.7 mtu 1400 table 100",
         "route add default via 2001:db8::1",
+        "nexthop add id 1 via 192.0.2.8 dev ens3",
+        "nexthop add id 2 via 192.0.2.9 dev ens3",
+        "nexthop add id 3 blackhole",
+        "nexthop add id 7 group 1,3/2",
+        "route add 198.18.0.0/24 nhid 7",
+        "route add 198.18.1.0/24 nhid 3",
+        "route add 198.18.2.0/24 nhid 1",
         "rule add from 192.0.2.3 lookup 100",
         "rule add not fwmark 5/0xff iif ens3 ipproto tcp dport 80-90 prohibit",
         "neigh add 192.0.2.1 lladdr 52:54:00:00:00:01 dev ens3",
         "neigh add proxy 192.0.2.77 dev ens3",
+        "link add vx0 type vxlan id 7 remote 192.0.2.7 dstport 4789",
     )
+    made.run("bridge fdb append 00:00:00:00:00:00 dev vx0 dst 192.0.2.8 port 44 vni 9")
+    made.run("bridge mdb add dev br0 port veth1 grp 239.1.1.1 permanent")
+    made.run("bridge mdb add dev br0 port veth1 grp ff05::1:3 permanent")
     made.sysctl("net.ipv4.conf.br0/5.rp_filter", 2)
     made.run("iptables-nft -t nat -A POSTROUTING -m addrtype --src-type LOCAL -j ACCEPT")
     made.run("nft add table inet mine")
@@ -72,12 +86,22 @@ def compared(stack):
         "neighbours": {(n.link, n.address, n.mac, n.state, n.proxy) for n in stack.neighbours},
         "fdb": {(e.bridge, e.port, e.mac, e.local) for e in stack.fdb},
         "tables": {(t.family, t.name, t.backend, t.chains) for t in stack.tables},
+        "nexthops": set(stack.nexthops),
+        "route objects": {(r.destination, r.nexthop) for r in stack.routes},
+        "tunnels": set(stack.tunnels),
+        "bridge_vlans": set(stack.bridge_vlans),
+        "mdb": {entry for entry in stack.mdb if entry.permanent},
     }
 
 
 @pytest.mark.kernel
-def test_with_ip_and_nft_all_is_as_the_kernel_tells(guest, agent_of):
-    """Links, addresses, routes of all tables, rules, neighbours, FDB, tables and settings."""
+@pytest.mark.parametrize("compat", [0, 1])
+def test_with_ip_and_nft_all_is_as_the_kernel_tells(guest, agent_of, compat):
+    """Links, addresses, routes of all tables, rules, neighbours, FDB, tables and settings.
+
+    The kernel tells no more of routes by objects than their numbers if it is told so.
+    """
+    guest.sysctl("net.ipv4.nexthop_compat_mode", compat)
     reading = read_guest("web", "web", agent_of(guest))
     with entered(guest.path):
         direct = read_stack("web", "namespace", guest.path).stack
@@ -134,6 +158,38 @@ def test_with_busybox_the_paths_are_as_the_kernel_tells(namespaces, agent_of):
 
 
 @pytest.mark.kernel
+@pytest.mark.skipif(_BUSYBOX is None, reason="needs busybox")
+@pytest.mark.parametrize("runs", [True, False])
+def test_without_ip_the_kinds_of_links_are_known_by_their_files(guest, agent_of, runs):
+    """Bridges with their settings and ports, cables, taps: /sys tells, and no bridge is a NIC."""
+    guest.ip(
+        "tuntap add vnet9 mode tap",
+        "link set br0 type bridge stp_state 1 forward_delay 400 mcast_snooping 0",
+        "link set veth1 type bridge_slave isolated on learning off",
+    )
+    tools = {"ip": f"{_BUSYBOX} ip", "grep": f"{_BUSYBOX} grep", "bridge": None}
+    files = ("guest-file-open", "guest-file-read", "guest-file-close")
+    allowed = {} if runs else {"commands": (*files, "guest-network-get-interfaces")}
+    reading = read_guest("web", "web", agent_of(guest, programs=tools, **allowed))
+    assert reading.inside.access == "basic"
+    with entered(guest.path):
+        direct = read_stack("web", "namespace", guest.path).stack
+    told, known = ({link.name: link for link in stack.links} for stack in (reading.stack, direct))
+    assert {n: li.kind for n, li in told.items()} == {n: li.kind for n, li in known.items()}
+    assert {n: li.master for n, li in told.items()} == {n: li.master for n, li in known.items()}
+    for setting in ("stp", "forward_delay", "multicast_snooping", "nf_call_iptables"):
+        assert getattr(told["br0"].bridge, setting) == getattr(known["br0"].bridge, setting)
+    for setting in ("state", "isolated", "learning", "flood", "hairpin"):
+        assert getattr(told["veth1"].port, setting) == getattr(known["veth1"].port, setting)
+    assert told["vnet9"].tap.mode == "tap"
+    assert told["veth0"].peer == LinkRef("web", "veth1")
+    assert told["ens3"].guest == "a namespace in web"
+    # What bridges have learnt is in no file that can be read as text.
+    assert reading.stack.fdb is None
+    assert {"fdb", "mdb", "nexthops"} <= {gap.fact for gap in reading.gaps}
+
+
+@pytest.mark.kernel
 def test_where_only_addresses_are_told_the_rest_is_a_gap(guest, agent_of):
     """Not read is not empty."""
     only = agent_of(guest, commands=("guest-network-get-interfaces",))
@@ -142,7 +198,40 @@ def test_where_only_addresses_are_told_the_rest_is_a_gap(guest, agent_of):
     assert "192.0.2.2/24" in {address.network for address in reading.stack.addresses}
     unread = {"routes", "policy_rules", "neighbours", "sysctls", "tables"}
     assert {getattr(reading.stack, fact) for fact in unread} == {None}
-    assert {gap.fact for gap in reading.gaps} == unread
+    assert {gap.fact for gap in reading.gaps} >= unread
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ("guest-network-get-interfaces",),
+        ("guest-file-open", "guest-file-read", "guest-file-close", "guest-network-get-interfaces"),
+        ("guest-exec", "guest-exec-status", "guest-network-get-interfaces"),
+    ],
+)
+@pytest.mark.parametrize("installed", [("ip", "bridge", "nft", "grep"), ("grep",), ()])
+def test_every_fact_that_a_guest_does_not_tell_has_its_gap(guest, agent_of, commands, installed):
+    """At each level, with whatever is installed: nothing is left out without a word."""
+    missing = dict.fromkeys({"ip", "bridge", "nft", "grep", "iptables-nft-save"} - {*installed})
+    reading = read_guest("web", "web", agent_of(guest, programs=missing, commands=commands))
+    stack = reading.stack
+    # A guest is no namespace of the host, and nobody asked for a path.
+    unread = {f for f in stack.__struct_fields__ if getattr(stack, f) is None} - {"netns", "flows"}
+    assert unread <= {gap.fact for gap in reading.gaps}
+
+
+@pytest.mark.kernel
+def test_an_old_ip_knows_no_nexthop_objects(namespaces, agent_of, tmp_path):
+    """Nothing is missing where no route uses one; said it is all the same."""
+    made = namespaces("guest")
+    made.ip("link set lo up")
+    old = tmp_path / "ip"
+    old.write_text('#!/bin/sh\nfor w; do [ $w = nexthop ] && exit 1; done\nexec ip "$@"\n')
+    old.chmod(0o755)
+    reading = read_guest("web", "web", agent_of(made, programs={"ip": str(old)}))
+    assert reading.stack.nexthops is None
+    assert [(gap.fact, gap.expected) for gap in reading.gaps] == [("nexthops", True)]
 
 
 @pytest.mark.kernel

@@ -212,10 +212,10 @@ def test_without_rights_a_cable_to_an_unseen_process_is_a_gap(namespaces, eventu
 
 
 def test_every_missing_fact_has_its_gap(namespaces):
-    """Nothing is left out without a word."""
+    """Nothing is left out without a word; connections nobody asked for are not missing."""
     snapshot = _as_nobody(namespaces("host"), namespaces("guest"))
     for stack in snapshot.stacks:
         told = {gap.fact for gap in snapshot.gaps if gap.stack == stack.name}
-        missing = {f for f in stack.__struct_fields__ if getattr(stack, f) is None}
+        missing = {f for f in stack.__struct_fields__ if getattr(stack, f) is None} - {"flows"}
         assert missing <= told or "all" in told
     assert {"domains", "networks"} <= {gap.fact for gap in snapshot.gaps}

@@ -22,6 +22,7 @@ from kvmdiag.collect import (
     traffic_control,
 )
 from kvmdiag.collect.attributes import attribute, decode, each, nest, number, raw
+from kvmdiag.collect.nexthops import UnresolvedNextHop
 from kvmdiag.collect.policy_rules import policy_rules
 from kvmdiag.model.link import Vlan
 from kvmdiag.model.link_kinds import (
@@ -248,7 +249,7 @@ def test_a_route_by_a_number_nobody_knows():
     assert route.next_hops == (NextHop(link="eth0"),)
     try:
         routes.routes((message,), {}, ())
-    except routes.UnresolvedNextHop as error:
+    except UnresolvedNextHop as error:
         assert "object 7" in str(error)  # noqa: PT017 - the other way out is an error
     else:
         raise AssertionError("it was taken for a route")

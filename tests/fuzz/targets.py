@@ -15,7 +15,16 @@ from typing import Any
 
 from mutations import mutated
 
-from kvmdiag.collect import guest_iproute, guest_proc, libvirt_xml, qemu_processes
+from kvmdiag.collect import (
+    guest_bridging,
+    guest_iproute,
+    guest_links,
+    guest_proc,
+    guest_rules,
+    libvirt_xml,
+    qemu_processes,
+)
+from kvmdiag.collect.guest_agent import AgentNic
 from kvmdiag.errors import InputError
 from kvmdiag.model.codec import encoded, load, save
 from kvmdiag.parse import ebtables, ipset, iptables, nft
@@ -96,6 +105,28 @@ def _proc(text: str) -> Iterable[object]:
             continue
 
 
+def _sys(text: str) -> object:
+    """Links by files: the agent tells the name, and the files of that name are the guest's."""
+    content = {f"/sys/class/net/{path}": said for path, said in guest_proc.files(text).items()}
+    names = sorted({path.split("/")[4] for path in content if path.count("/") > 4})
+    return guest_links.links([AgentNic(name=name) for name in names], content, "node1")
+
+
+def _several(*parsers: Callable[[str], object]) -> Callable[[str], object]:
+    """Each of them on its own; a refusal by one is none by the others."""
+
+    def run(text: str) -> object:
+        results = []
+        for parse in parsers:
+            try:
+                results.append(parse(text))
+            except _GUEST:
+                continue
+        return results
+
+    return run
+
+
 def _seeds(*names: str) -> tuple[str, ...]:
     return tuple((_SEEDS / name).read_text() for name in names)
 
@@ -128,13 +159,25 @@ TARGETS = {
     ),
     "agent-addr": Target(_seeds("agent-addr"), guest_iproute.addresses, _GUEST, True),
     "agent-route": Target(
-        _seeds("agent-route"), lambda t: guest_iproute.routes(t, 4), _GUEST, True
+        _seeds("agent-route"), lambda t: guest_iproute.routes(t, 4, {}), _GUEST, True
     ),
     "agent-rule": Target(
-        _seeds("agent-rule"), lambda t: guest_iproute.policy_rules(t, 4), _GUEST, True
+        _seeds("agent-rule"), lambda t: guest_rules.policy_rules(t, 4), _GUEST, True
     ),
     "agent-neigh": Target(_seeds("agent-neigh"), guest_iproute.neighbours, _GUEST, True),
-    "agent-fdb": Target(_seeds("agent-fdb"), guest_iproute.fdb, _GUEST, True),
+    "agent-fdb": Target(
+        _seeds("agent-fdb"),
+        _several(guest_bridging.fdb, guest_bridging.tunnels),
+        _GUEST,
+        True,
+    ),
+    "agent-bridging": Target(
+        _seeds("agent-bridging"),
+        _several(guest_bridging.nexthops, guest_bridging.bridge_vlans, guest_bridging.mdb),
+        _GUEST,
+        True,
+    ),
+    "agent-sys": Target(_seeds("agent-sys"), _sys, _GUEST),
     "agent-proc": Target(_seeds("agent-proc"), lambda t: tuple(_proc(t)), ()),
     "agent-resolver": Target(
         ("search a.example b\nnameserver 10.0.0.1\noptions ndots:5\n",),
