@@ -53,6 +53,10 @@ def _read(
     gaps = []
     for stack in stacks:
         if stack.netns is None:
+            if stack.conntrack is not None and stack.conntrack.count:
+                why = f"connections that {stack.name} tracks are not read through its agent"
+                help_ = f"conntrack -L inside {stack.name}"
+                gaps.append(Gap(stack=stack.name, fact="flows", why=why, help=help_))
             continue
         try:
             found[stack.name] = _of_stack(stack, stack.netns, wanted)

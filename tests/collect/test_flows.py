@@ -14,8 +14,10 @@ from kvmdiag.collect.path_flows import with_path_flows
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.errors import NotReadableError
-from kvmdiag.model.activity import Flow, FlowTuple
+from kvmdiag.model.activity import Conntrack, Flow, FlowTuple
 from kvmdiag.model.codec import load, save
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import OWN_NETNS, Stack
 from kvmdiag.system.namespaces import entered
 
 GUEST, OUTSIDE, UPLINK = "192.0.2.2", "198.51.100.9", "198.51.100.1"
@@ -124,6 +126,19 @@ def test_what_cannot_be_read_is_a_gap_where_the_path_goes(router, monkeypatch, e
     (gap,) = (gap for gap in asked.gaps if gap.fact == "flows")
     assert (gap.stack, gap.help) == ("host", "modprobe nf_conntrack_netlink")
     assert with_path_flows(taken, [GUEST, OUTSIDE], [outside.name]).gaps == taken.gaps
+
+
+def test_connections_inside_a_guest_are_a_gap_where_it_tracks_some():
+    """They are not asked of its agent, and a guest that tracks none has none."""
+    tracking = Stack(
+        name="master", kind="guest", netns=None, conntrack=Conntrack(count=3, maximum=9)
+    )
+    idle = Stack(name="node1", kind="guest", netns=None, conntrack=Conntrack(count=0, maximum=9))
+    host = Stack(name="host", kind="host", netns=OWN_NETNS, conntrack=Conntrack(count=0, maximum=9))
+    taken = Snapshot(tool="", taken_at="", kernel="", stacks=(host, tracking, idle))
+    asked = with_path_flows(taken, [GUEST, OUTSIDE], ["host", "master", "node1"])
+    assert [(gap.stack, gap.fact) for gap in asked.gaps] == [("master", "flows")]
+    assert [stack.flows for stack in asked.stacks] == [(), None, None]
 
 
 def test_a_table_that_takes_too_long_is_not_read_to_its_end(router, monkeypatch, eventually):
