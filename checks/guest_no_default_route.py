@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
 
 from kvmdiag.actions.route import AddRoute
+from kvmdiag.diagnose.absent import absent_addresses, is_bare
 from kvmdiag.diagnose.case import Case, Interface, addresses_of, forwards
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.netfilter import AddressIs, Masquerade, SourceNat
@@ -35,6 +36,8 @@ def guest_no_default_route(case: Case) -> Iterator[Suspicion]:
     everything = "0.0.0.0/0" if version == 4 else "::/0"
     if any(route.destination == everything for route in stack.routes or ()):
         return
+    if _has_lost_a_link(case, stack):
+        return
     gateways = sorted(_gateways(case, stack, version), key=lambda found: found[0])
     if not gateways:
         return
@@ -53,6 +56,18 @@ def guest_no_default_route(case: Case) -> Iterator[Suspicion]:
             for _, link, gateway in gateways
         ),
     )
+
+
+def _has_lost_a_link(case: Case, stack: Stack) -> bool:
+    """Whether a NIC is down or has lost its address: its routes went with that, which is first."""
+    for link in stack.links or ():
+        if link.peer is None:
+            continue
+        if not link.up and addresses_of(stack, link.name):
+            return True
+        if is_bare(stack, link) and absent_addresses(case, stack, link):
+            return True
+    return False
 
 
 def _shown_routes(stack: Stack, version: int) -> Iterator[str]:

@@ -12,28 +12,23 @@ Sources: https://libvirt.org/formatnwfilter.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.nets import NWFILTER_CHAINS, filtered_tap
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
 
 
-@check(severity=Severity.ERROR, needs={Facts.TABLES})
+@check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.TABLES})
 def nwfilter_mac_spoof_nested(case: Case) -> Iterator[Suspicion]:
-    """A frame ends in one of libvirt's chains for MAC addresses."""
-    stack, rule, end = case.here, case.rule, case.end
-    if case.reason is not Reason.NETFILTER or stack is None or rule is None:
+    """A frame, or an ARP question, ends in one of libvirt's chains for MAC addresses."""
+    if case.filtered is None:
         return
-    if "mac" not in rule.chain.split("-") or not rule.chain.startswith(("I-", "O-", "libvirt-")):
+    stack, rule = case.filtered
+    if "mac" not in rule.chain.split("-") or not rule.chain.startswith(NWFILTER_CHAINS):
         return
+    tap = filtered_tap(stack, rule.chain) or case.end.link or "-"
     yield Suspicion(
-        subject=place(stack, end.link or "-"),
-        summary=f"libvirt's filter for {end.link} lets no MAC address pass but the guest's own",
+        subject=place(stack, tap),
+        summary=f"libvirt's filter for {tap} lets no MAC address pass but the guest's own",
         evidence=(rule_fact(stack, rule),),
     )

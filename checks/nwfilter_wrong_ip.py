@@ -13,30 +13,33 @@ Sources: https://libvirt.org/formatnwfilter.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
-
-_PREFIXES = ("libvirt-", "I-", "O-", "FI-", "FO-", "HI-")
+from kvmdiag.diagnose.nets import NWFILTER_CHAINS, filtered_tap
+from kvmdiag.model.report import Evidence, Severity
+from kvmdiag.model.snapshot import Snapshot
 
 
-@check(severity=Severity.ERROR, needs={Facts.TABLES})
+@check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.TABLES})
 def nwfilter_wrong_ip(case: Case) -> Iterator[Suspicion]:
-    """A frame ends in one of libvirt's chains for a tap."""
-    stack, rule, end = case.here, case.rule, case.end
-    if case.reason is not Reason.NETFILTER or stack is None or rule is None:
+    """A frame, or an ARP question, ends in one of libvirt's chains for a tap."""
+    if case.filtered is None:
         return
-    if not rule.chain.startswith(_PREFIXES) or "mac" in rule.chain.split("-"):
+    stack, rule = case.filtered
+    if not rule.chain.startswith(NWFILTER_CHAINS) or "mac" in rule.chain.split("-"):
         return
+    tap = filtered_tap(stack, rule.chain) or case.end.link or "-"
     yield Suspicion(
-        subject=place(stack, end.link or "-"),
-        summary=f"libvirt's filter for {end.link} does not let {end.packet.src} pass",
-        evidence=(rule_fact(stack, rule),),
+        subject=place(stack, tap),
+        summary=f"libvirt's filter for {tap} does not let {case.end.packet.src} pass",
+        evidence=(rule_fact(stack, rule), *_binding(case.snapshot, tap)),
     )
+
+
+def _binding(snapshot: Snapshot, tap: str) -> Iterator[Evidence]:
+    """What libvirt says the filter of this tap is, and what it is pinned to."""
+    bindings = snapshot.libvirt.bindings if snapshot.libvirt is not None else None
+    for binding in bindings or ():
+        if binding.tap == tap:
+            pinned = ", ".join(f"{name}={value}" for name, value in binding.parameters)
+            yield Evidence(f"{binding.filter} {pinned}".strip(), "virsh nwfilter-binding-list")

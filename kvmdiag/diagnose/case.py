@@ -67,6 +67,25 @@ class Case:
         return self.decider if isinstance(self.decider, RuleRef) else None
 
     @property
+    def filtered(self) -> tuple[Stack, RuleRef] | None:
+        """The rule that dropped the packet, or the question for its next hop, and whose it is.
+
+        A question that a bridge drops ends the packet's way in the stack that asked.
+        """
+        if self.reason is not Reason.NETFILTER or self.rule is None:
+            return None
+        stack = self.stack(self.rule.stack)
+        return None if stack is None else (stack, self.rule)
+
+    @property
+    def next_hop(self) -> str | None:
+        """The address that nobody answered for, when the way ended at finding a neighbour."""
+        if self.end.stage is not Stage.NEIGHBOUR:
+            return None
+        words = self.end.decision.split()
+        return words[2] if words[:2] == ["next", "hop"] else None
+
+    @property
     def here(self) -> Stack | None:
         """The stack in which it was lost."""
         return next((stack for stack in self.stacks if stack.name == self.end.stack), None)

@@ -7,7 +7,7 @@ would prove them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kvmdiag.diagnose.check import Check
 
@@ -172,6 +172,14 @@ CATALOGUE: tuple[str, ...] = (
 )
 """Ids, roughly the most common first."""
 
+EXTRA: tuple[str, ...] = (
+    "link-admin-down",
+    "host-no-default-route",
+    "firewall-drop",
+    "bridge-filter-drop",
+)
+"""Checks in addition, for what befalls packets and none of the catalogue's faults covers."""
+
 
 def state(name: str) -> str:
     """Whether the facts of a host decide a fault, or only suggest it."""
@@ -193,14 +201,25 @@ def render(checks: Sequence[Check]) -> str:
         "| check | what is wrong | state |",
         "|---|---|---|",
     ]
-    for name in CATALOGUE:
-        check = known.get(name)
-        summary = "missing" if check is None else check.explanation.summary
-        lines.append(f"| [{name}](#{name}) | {summary} | {state(name)} |")
-    for name in CATALOGUE:
+    lines += [_row(name, known) for name in CATALOGUE]
+    lines += [
+        "",
+        f"In addition to these {len(CATALOGUE)} of the catalogue:",
+        "",
+        "| check | what is wrong | state |",
+        "|---|---|---|",
+        *(_row(name, known) for name in EXTRA),
+    ]
+    for name in (*CATALOGUE, *EXTRA):
         if name in known:
             lines += _page(known[name])
     return "\n".join(lines) + "\n"
+
+
+def _row(name: str, known: Mapping[str, Check]) -> str:
+    check = known.get(name)
+    summary = "missing" if check is None else check.explanation.summary
+    return f"| [{name}](#{name}) | {summary} | {state(name)} |"
 
 
 def _page(check: Check) -> list[str]:

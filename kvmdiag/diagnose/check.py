@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +53,19 @@ class Facts(StrEnum):
 SNAPSHOT_FACTS = frozenset({Facts.DOMAINS, Facts.NETWORKS, Facts.GUESTS})
 
 
+class Turn(IntEnum):
+    """When a check's remedies are tried, among those for the same place of a path.
+
+    FIRST is for links and addresses, from whose loss a missing route and more follows. LAST is
+    for checks that name a fault in general terms: they are asked when no other check knows
+    better, and not at all when another calls what became of the packet intended.
+    """
+
+    FIRST = 0
+    ORDINARY = 1
+    LAST = 2
+
+
 class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     """A fault that could be why a path fails.
 
@@ -90,10 +103,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     explanation: Explanation
     run: CheckFunction | None = None
     survey: SurveyFunction | None = None
+    turn: Turn = Turn.ORDINARY
 
 
 def check(
-    *, severity: Severity, needs: set[Facts], survey: SurveyFunction | None = None
+    *,
+    severity: Severity,
+    needs: set[Facts],
+    survey: SurveyFunction | None = None,
+    turn: Turn = Turn.ORDINARY,
 ) -> Callable[[CheckFunction], Check]:
     """Make a function a check of paths. Its module's docstring is the explanation.
 
@@ -107,7 +125,8 @@ def check(
     """
 
     def decorate(function: CheckFunction) -> Check:
-        return _made(function, severity, needs, run=function, survey=survey)
+        made = _made(function, severity, needs, run=function, survey=survey)
+        return msgspec.structs.replace(made, turn=turn)
 
     return decorate
 

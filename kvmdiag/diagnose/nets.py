@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 
-from kvmdiag.diagnose.case import addresses_of, link_of
+from kvmdiag.diagnose.case import Case, addresses_of, link_of
 from kvmdiag.model.libvirt import Domain, GuestNic, Network
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import IPAddress
@@ -15,6 +15,9 @@ from kvmdiag.model.trace import Outcome, Walk
 
 IPNetwork = IPv4Network | IPv6Network
 ROUTED = ("route", "open", "bridge")
+
+# How libvirt begins the names of the chains that make up its nwfilters.
+NWFILTER_CHAINS = ("libvirt-", "I-", "O-", "FI-", "FO-", "HI-")
 
 
 def leads_to_guest(link: Link) -> bool:
@@ -83,6 +86,20 @@ def nic_behind(snapshot: Snapshot, link: Link) -> tuple[Domain, GuestNic] | None
     return None
 
 
+def inactive_networks(case: Case) -> Iterator[tuple[Network, tuple[Link, ...]]]:
+    """Each network that is off, with the loose cables on the host of guests that name it."""
+    for network in case.snapshot.networks or ():
+        loose = []
+        for stack, link in case.guest_cables():
+            behind = nic_behind(case.snapshot, link)
+            if behind is None or stack.name != case.snapshot.host or link.master is not None:
+                continue
+            if behind[1].type == "network" and behind[1].source == network.name:
+                loose.append(link)
+        if loose and not network.active:
+            yield network, tuple(loose)
+
+
 def is_isolated(snapshot: Snapshot, bridge: str | None) -> bool:
     """Whether libvirt means the network of this bridge to have no way out."""
     network = network_on(snapshot, bridge)
@@ -109,3 +126,12 @@ def inside_of(stacks: tuple[Stack, ...], cable: Link) -> tuple[Stack, Link] | No
 def left_by(walk: Walk) -> LinkRef | None:
     """The uplink by which a request left what can be seen."""
     return walk.request.end.place if walk.request.outcome is Outcome.LEFT else None
+
+
+def filtered_tap(stack: Stack, chain: str) -> str | None:
+    """The tap that a chain of an nwfilter is for: ``I-vnet0-ipv4-ip`` is for vnet0."""
+    prefix = next((p for p in NWFILTER_CHAINS if chain.startswith(p)), "")
+    rest = chain.removeprefix(prefix)
+    names = (link.name for link in stack.links or ())
+    rest = rest.removeprefix("I-").removeprefix("O-")  # libvirt-I-vnet0
+    return next((name for name in names if rest == name or rest.startswith(f"{name}-")), None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kvmdiag.diagnose.case import Case
-from kvmdiag.diagnose.check import SNAPSHOT_FACTS, Check, Remedy, Suspicion
+from kvmdiag.diagnose.check import SNAPSHOT_FACTS, Check, Remedy, Suspicion, Turn
 from kvmdiag.diagnose.state import State, is_better, progress
 from kvmdiag.model.action import Action
 from kvmdiag.model.question import Question
@@ -74,16 +74,18 @@ def lacking(snapshot: Snapshot, check: Check) -> dict[str, list[str]]:
 
 
 def suspicions(state: State, checks: Sequence[Check], walk: Walk) -> list[tuple[Check, Suspicion]]:
-    """What the checks say of a walk that does not get through, in path order."""
-    found = []
-    for check in checks:
+    """What the checks say of a walk that does not get through, in path order and by turn."""
+    found: list[tuple[Check, Suspicion]] = []
+    for check in sorted(checks, key=lambda check: check.turn):
         if check.run is None:
+            continue
+        if check.turn is Turn.LAST and any(said.by_design for _, said in found):
             continue
         hidden = frozenset(lacking(state.snapshot, check))
         found += [(check, said) for said in check.run(Case(state.snapshot, walk, hidden))]
     places = {id(hop): number for number, hop in enumerate(walk.hops)}
     last = len(places)
-    return sorted(found, key=lambda pair: places.get(id(pair[1].at), last))
+    return sorted(found, key=lambda pair: (places.get(id(pair[1].at), last), pair[0].turn))
 
 
 class _Search:

@@ -158,7 +158,7 @@ def test_a_machine_that_is_asked_and_answers_no_ping_is_told_so(broken, ask):
     assert [(f.check, f.role) for f in report.findings] == [("guest-firewall", "cause")]
 
 
-def test_no_route_by_a_link_that_is_down_is_proposed(broken, ask, patched):
+def test_a_link_that_is_down_comes_before_the_routes_it_took_with_it(broken, ask, patched):
     """With its only link down, a machine does not lack a default route in the first place."""
     node1 = broken().stack("node1")
     down = tuple(
@@ -167,5 +167,10 @@ def test_no_route_by_a_link_that_is_down_is_proposed(broken, ask, patched):
     )
     gone = tuple(route for route in node1.routes if route.version == 6)
     report = ask(patched(broken(), "node1", links=down, routes=gone))
-    assert report.verdict == "faulty"
-    assert "guest-no-default-route" not in {finding.check for finding in report.findings}
+    causes = [(f.check, f.subject, f.verified) for f in report.findings]
+    assert causes == [
+        ("link-admin-down", "node1/ens6", True),
+        ("guest-no-default-route", "node1", True),
+    ]
+    assert report.plan is not None
+    assert [step.command.split()[-1] for step in report.plan.steps] == ["up", "ens6"]

@@ -110,8 +110,13 @@ def test_an_isolated_network_has_no_default_route_by_design(broken, ask, patched
         name="inner", active=True, bridge="mybr0", mode=None, addresses=("192.168.48.1/24",)
     )
     snapshot = msgspec.structs.replace(broken("guest-no-default-route@node1"), networks=(isolated,))
-    addresses = tuple(a for a in snapshot.stack("master").addresses if a.link != "ens3")
-    report = ask(patched(snapshot, "master", addresses=addresses))
+    master = snapshot.stack("master")
+    addresses = tuple(a for a in master.addresses if a.link != "ens3")
+    unplugged = tuple(
+        msgspec.structs.replace(link, carrier=False) if link.name == "ens3" else link
+        for link in master.links
+    )
+    report = ask(patched(snapshot, "master", addresses=addresses, links=unplugged))
     assert [f.check for f in report.findings if f.role == "cause"] == []
 
 
