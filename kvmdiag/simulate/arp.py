@@ -49,6 +49,11 @@ class Arp:
         """What people call it."""
         return "ARP" if self.wanted.version == 4 else "neighbour discovery"
 
+    @property
+    def is_question(self) -> bool:
+        """Whether it is sent to many: bit 0 of the first byte of the MAC address."""
+        return self.dst_mac is not None and bool(int(self.dst_mac[:2], 16) & 1)
+
     def hooks(self, side: Literal["input", "output"]) -> tuple[tuple[Family, HookName], ...]:
         """The hooks of the machine that takes it in, or sends it."""
         if self.wanted.version == 4:

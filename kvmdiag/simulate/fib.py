@@ -57,11 +57,12 @@ def flow_of(packet: Packet, iif: str) -> Flow:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A route, the next hop taken, and every next hop that could have been (ECMP)."""
+    """A route and the next hop taken; ``others`` are those it could have been as well (ECMP)."""
 
     route: Route
     hop: NextHop
     ref: RouteRef
+    others: tuple[NextHop, ...] = ()
 
     @property
     def refusal(self) -> str | None:
@@ -146,13 +147,13 @@ class Fib:
         table = self._tables.get((flow.dst.version, rule.table or 0))
         if table is None:
             return None
-        for route, hop in table.matches(flow):
+        for route, hops in table.matches(flow):
             limit = rule.suppress_prefix_length
             if limit is not None and route.type == "unicast":
                 length = int(route.destination.partition("/")[2])
                 if length <= limit:
                     return None
-            return Found(route, hop, self._ref(route))
+            return Found(route, hops[0], self._ref(route), hops[1:])
         return None
 
     def _ref(self, route: Route) -> RouteRef:
@@ -183,7 +184,7 @@ class _Table:
         nets.setdefault(int(network.network_address), []).append(route)
         self._lengths = None
 
-    def matches(self, flow: Flow) -> Iterator[tuple[Route, NextHop]]:
+    def matches(self, flow: Flow) -> Iterator[tuple[Route, tuple[NextHop, ...]]]:
         """Usable routes, the longest prefix and then the lowest metric first."""
         if self._lengths is None:
             self._lengths = sorted(self._by_length, reverse=True)
@@ -195,23 +196,28 @@ class _Table:
         for length in self._lengths:
             shift = bits - length
             for route in self._by_length[length].get(number >> shift << shift, ()):
-                hop = _usable_hop(route, flow)
-                if hop is not None:
-                    yield route, hop
+                hops = _usable_hops(route, flow)
+                if hops:
+                    yield route, hops
 
 
-def _usable_hop(route: Route, flow: Flow) -> NextHop | None:
-    """The first next hop that is alive and leaves by the link asked for."""
+_NOWHERE = (NextHop(),)
+
+
+def _usable_hops(route: Route, flow: Flow) -> tuple[NextHop, ...]:
+    """The next hops that are alive and leave by the link asked for."""
     if route.tos:
-        return None
-    if not route.next_hops:
-        return NextHop()
-    for hop in route.next_hops:
-        if "dead" in hop.flags:
-            continue
-        if flow.oif is None or hop.link == flow.oif:
-            return hop
-    return None
+        return ()
+    hops = route.next_hops
+    if not hops:
+        return _NOWHERE
+    oif = flow.oif
+    if len(hops) == 1:
+        hop = hops[0]
+        return () if "dead" in hop.flags or (oif is not None and hop.link != oif) else hops
+    return tuple(
+        hop for hop in hops if "dead" not in hop.flags and (oif is None or hop.link == oif)
+    )
 
 
 def _selects(rule: PolicyRule, flow: Flow) -> bool:

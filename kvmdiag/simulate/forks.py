@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from kvmdiag.model.trace import Hop, RuleRef
+from kvmdiag.model.trace import Decider, Hop
 
 
 class Doubt(NamedTuple):
-    """Something that cannot be told, in a rule, and what is supposed of it (``matches``)."""
+    """Something that cannot be told, of a rule or a route, and what is supposed (``matches``)."""
 
-    rule: RuleRef
+    rule: Decider | None
     expression: str
     answer: str
 

@@ -17,7 +17,8 @@ from kvmdiag.simulate.arp import Arp, answer, question, stopped_by
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.ingress import BadSource, check_source
 from kvmdiag.simulate.match import bounds
-from kvmdiag.simulate.segment import Obstacle, Reached, reached_from
+from kvmdiag.simulate.obstacles import Obstacle
+from kvmdiag.simulate.segment import Reached, reached_from
 from kvmdiag.simulate.source import asking_address
 from kvmdiag.simulate.view import StackView, View, conf_name, parse_address
 
@@ -28,7 +29,8 @@ class Resolved:
 
     ``outside`` tells that the answer, if any, comes from beyond the snapshot by that link;
     then ``mac`` is what the stack remembers of it. ``sender`` is the address in whose name was
-    asked: whoever answers remembers who asked (neigh_event_ns).
+    asked: whoever answers remembers who asked (neigh_event_ns). ``others`` answer as well, and
+    the first to do so counts.
     """
 
     mac: str | None
@@ -36,6 +38,7 @@ class Resolved:
     outside: LinkRef | None = None
     static: bool = False
     sender: IPAddress | None = None
+    others: tuple[Resolved, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +98,24 @@ class _Asking:
             return Silent(unsent)
         outside: LinkRef | None = None
         silent: Silent | None = None
+        answers: list[Resolved] = []
+        stand_ins: list[Resolved] = []
         for place in self._reached():
             here = LinkRef(place.stack, place.link)
             if place.opens:
                 outside = outside or here
                 continue
             said = self._answer(here)
-            if isinstance(said, Resolved):
-                return said
-            silent = silent or said
+            if not isinstance(said, Resolved):
+                silent = silent or said
+            elif self._wanted in self._view.stacks[here.stack].local_addresses:
+                answers.append(said)
+            else:
+                stand_ins.append(said)
+        # Who answers for another takes his time about it (net.ipv4.neigh.*.proxy_delay).
+        answers = answers or stand_ins
+        if answers:
+            return replace(answers[0], others=tuple(answers[1:]))
         silent = self._behind_obstacles() or silent
         if outside is not None and (silent is None or silent.obstacle is None):
             return Resolved(None, outside=outside)

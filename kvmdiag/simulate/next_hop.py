@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Decider, Outcome, Reason, Stage, SysctlRef
+from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
 from kvmdiag.simulate.steps import Ended
@@ -29,6 +30,7 @@ def mac_of_next_hop(
             f"{view.name} still knows {next_hop}, which has just asked for it and would not answer"
         )
         answer = Resolved(mac)
+    answer = first_to_answer(journey, view, link, next_hop, packet, answer)
     if answer.owner is not None and answer.sender is not None and device.mac is not None:
         asked = (answer.owner.stack, answer.owner.link, answer.sender)
         journey.connections.neighbours[asked] = device.mac
@@ -44,6 +46,23 @@ def mac_of_next_hop(
         out_link=link,
     )
     return answer.mac
+
+
+def first_to_answer(
+    journey: Journey,
+    view: StackView,
+    link: str,
+    next_hop: IPAddress,
+    packet: Packet,
+    answer: Resolved,
+) -> Resolved:
+    """One of those that answer: whoever is first, and that cannot be told."""
+    if not answer.others:
+        return answer
+    answers = (answer, *answer.others)
+    what = f"who answers first when {view.name} asks for {next_hop} on {link}"
+    ways = [f"is {one.owner}" for one in answers]
+    return answers[one_of(journey, view.name, link, Stage.NEIGHBOUR, packet, None, what, ways)]
 
 
 def _unresolved(

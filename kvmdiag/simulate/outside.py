@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from ipaddress import ip_network
 
 from kvmdiag.model.link import Link
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Stage, Trace
 from kvmdiag.simulate.fib import Flow
+from kvmdiag.simulate.obstacles import Obstacle
+from kvmdiag.simulate.stacked import bond_ports
 from kvmdiag.simulate.steps import Arrive, Frame
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import StackView, View
+from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 
 NAME = "outside"
+
+_DEEPEST = 8  # links that stand one on the other; the kernel allows no more (MAX_NEST_DEV)
 
 
 def doubt_of_return(view: View, request: Trace) -> str | None:
@@ -29,8 +34,8 @@ def doubt_of_return(view: View, request: Trace) -> str | None:
     stack = view.stacks[request.end.stack]
     if source in stack.local_addresses:
         return None
-    link = _ip_link(stack, stack.links[request.end.link or ""])
     routed = _was_routed(request)
+    link = _ip_link(stack, request)
     for entry in stack.addresses_of(link, source.version):
         if source in ip_network(entry.network, strict=False):
             if not routed or stack.conf_any(link, "proxy_arp"):
@@ -54,14 +59,16 @@ def _was_routed(request: Trace) -> bool:
     return False
 
 
-def come_back(view: View, request: Trace, answer: Packet) -> Arrive:
-    """The answer comes in by the uplink, for the MAC address that sent the request out."""
+def come_back(view: View, request: Trace, answer: Packet, vlan: int | None = None) -> Arrive:
+    """The answer comes in by the uplink, for the MAC address that sent the request out.
+
+    ``vlan`` is the tag with which the request left.
+    """
     stack = view.stacks[request.end.stack]
-    link = stack.links[request.end.link or ""]
-    mac = stack.links[_ip_link(stack, link)].mac
+    mac = stack.links[_ip_link(stack, request)].mac
     if not _was_routed(request) and request.hops[0].stack != stack.name:
         mac = _mac_of_sender(view, request.end.packet.src) or mac
-    return Arrive(stack.name, link.name, Frame(answer, None, mac))
+    return Arrive(stack.name, request.end.link or "", Frame(answer, None, mac, vlan=vlan))
 
 
 def enter(view: View, packet: Packet) -> Arrive:
@@ -75,18 +82,49 @@ def enter(view: View, packet: Packet) -> Arrive:
     device = host.links.get(found.link or "") if found is not None else None
     if device is None:
         raise NotUnderstood(host.name, f"no uplink of {host.name} leads to {packet.src}")
-    uplink = next((link for link in _behind(host, device) if link.is_uplink), None)
+    below = ((link, vlan) for link, vlan in _below(host, device, None) if link.is_uplink)
+    uplink, vlan = next(below, (None, None))
     if uplink is None:
         raise NotUnderstood(host.name, f"{device.name} is no uplink, yet leads to {packet.src}")
-    return Arrive(host.name, uplink.name, Frame(packet, None, device.mac))
+    return Arrive(host.name, uplink.name, Frame(packet, None, device.mac, vlan=vlan))
 
 
-def _behind(stack: StackView, link: Link) -> tuple[Link, ...]:
-    return stack.ports.get(link.name, ()) if link.kind == "bridge" else (link,)
+def _below(
+    stack: StackView, link: Link, vlan: int | None, depth: int = 0
+) -> Iterator[tuple[Link, int | None]]:
+    """The links by which what is sent on a link may leave the stack, each with the tag then."""
+    if depth > _DEEPEST:
+        return
+    lower = stack.links.get(link.lower or "")
+    if link.kind == "bridge":
+        vid = taken_in(stack, link, link, vlan)
+        for port in stack.ports.get(link.name, ()):
+            if not isinstance(vid, Obstacle) and kept_from(stack, link, port, vid) is None:
+                yield from _below(stack, port, tag_of(stack, port, vid, vlan), depth + 1)
+    elif lower is not None and link.vlan is not None:
+        yield from _below(stack, lower, link.vlan.vid, depth + 1)
+    elif lower is not None and link.macvlan is not None:
+        yield from _below(stack, lower, vlan, depth + 1)
+    elif ports := bond_ports(stack, link):
+        for port in ports:
+            yield from _below(stack, port, vlan, depth + 1)
+    else:
+        yield link, vlan
 
 
-def _ip_link(stack: StackView, link: Link) -> str:
-    """The link that has the IP addresses: a port's bridge, else the link itself."""
+def _ip_link(stack: StackView, request: Trace) -> str:
+    """The link that has the IP addresses by which a packet left, be it only bridged.
+
+    A stack that routed or sent it did so by that link; else it is the bridge of the last port.
+    """
+    for hop in reversed(request.hops):
+        if hop.stack != stack.name:
+            break
+        if hop.stage in (Stage.ROUTE, Stage.OUTPUT) and hop.link is not None:
+            return hop.link
+        if hop.stage is Stage.BRIDGE and hop.link in stack.ports:
+            return hop.link
+    link = stack.links[request.end.link or ""]
     return link.master if link.master in stack.links and link.master else link.name
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.fib import Found
 from kvmdiag.simulate.journey import Journey
@@ -59,10 +60,23 @@ def usable_route(
             found.ref.text,
             decider=found.ref,
         )
-    if len(found.route.next_hops) > 1:
-        # fib_multipath_hash chooses by a hash of the flow that nobody can foretell.
-        journey.assume(f"of several ways {view.name} takes the one by {found.link}")
-    return found
+    return _one_hop(journey, view, link, stage, packet, found) if found.others else found
+
+
+def _one_hop(
+    journey: Journey,
+    view: StackView,
+    link: str | None,
+    stage: Stage,
+    packet: Packet,
+    found: Found,
+) -> Found:
+    """One of several next hops: fib_multipath_hash chooses, and nobody can foretell a hash."""
+    hops = (found.hop, *found.others)
+    what = f"by which next hop of {found.ref.text} {view.name} sends {packet.dst}"
+    ways = [f"is {hop.gateway or packet.dst} on {hop.link}" for hop in hops]
+    chosen = one_of(journey, view.name, link, stage, packet, found.ref, what, ways)
+    return Found(found.route, hops[chosen], found.ref)
 
 
 def send(

@@ -101,6 +101,7 @@ def _joined(run: _Run, fork: _Fork, seen: Seen) -> Verdict:
         seen.adopt(first.seen)
         return first.verdict
     doubt, _ = parting(first.supposed, found[1].supposed)
+    assert isinstance(doubt.rule, RuleRef)  # noqa: S101  what rules leave open
     return Verdict("unknown", doubt.rule, why=doubt.expression, ways=tuple(found))
 
 

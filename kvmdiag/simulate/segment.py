@@ -1,8 +1,9 @@
 """Which machines a broadcast sent on a link reaches: the layer 2 segment.
 
 Used to find who answers ARP, and which port of a bridge leads to a MAC address. Obstacles
-(links that are down, port states, isolation) stop the real search; the search that ignores
-them tells which obstacle stands between two machines that should see each other.
+(links that are down, port states, isolation, VLANs that are not carried) stop the real search;
+the search that ignores them tells which obstacle stands between two machines that should see
+each other.
 """
 
 from __future__ import annotations
@@ -12,27 +13,21 @@ from dataclasses import dataclass
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
-from kvmdiag.model.trace import Decider, LinkStateRef, Reason, RuleRef
+from kvmdiag.model.trace import Reason, RuleRef
 from kvmdiag.simulate.arp import Arp, stopped_by
+from kvmdiag.simulate.obstacles import (
+    Obstacle,
+    admin_obstacle,
+    cable_obstacle,
+    isolation,
+    link_obstacle,
+    port_obstacle,
+)
+from kvmdiag.simulate.snooping import flood_obstacle
+from kvmdiag.simulate.stacked import bond_ports, gets_broadcasts, siblings, untaken, vlan_device
 from kvmdiag.simulate.view import StackView, View
+from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 from kvmdiag.simulate.whereabouts import Machines
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Something on layer 2 that lets no frame pass; ``rule`` is one that drops it."""
-
-    reason: Reason
-    place: LinkRef
-    text: str
-    rule: RuleRef | None = None
-
-    @property
-    def decider(self) -> Decider:
-        """What a hop names as the one that decided."""
-        if self.rule is not None:
-            return self.rule
-        return LinkStateRef(stack=self.place.stack, link=self.place.link, text=self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +49,19 @@ def reached_from(
     stack: str,
     link: str,
     *,
+    vlan: int | None = None,
     arp: Arp | None = None,
     despite_obstacles: bool = False,
     machines: Machines | None = None,
 ) -> Iterator[Reached]:
     """Everything that a broadcast sent out of ``link`` of ``stack`` comes to.
 
-    With ``arp`` it must also get past the rules of the bridges on its way. With ``machines``
-    what leads to others only is left out.
+    ``vlan`` is the tag it is sent with. With ``arp`` it must also get past the rules of the
+    bridges on its way. With ``machines`` what leads to others only is left out.
     """
-    for found in _Search(view, arp, machines).leave(stack, link, None):
+    for found in _Search(view, arp, machines).leave(stack, link, vlan, None):
         if found.obstacle is None or despite_obstacles:
             yield found
-
-
-def port_obstacle(stack: str, port: Link) -> Obstacle | None:
-    """Why a bridge port neither takes nor gives frames, ``None`` when it does."""
-    place = LinkRef(stack, port.name)
-    down = link_obstacle(stack, port)
-    if down is not None:
-        return down
-    if port.port is not None and port.port.state != "forwarding":
-        return Obstacle(Reason.PORT_STATE, place, f"port {port.name} is {port.port.state}")
-    return None
-
-
-def link_obstacle(stack: str, link: Link) -> Obstacle | None:
-    """Why a link passes nothing, ``None`` when it does."""
-    place = LinkRef(stack, link.name)
-    if not link.up:
-        return Obstacle(Reason.LINK_DOWN, place, f"{link.name} is set down")
-    if not link.carrier:
-        return Obstacle(Reason.NO_CARRIER, place, f"{link.name} has no carrier")
-    return None
 
 
 def meets_ip(view: StackView, bridge: Link, version: int) -> bool:
@@ -100,61 +75,130 @@ def meets_ip(view: StackView, bridge: Link, version: int) -> bool:
     return flag or bool(view.sysctl(f"net.bridge.{name}"))
 
 
-def are_isolated(one: Link, other: Link) -> bool:
-    """Whether the bridge keeps two ports from each other: only if both are isolated."""
-    return bool(one.port and other.port and one.port.isolated and other.port.isolated)
-
-
 class _Search:
     def __init__(self, view: View, arp: Arp | None, machines: Machines | None) -> None:
         self._view = view
         self._machines = machines
         self._arp = arp
-        self._seen: set[tuple[str, str, str]] = set()
+        self._seen: set[tuple[str, str, str, int | None]] = set()
 
-    def leave(self, stack: str, name: str, obstacle: Obstacle | None) -> Iterator[Reached]:
+    def leave(
+        self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
         """A broadcast goes out of a link."""
-        if self._again("out", stack, name):
+        if self._again("out", stack, name, vlan):
             return
         link = self._view.link(stack, name)
         obstacle = obstacle or self._rules(stack, None, name, "egress", family="netdev")
         if link.kind == "bridge":
-            obstacle = obstacle or _admin_obstacle(stack, link)
-            for port in self._ports(stack, name):
-                blocked = obstacle or port_obstacle(stack, port)
-                blocked = blocked or self._rules(stack, None, port.name, "output", "postrouting")
-                yield from self.leave(stack, port.name, blocked)
+            yield from self._leave_bridge(stack, link, vlan, obstacle)
+        elif link.vlan is not None and link.lower is not None:
+            blocked = obstacle or link_obstacle(stack, link)
+            yield from self.leave(stack, link.lower, link.vlan.vid, blocked)
+        elif link.macvlan is not None and link.lower is not None:
+            yield from self._leave_macvlan(stack, link, vlan, obstacle)
+        elif ports := bond_ports(self._view.stacks[stack], link):
+            for port in ports:
+                yield from self.leave(stack, port.name, vlan, obstacle)
         elif link.peer is not None:
-            obstacle = obstacle or self._cable_obstacle(stack, link)
-            yield from self._enter(link.peer.stack, link.peer.link, obstacle)
+            obstacle = obstacle or cable_obstacle(self._view, stack, link)
+            yield from self._enter(link.peer.stack, link.peer.link, vlan, obstacle)
         elif not link.is_loopback:
             yield Reached(stack, name, True, obstacle or link_obstacle(stack, link))
 
-    def _enter(self, stack: str, name: str, obstacle: Obstacle | None) -> Iterator[Reached]:
+    def _leave_bridge(
+        self, stack: str, bridge: Link, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
+        """The machine itself sends by its bridge."""
+        view = self._view.stacks[stack]
+        obstacle = obstacle or admin_obstacle(stack, bridge)
+        vid = taken_in(view, bridge, bridge, vlan)
+        if isinstance(vid, Obstacle):
+            obstacle, vid = obstacle or vid, None
+        for port in self._ports(stack, bridge.name):
+            blocked = obstacle or port_obstacle(stack, port) or kept_from(view, bridge, port, vid)
+            blocked = blocked or flood_obstacle(view, bridge, port, vid, self._arp)
+            blocked = blocked or self._rules(stack, None, port.name, "output", "postrouting")
+            yield from self.leave(stack, port.name, tag_of(view, port, vid, vlan), blocked)
+
+    def _leave_macvlan(
+        self, stack: str, link: Link, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
+        """Out by the lower link, and to the siblings that this one may speak to."""
+        obstacle = obstacle or link_obstacle(stack, link)
+        for other in siblings(self._view.stacks[stack], link):
+            yield from self._up(stack, other.name, vlan, obstacle or link_obstacle(stack, other))
+        yield from self.leave(stack, link.lower or "", vlan, obstacle)
+
+    def _enter(
+        self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
         """A broadcast comes in by a link."""
-        if self._again("in", stack, name):
+        if self._again("in", stack, name, vlan):
             return
         link = self._view.link(stack, name)
-        obstacle = obstacle or self._rules(stack, name, None, "ingress", family="netdev")
-        bridge = self._view.stacks[stack].links.get(link.master or "")
-        if bridge is None or bridge.kind != "bridge":
-            yield Reached(stack, name, obstacle=obstacle)
+        if link.kind == "macvtap":
+            # What comes in by it comes from the program that holds it.
+            yield from self.leave(stack, name, vlan, obstacle)
             return
-        obstacle = obstacle or port_obstacle(stack, link) or _admin_obstacle(stack, bridge)
+        obstacle = obstacle or self._rules(stack, name, None, "ingress", family="netdev")
+        view = self._view.stacks[stack]
+        if vlan and (device := vlan_device(view, name, vlan)) is not None:
+            yield from self._enter(stack, device.name, None, obstacle)
+            return
+        master = view.links.get(link.master or "")
+        if master is not None and master.kind == "bridge":
+            yield from self._enter_bridge(view, link, master, vlan, obstacle)
+            return
+        if master is not None and master.kind == "bond":
+            yield from self._enter(stack, master.name, vlan, obstacle)
+            return
+        for child in gets_broadcasts(view, name):
+            yield from self._up(stack, child.name, vlan, obstacle or link_obstacle(stack, child))
+        yield from self._up(stack, name, vlan, obstacle)
+
+    def _up(
+        self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
+        """A broadcast goes up from a link, to IP or to who stands on it."""
+        link = self._view.link(stack, name)
+        view = self._view.stacks[stack]
+        if link.kind == "macvtap":
+            if link.peer is not None:
+                yield from self._enter(link.peer.stack, link.peer.link, vlan, obstacle)
+            else:
+                yield Reached(stack, name, True, obstacle)
+        elif link.kind == "macvlan" and link.master is not None:
+            yield from self._enter(stack, name, vlan, obstacle)
+        elif not vlan:
+            yield Reached(stack, name, obstacle=obstacle)
+        elif (device := vlan_device(view, name, vlan)) is not None:
+            yield from self._enter(stack, device.name, None, obstacle)
+        else:
+            yield Reached(stack, name, obstacle=obstacle or untaken(stack, name, vlan))
+
+    def _enter_bridge(
+        self, view: StackView, link: Link, bridge: Link, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
+        """A broadcast comes in by a port: up to the machine, and out by the other ports."""
+        stack, name = view.name, link.name
+        obstacle = obstacle or port_obstacle(stack, link) or admin_obstacle(stack, bridge)
         obstacle = obstacle or self._rules(stack, name, None, "prerouting")
+        vid = taken_in(view, bridge, link, vlan)
+        if isinstance(vid, Obstacle):
+            obstacle, vid = obstacle or vid, None
         ends = obstacle or self._rules(stack, name, None, "input")
-        yield Reached(stack, bridge.name, obstacle=ends)
+        ends = ends or kept_from(view, bridge, bridge, vid)
+        yield from self._up(stack, bridge.name, tag_of(view, bridge, vid, vlan), ends)
         for port in self._ports(stack, bridge.name):
-            if port.name == name:
+            if port.name == name and not (port.port is not None and port.port.hairpin):
                 continue
-            blocked = obstacle or port_obstacle(stack, port)
-            if blocked is None and are_isolated(link, port):
-                place = LinkRef(stack, port.name)
-                text = f"{name} and {port.name} are isolated ports"
-                blocked = Obstacle(Reason.ISOLATED, place, text)
+            blocked = obstacle or port_obstacle(stack, port) or isolation(stack, link, port)
+            blocked = blocked or kept_from(view, bridge, port, vid)
+            blocked = blocked or flood_obstacle(view, bridge, port, vid, self._arp)
             blocked = blocked or self._rules(stack, name, port.name, "forward")
             blocked = blocked or self._rules(stack, None, port.name, "postrouting")
-            yield from self.leave(stack, port.name, blocked)
+            yield from self.leave(stack, port.name, tag_of(view, port, vid, vlan), blocked)
 
     def _ports(self, stack: str, bridge: str) -> Sequence[Link]:
         return self._view.whereabouts.ports(stack, bridge, self._machines)
@@ -191,22 +235,9 @@ class _Search:
         out = None if hook == "prerouting" else bridge.name
         return stopped_by(view, self._arp, "ip6", hook, into, out)
 
-    def _cable_obstacle(self, stack: str, link: Link) -> Obstacle | None:
-        """A cable with an end set down; that end is named, not the one that lost carrier."""
-        assert link.peer is not None  # noqa: S101  the caller looked
-        far = self._view.link(link.peer.stack, link.peer.link)
-        if link.up and not far.up:
-            return link_obstacle(link.peer.stack, far)
-        return link_obstacle(stack, link)
-
-    def _again(self, way: str, stack: str, link: str) -> bool:
-        key = (way, stack, link)
+    def _again(self, way: str, stack: str, link: str, vlan: int | None) -> bool:
+        key = (way, stack, link, vlan)
         if key in self._seen:
             return True
         self._seen.add(key)
         return False
-
-
-def _admin_obstacle(stack: str, bridge: Link) -> Obstacle | None:
-    # A bridge loses carrier with its last port; that alone stops no frame.
-    return None if bridge.up else link_obstacle(stack, bridge)

@@ -12,6 +12,7 @@ from kvmdiag.simulate.conntrack import Tracked
 class Frame(msgspec.Struct, frozen=True):
     """A packet with its Ethernet header and what the stack remembers of its way in.
 
+    ``vlan`` is the number in its 802.1Q tag, ``None`` for a frame without.
     ``in_port`` is the bridge port it came by, kept while br_netfilter attends to it;
     ``prerouted`` is true when br_netfilter has run PREROUTING already (ip_sabotage_in).
     ``tracked`` is the connection that conntrack has found for it; it stays with the packet,
@@ -24,6 +25,7 @@ class Frame(msgspec.Struct, frozen=True):
     in_port: str | None = None
     prerouted: bool = False
     tracked: Tracked | None = None
+    vlan: int | None = None
 
 
 class Originate(msgspec.Struct, frozen=True):

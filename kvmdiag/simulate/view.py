@@ -12,11 +12,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeVar
 
 from kvmdiag.model.activity import Flow
-from kvmdiag.model.link import Link
+from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Address, FdbEntry, Neighbour, Stack
+from kvmdiag.model.stack import Address, BridgeVlan, FdbEntry, Neighbour, Stack
 from kvmdiag.simulate import conntrack
 from kvmdiag.simulate.chains import BaseChain, base_chains
 from kvmdiag.simulate.fib import Fib
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+# Of a bridge (stack and name): the port a frame came by, its MAC address, VLAN and tag.
+_Towards = tuple[str, str, str | None, str | None, int | None, int | None]
 
 _OF_DEVICES: tuple[Family, ...] = ("netdev", "inet")
 
@@ -90,6 +93,23 @@ class StackView:
         return {bridge: tuple(ports) for bridge, ports in found.items()}
 
     @cached_property
+    def vlans(self) -> dict[str, dict[int, BridgeVlan]]:
+        """The VLANs of bridge ports, and of bridges themselves, by link and number."""
+        found: dict[str, dict[int, BridgeVlan]] = {}
+        for entry in self._read(self.stack.bridge_vlans, "bridge_vlans"):
+            found.setdefault(entry.link, {})[entry.vid] = entry
+        return found
+
+    @cached_property
+    def uppers(self) -> dict[str, tuple[Link, ...]]:
+        """Links that stand on another one (VLANs, macvlans ...), by that one's name."""
+        found: dict[str, list[Link]] = {}
+        for link in self.links.values():
+            if link.lower is not None:
+                found.setdefault(link.lower, []).append(link)
+        return {lower: tuple(links) for lower, links in found.items()}
+
+    @cached_property
     def macs(self) -> dict[str, frozenset[str | None]]:
         """MAC addresses at which a bridge takes frames up: its own and its ports'."""
         return {
@@ -133,10 +153,10 @@ class StackView:
         return {(entry.link, entry.address): entry for entry in entries}
 
     @cached_property
-    def static_fdb(self) -> dict[tuple[str, str], FdbEntry]:
-        """FDB entries that somebody set by hand, by bridge and MAC address."""
+    def static_fdb(self) -> dict[tuple[str, str, int | None], FdbEntry]:
+        """FDB entries that somebody set by hand, by bridge, MAC address and VLAN."""
         entries = self.stack.fdb or ()
-        return {(e.bridge, e.mac): e for e in entries if e.static and not e.local}
+        return {(e.bridge, e.mac, e.vlan): e for e in entries if e.static and not e.local}
 
     def base_chains(self, family: Family, hook: HookName) -> tuple[BaseChain, ...]:
         """The chains that see packets of a family at a hook, in the order of priority."""
@@ -249,8 +269,7 @@ class View:
         self.snapshot = snapshot
         self.resolved: Remembered[tuple[str, str, IPAddress, IPAddress], Resolved | Silent]
         self.resolved = Remembered()
-        self.ports_towards: Remembered[tuple[str, str, str | None, str | None], Link | None]
-        self.ports_towards = Remembered()
+        self.ports_towards: Remembered[_Towards, tuple[tuple[Link, LinkRef], ...]] = Remembered()
         old = base.stacks.values() if base is not None else ()
         known = {id(view.stack): view for view in old}
         self.stacks: dict[str, StackView] = _Stacks(

@@ -80,7 +80,8 @@ def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
     """The reply to a packet that left: it comes back only if the outside knows the way."""
     try:
         doubt = outside.doubt_of_return(journey.view, request)
-        step = outside.come_back(journey.view, request, answer)
+        vlan = journey.connections.left_with
+        step = outside.come_back(journey.view, request, answer, vlan)
     except (NotRead, NotUnderstood) as gap:
         return _untold(journey, gap, answer)
     if doubt is not None:

@@ -18,7 +18,7 @@ def _nothing(*_: object, **__: object) -> bool:
     ("broken", "case"),
     [
         (
-            "kvmdiag.simulate.layer2.calls_netfilter",
+            "kvmdiag.simulate.bridging.calls_netfilter",
             bridged(
                 ACROSS,
                 sysctls=((CALL, 1),),
@@ -26,7 +26,7 @@ def _nothing(*_: object, **__: object) -> bool:
             ),
         ),
         (
-            "kvmdiag.simulate.segment.are_isolated",
+            "kvmdiag.simulate.obstacles.are_isolated",
             bridged(ACROSS, ports=(("isolated", "on"), ("isolated", "on"))),
         ),
         (

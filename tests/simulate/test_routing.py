@@ -296,11 +296,3 @@ def test_a_connecting_socket_looks_twice(routed):
     routed.policy("guest", 100, source="10.1.0.2/32", action="blackhole")
     assert routed.walk("guest", "far").request.arrived
     assert routed.walk("guest", "far", "tcp", 80).request.outcome is Outcome.DROPPED
-
-
-def test_one_of_several_next_hops_is_an_assumption(routed):
-    """Which way an equal-cost route takes depends on a hash: the walk says what it assumed."""
-    hops = (NextHop(link="out0"), NextHop(link="in0"))
-    routed.add("host", "routes", Route(destination="10.2.0.2/32", next_hops=hops))
-    walk = routed.walk("guest", "far")
-    assert any("of several ways host takes" in text for text in walk.request.assumptions)

@@ -1,0 +1,38 @@
+"""One of several things the kernel may do, as the hour or a hash has it: every one is walked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvmdiag.model.packet import Packet
+from kvmdiag.model.trace import Decider, Hop, Stage
+from kvmdiag.simulate.forks import Doubt, Fork
+from kvmdiag.simulate.journey import Journey
+
+
+def one_of(
+    journey: Journey,
+    stack: str,
+    link: str | None,
+    stage: Stage,
+    packet: Packet,
+    decider: Decider | None,
+    what: str,
+    ways: Sequence[str],
+) -> int:
+    """Which of several ways this attempt to walk takes.
+
+    ``what`` cannot be told, and each way completes the sentence "if it ...".
+    """
+    hop = Hop(
+        direction=journey.direction,
+        stack=stack,
+        link=link,
+        stage=stage,
+        packet=packet,
+        decision="cannot be told",
+        because=what,
+        decider=decider,
+    )
+    answers = tuple((Doubt(decider, what, way),) for way in ways)
+    return journey.choices.take(Fork(hop, len(journey.hops), answers))
