@@ -11,22 +11,44 @@ Sources: libvirt src/network/bridge_driver.c (networkRefreshDaemons)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
+from kvmdiag.diagnose.case import Case, addresses_of
+from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.nets import inside_of, network_on
 from kvmdiag.diagnose.survey import Survey
+from kvmdiag.model.libvirt import Network
 from kvmdiag.model.report import Evidence, Severity
+from kvmdiag.model.stack import Stack
+
+_DHCP = 67
 
 
-@survey_check(severity=Severity.ERROR, needs={Facts.SOCKETS, Facts.NETWORKS})
-def dnsmasq_dead(survey: Survey) -> Iterator[Suspicion]:
-    """Each active network with DHCP on a host without a DHCP server."""
-    host = survey.host
-    if host is None or any(s.port == 67 and s.protocol == "udp" for s in host.sockets or ()):
+def _said(host: Stack, network: Network) -> Iterator[Suspicion]:
+    served = any(s.port == _DHCP and s.protocol == "udp" for s in host.sockets or ())
+    if served or not network.active or not network.dhcp or network.bridge is None:
         return
+    yield Suspicion(
+        subject=network.name,
+        summary=f"network {network.name} is active and no program serves DHCP on {network.bridge}",
+        evidence=(Evidence(f"no socket takes udp port {_DHCP}", f"ss -lnup in {host.name}"),),
+    )
+
+
+def _survey(survey: Survey) -> Iterator[Suspicion]:
+    """Each active network with DHCP on a host without a DHCP server."""
     for network in survey.snapshot.networks or ():
-        if network.active and network.dhcp and network.bridge is not None:
-            yield Suspicion(
-                subject=network.name,
-                summary=f"network {network.name} is active and no program serves DHCP on "
-                f"{network.bridge}",
-                evidence=(Evidence("no socket takes udp port 67", f"ss -lnup in {host.name}"),),
-            )
+        if survey.host is not None:
+            yield from _said(survey.host, network)
+
+
+@check(severity=Severity.ERROR, needs={Facts.SOCKETS, Facts.NETWORKS}, survey=_survey)
+def dnsmasq_dead(case: Case) -> Iterator[Suspicion]:
+    """The path begins at a guest without an address, and nobody is there to give it one."""
+    host = case.stack(case.snapshot.host)
+    source = case.walk.question.source.stack
+    for stack, link in case.guest_cables():
+        nic = inside_of(case.stacks, link)
+        network = network_on(case.snapshot, link.master)
+        if nic is None or host is None or network is None or stack is not host:
+            continue
+        if nic[0].name == source and not addresses_of(nic[0], nic[1].name):
+            yield from _said(host, network)

@@ -14,27 +14,44 @@ Sources: dnsmasq(8), https://libvirt.org/formatnetwork.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
+from kvmdiag.diagnose.case import Case
+from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.name_server import kept_from_starting
+from kvmdiag.diagnose.nets import inactive_networks
 from kvmdiag.diagnose.survey import Survey
+from kvmdiag.model.libvirt import Network
 from kvmdiag.model.report import Evidence, Severity
+from kvmdiag.model.stack import Stack
 
 
-@survey_check(severity=Severity.ERROR, needs={Facts.SOCKETS, Facts.NETWORKS})
-def dnsmasq_port_conflict(survey: Survey) -> Iterator[Suspicion]:
-    """A socket for port 53 of all addresses, while a network is not active."""
-    host = survey.host
-    down = [n for n in survey.snapshot.networks or () if not n.active and n.addresses and n.dns]
-    if host is None or not down:
+def _said(host: Stack, network: Network) -> Iterator[Suspicion]:
+    socket = kept_from_starting(network, host)
+    if socket is None:
         return
-    for socket in host.sockets or ():
-        if socket.port == 53 and socket.address in ("0.0.0.0", "::"):  # noqa: S104
-            names = ", ".join(p.name for p in socket.processes or ()) or "another program"
-            yield Suspicion(
-                subject=f"{host.name}/{socket.protocol}:53",
-                summary=f"{names} holds port 53 of every address; network {down[0].name} cannot "
-                "start its own",
-                evidence=(
-                    Evidence(f"{socket.protocol} {socket.address}:53", f"ss -lntup in {host.name}"),
-                ),
-            )
-            return
+    names = ", ".join(process.name for process in socket.processes or ()) or "another program"
+    yield Suspicion(
+        subject=f"{host.name}/{socket.protocol}:{socket.port}",
+        summary=f"{names} holds port {socket.port} of every address; network {network.name} cannot "
+        "start its own name server",
+        evidence=(
+            Evidence(
+                f"{socket.protocol} {socket.address}:{socket.port}", f"ss -lntup in {host.name}"
+            ),
+            Evidence("inactive", f"virsh net-info {network.name}"),
+        ),
+    )
+
+
+def _survey(survey: Survey) -> Iterator[Suspicion]:
+    for network in survey.snapshot.networks or ():
+        if survey.host is not None:
+            yield from _said(survey.host, network)
+
+
+@check(severity=Severity.ERROR, needs={Facts.SOCKETS, Facts.NETWORKS}, survey=_survey)
+def dnsmasq_port_conflict(case: Case) -> Iterator[Suspicion]:
+    """A network that a guest of the path is cut off from, and that cannot be started."""
+    host = case.stack(case.snapshot.host)
+    for network, _ in inactive_networks(case):
+        if host is not None:
+            yield from _said(host, network)

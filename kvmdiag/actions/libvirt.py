@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 
 from kvmdiag.actions.link import link_named, with_carrier, with_link
 from kvmdiag.model.snapshot import Snapshot
+
+_DEFAULT_URI = "qemu:///system"
+
+
+def virsh(snapshot: Snapshot, *arguments: str) -> tuple[str, ...]:
+    """``virsh ARGUMENTS``, to the libvirt that was read."""
+    uri = _DEFAULT_URI if snapshot.libvirt is None else snapshot.libvirt.uri
+    return ("virsh", *(() if uri == _DEFAULT_URI else ("-c", uri)), *arguments)
 
 
 class SetGuestLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,18 +32,16 @@ class SetGuestLink(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``virsh domif-setlink GUEST TAP up``."""
-        del snapshot  # the command does not depend on what was there
-        return ("virsh", "domif-setlink", self.guest, self.tap, "up")
+        return virsh(snapshot, "domif-setlink", self.guest, self.tap, "up")
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``virsh domif-setlink GUEST TAP down``."""
-        del snapshot
-        return ("virsh", "domif-setlink", self.guest, self.tap, "down")
+        return virsh(snapshot, "domif-setlink", self.guest, self.tap, "down")
 
     def persist(self, snapshot: Snapshot) -> str:
         """The stored definition has a link state of its own."""
-        del snapshot
-        return f"virsh domif-setlink {self.guest} {self.tap} up --config"
+        words = virsh(snapshot, "domif-setlink", self.guest, self.tap, "up", "--config")
+        return shlex.join(words)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """What libvirt says of the NIC, and the carrier inside the guest."""
@@ -72,18 +80,16 @@ class ResumeGuest(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``virsh resume GUEST``."""
-        del snapshot
-        return ("virsh", "resume", self.guest)
+        return virsh(snapshot, "resume", self.guest)
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``virsh suspend GUEST``."""
-        del snapshot
-        return ("virsh", "suspend", self.guest)
+        return virsh(snapshot, "suspend", self.guest)
 
     def persist(self, snapshot: Snapshot) -> str:
         """Nothing is kept; what paused it may do so again."""
-        del snapshot
-        return "find what paused it: virsh domstate GUEST --reason; a full disk is the usual cause"
+        words = virsh(snapshot, "domstate", self.guest, "--reason")
+        return f"find what paused it: {shlex.join(words)}; a full disk is the usual cause"
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The domain runs."""
@@ -96,38 +102,3 @@ class ResumeGuest(msgspec.Struct, frozen=True, kw_only=True):
         if snapshot.domains is None:
             return snapshot
         return msgspec.structs.replace(snapshot, domains=domains)
-
-
-class StartNetwork(msgspec.Struct, frozen=True, kw_only=True):
-    """``virsh net-start NETWORK``."""
-
-    stack: str
-    network: str
-    disruptive: bool = False
-
-    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """``virsh net-start NETWORK``."""
-        del snapshot
-        return ("virsh", "net-start", self.network)
-
-    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """``virsh net-destroy NETWORK``."""
-        del snapshot
-        return ("virsh", "net-destroy", self.network)
-
-    def persist(self, snapshot: Snapshot) -> str:
-        """``virsh net-autostart``."""
-        del snapshot
-        return f"virsh net-autostart {self.network}"
-
-    def apply(self, snapshot: Snapshot) -> Snapshot:
-        """The network is active; its bridge and rules are libvirt's to make."""
-        networks = tuple(
-            msgspec.structs.replace(network, active=True)
-            if network.name == self.network
-            else network
-            for network in snapshot.networks or ()
-        )
-        if snapshot.networks is None:
-            return snapshot
-        return msgspec.structs.replace(snapshot, networks=networks)

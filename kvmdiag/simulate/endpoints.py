@@ -142,13 +142,15 @@ def _with_address(snapshot: Snapshot, end: Endpoint, start: Endpoint, version: i
 
 
 def _require_version(snapshot: Snapshot, start: Endpoint, version: int, destination: str) -> None:
-    """The source must have an address of the destination's version, or nothing can be sent."""
-    if start.stack is None or snapshot.stack(start.stack).addresses is None:
-        return
-    if _addresses(snapshot, start.stack, version):
+    """A source that speaks the other version only cannot be asked to reach the destination.
+
+    One without any address can: that is a fault, and a walk tells what becomes of it.
+    """
+    if start.stack is None or _addresses(snapshot, start.stack, version):
         return
     other = 4 if version == 6 else 6
-    help_ = f"; ask for an IPv{other} address" if _addresses(snapshot, start.stack, other) else ""
-    raise UsageError(
-        f"{start.text} has no IPv{version} address, so it cannot reach {destination}{help_}"
-    )
+    if _addresses(snapshot, start.stack, other):
+        raise UsageError(
+            f"{start.text} has no IPv{version} address, so it cannot reach {destination}; "
+            f"ask for an IPv{other} address"
+        )

@@ -32,13 +32,15 @@ _USELESS = frozenset({"failed", "incomplete", "none", "noarp"})
 class _Plug(NamedTuple):
     """A tap of a guest, in the stack that has it, with what libvirt says of the NIC behind it.
 
-    ``bridge`` is where the tap belongs, also when it is not plugged in there.
+    ``bridge`` is where the tap belongs, also when it is not plugged in there. ``carrier`` is
+    false when libvirt has unplugged the cable, which the tap does not show.
     """
 
     stack: Stack
     tap: Link
     mac: str | None
     bridge: str | None
+    carrier: bool
 
 
 def assume_guests(snapshot: Snapshot) -> Snapshot:
@@ -65,7 +67,7 @@ def _plug(snapshot: Snapshot, stack: Stack, tap: Link, nic: GuestNic) -> _Plug:
     networks = {network.name: network.bridge for network in snapshot.networks or ()}
     bridge = tap.master or nic.bridge or networks.get(nic.source or "")
     mac = nic.mac.lower() if nic.mac else _learnt(stack, tap)
-    return _Plug(stack, tap, mac, bridge)
+    return _Plug(stack, tap, mac, bridge, nic.link_state != "down")
 
 
 def _with_guest(
@@ -110,6 +112,8 @@ def _nics(plugs: list[_Plug]) -> Iterator[Link]:
             name=f"nic{number}",
             mac=plug.mac,
             mtu=plug.tap.mtu,
+            carrier=plug.carrier,
+            operstate="up" if plug.carrier else "down",
             peer=LinkRef(plug.stack.name, plug.tap.name),
         )
 
@@ -156,6 +160,12 @@ def _addresses_of(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
                 seen.add(entry.address)
                 if not parse_address(entry.address).is_link_local:
                     yield entry.address, f"{stack.name} knows it as its neighbour's"
+    if seen:
+        return
+    for network in snapshot.networks or ():
+        for kept in network.reservations:
+            if kept.mac is not None and kept.mac.lower() == plug.mac:
+                yield kept.address, f"DHCP of network {network.name} keeps it for this guest"
 
 
 def _network_of(snapshot: Snapshot, plug: _Plug, address: str) -> str | None:

@@ -1,0 +1,23 @@
+"""Who holds the port that a network's own name server needs."""
+
+from __future__ import annotations
+
+from kvmdiag.model.activity import ListeningSocket
+from kvmdiag.model.libvirt import Network
+from kvmdiag.model.stack import Stack
+
+_DNS = 53
+_ANY = ("0.0.0.0", "::")  # noqa: S104 - what a socket says, nothing is bound
+
+
+def holder_of_port_53(host: Stack) -> ListeningSocket | None:
+    """A socket of the host for port 53 of every address."""
+    taken = (s for s in host.sockets or () if s.port == _DNS and s.address in _ANY)
+    return next(taken, None)
+
+
+def kept_from_starting(network: Network, host: Stack) -> ListeningSocket | None:
+    """What holds the port that this network would need for its name server to start."""
+    if network.active or not network.addresses or not network.dns:
+        return None
+    return holder_of_port_53(host)
