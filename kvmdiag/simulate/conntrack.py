@@ -85,8 +85,9 @@ class Connection(msgspec.Struct):
     """An entry of the conntrack table; it changes as its packets pass.
 
     ``settled`` holds the manipulations already decided for it: nat rules are asked only once
-    for each, even when the answer was to translate nothing. ``flow`` is what the snapshot has
-    of a connection that was there before.
+    for each, even when the answer was to translate nothing. It is ``confirmed`` once its first
+    packet has passed the stack; ``half_open`` is TCP's that has begun with a SYN. ``flow`` is
+    what the snapshot has of a connection that was there before.
     """
 
     original: Tuple
@@ -95,6 +96,8 @@ class Connection(msgspec.Struct):
     mark: int = 0
     settled: frozenset[Manipulation] = frozenset()
     flow: Flow | None = None
+    confirmed: bool = False
+    half_open: bool = False
 
     @property
     def statuses(self) -> frozenset[str]:
@@ -181,19 +184,28 @@ class Conntrack:
         if mine in self._known:
             self._take_over(self._known[mine])
         for connection in self._connections:
-            if mine == connection.reply:
+            if mine not in (connection.original, connection.reply):
+                continue
+            if _is_early(packet, connection):
+                return Tracked(None, "request", "invalid")
+            # What a stack asks of itself by ICMP looks the same both ways, but for the type.
+            if mine == connection.reply and packet.icmp_type not in _ASKING:
                 connection.replied = True
                 return Tracked(connection, "reply", "established")
-            if mine == connection.original:
+            if mine == connection.original and packet.icmp_type not in _ANSWERING:
                 state = "established" if connection.replied else "new"
                 return Tracked(connection, "request", state)
         if packet.proto == "icmpv6" and packet.icmp_type in _NOT_TRACKED:
             return UNTRACKED
         if not _may_begin(packet):
             return Tracked(None, "request", "invalid")
-        connection = Connection(mine, mine.inverted())
+        connection = Connection(mine, mine.inverted(), half_open="syn" in packet.tcp_flags)
         self._connections.append(connection)
         return Tracked(connection, "request", "new")
+
+    def forget_unconfirmed(self) -> None:
+        """Once their packet is gone, nothing is left of connections that it did not confirm."""
+        self._connections = [found for found in self._connections if found.confirmed]
 
     def _take_over(self, flow: Flow) -> None:
         """Let a connection of the snapshot be one of this walk."""
@@ -203,21 +215,30 @@ class Conntrack:
         # Once it is answered nat chains are not asked any more, whether they were or not.
         settled = frozenset(way for way, word in _SETTLED.items() if replied or word in flow.status)
         original, reply = tuples_of(flow)
-        self._connections.append(Connection(original, reply, replied, flow.mark, settled, flow))
+        self._connections.append(
+            Connection(original, reply, replied, flow.mark, settled, flow, confirmed=True)
+        )
 
 
 _SETTLED: Mapping[Manipulation, str] = {"source": "src-nat-done", "destination": "dst-nat-done"}
+
+# Types of ICMP and ICMPv6 that begin a connection, and those of their answers (invmap).
+_ASKING = frozenset({8, 13, 15, 17, 128, 139})
+_ANSWERING = frozenset({0, 14, 16, 18, 129, 140})
 
 # Multicast listener and neighbour discovery (noct_valid_new in nf_conntrack_proto_icmpv6.c).
 _NOT_TRACKED = frozenset({130, 131, 132, 133, 134, 135, 136, 137, 143})
 
 
+def _is_early(packet: Packet, connection: Connection) -> bool:
+    """Whether TCP goes on before its SYN was answered (tcp_conntracks: sIV for an ACK)."""
+    return connection.half_open and not connection.replied and "syn" not in packet.tcp_flags
+
+
 def _may_begin(packet: Packet) -> bool:
     """Whether a packet without a connection begins one, or is invalid."""
-    if packet.proto == "icmp":
-        return packet.icmp_type in (8, 13, 15, 17)
-    if packet.proto == "icmpv6":
-        return packet.icmp_type in (128, 139)
+    if packet.proto in ("icmp", "icmpv6"):
+        return packet.icmp_type in _ASKING
     if packet.proto == "tcp":
         return not {"syn", "ack"} <= packet.tcp_flags and "rst" not in packet.tcp_flags
     return True

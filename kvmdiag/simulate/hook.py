@@ -93,6 +93,8 @@ def run_hook(
         return HookResult("accept", at.packet, tracked=tracked)
     hook = _Hook(at, conntrack, tracked, next_hop, choose)
     result = hook.run(chains, active=active)
+    if active and result.kind == "accept" and at.hook in ("input", "postrouting"):
+        hook.confirm()
     result.tracked = hook.seen.tracked
     result.matched = tuple(
         rule.chain.ref(at.view.name, rule.index, bridged=at.bridged) for rule in hook.seen.matched
@@ -143,6 +145,12 @@ class _Hook:
         if translation is not None:
             self._translate(nats, translation[1])
         return result
+
+    def confirm(self) -> None:
+        """Enter the connection into the table: the last thing of all there (nf_confirm)."""
+        tracked = self.seen.tracked
+        if tracked is not None and tracked.connection is not None:
+            tracked.connection.confirmed = True
 
     def _track(self) -> None:
         seen = self.seen

@@ -33,6 +33,11 @@ class Connections:
             found = self._by_stack[stack] = Conntrack(self._view.stacks[stack].flows)
         return found
 
+    def settle(self) -> None:
+        """Keep what stays when the packets are gone."""
+        for conntrack in self._by_stack.values():
+            conntrack.forget_unconfirmed()
+
 
 class Journey:
     """The way of one packet in one direction, as far as it has come.

@@ -33,12 +33,19 @@ def walk(snapshot: Snapshot, question: Question, *, view: View | None = None) ->
     its assumptions name what could not be told, else it is unknown and says what decides.
     """
     known = view or View(snapshot)
-    return all_ways(lambda choices: _attempt(known, question, choices))
+    return all_ways(lambda choices: exchange(known, question, Connections(known), choices))
 
 
-def _attempt(view: View, question: Question, choices: Choices) -> Walk:
-    """The walk with one answer to each question that cannot be answered."""
-    connections = Connections(view)
+def exchange(
+    view: View,
+    question: Question,
+    connections: Connections,
+    choices: Choices | None = None,
+) -> Walk:
+    """Request and reply through stacks that remember ``connections``, and these too afterwards.
+
+    Of what cannot be told one answer is supposed, that of ``choices``.
+    """
     named = question.port is not None
     request = _request(Journey(view, "request", connections, choices, port_named=named), question)
     if not request.arrived:
@@ -112,8 +119,10 @@ def _as_received(question: Question, request: Trace, reply: Trace) -> Trace:
     if not reply.arrived:
         return reply
     sent, got = request.hops[0].packet, reply.end.packet
-    bound = question.source.link
-    if (got.src, got.sport) != (sent.dst, sent.dport):
+    asked, bound = request.hops[0].stack, question.source.link
+    if reply.end.stage is Stage.DELIVER and reply.end.stack != asked:
+        because = f"the answer goes to {got.dst}, which is {reply.end.stack}, but {asked} asked"
+    elif (got.src, got.sport) != (sent.dst, sent.dport):
         because = f"the answer comes from {got.src}, but {sent.dst} was asked"
     elif bound is not None and reply.end.link != bound:
         because = f"the answer came in by {reply.end.link}, but only {bound} is listened to"

@@ -23,14 +23,15 @@ def ping(near: str = "10.1.0.2", answered_to: str = "10.1.0.2", **more) -> Flow:
     )
 
 
-def asked(routed, *flows, number: int | None = ID):
-    """The walk of a ping with that id, of which the host knows the flows."""
+def asked(routed, *flows, number: int | None = ID, proto="icmp"):
+    """The walk of a ping with that id or port, where the host knows the flows."""
     snapshot = routed.snapshot
     snapshot = snapshot.with_stack(replace(snapshot.stack("host"), flows=flows))
     question = Question(
         source=Endpoint(text="guest", stack="guest"),
         destination=Endpoint(text="far", stack="far", address="10.2.0.2"),
         source_port=number,
+        proto=proto,
     )
     return walk(snapshot, question)
 
@@ -74,14 +75,30 @@ def test_a_reply_of_a_connection_is_established(routed):
     """A packet in reply direction is recognised, and what translated its like undone."""
     routed.rules("host", "-A FORWARD -m conntrack --ctstate NEW -j DROP")
     mirrored = Flow(
+        protocol="udp",
+        original=FlowTuple(
+            source="10.2.0.2", source_port=53, destination="10.1.0.9", destination_port=ID
+        ),
+        reply=FlowTuple(
+            source="10.1.0.2", source_port=ID, destination="10.2.0.2", destination_port=53
+        ),
+        status=ANSWERED | ASKED,
+    )
+    found = asked(routed, mirrored, proto="udp")
+    assert found.request.arrived
+    assert str(found.request.end.packet.src) == "10.1.0.9"
+
+
+def test_a_ping_is_no_reply_to_a_ping_that_goes_the_other_way(routed):
+    """The type of ICMP tells them apart, were their ids the same (nf_conntrack_proto_icmp.c)."""
+    routed.rules("host", "-A FORWARD -m conntrack --ctstate NEW -j DROP")
+    back = Flow(
         protocol="icmp",
-        original=FlowTuple(source="10.2.0.2", destination="10.1.0.9", icmp_id=ID, icmp_type=8),
+        original=FlowTuple(source="10.2.0.2", destination="10.1.0.2", icmp_id=ID, icmp_type=8),
         reply=FlowTuple(source="10.1.0.2", destination="10.2.0.2", icmp_id=ID, icmp_type=0),
         status=ANSWERED | ASKED,
     )
-    found = asked(routed, mirrored)
-    assert found.request.arrived
-    assert ends(found) == ("10.1.0.9", ID)
+    assert not asked(routed, back).request.arrived
 
 
 def test_another_connection_with_the_same_answers_makes_the_kernel_choose(routed):
