@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import pytest
+from _pytest.mark import ParameterSet
 
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
@@ -14,6 +17,16 @@ from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.simulate.endpoints import resolve
 
 CHECKS = load_checks()
+
+
+def proved(checks: Iterable[str], *, silent: bool = True) -> list[ParameterSet]:
+    """Parameters of a test that shows each of these checks fire, and stay silent on its trap."""
+    found = []
+    for check in checks:
+        marks = [pytest.mark.fires(check)]
+        marks += [pytest.mark.silent(check)] if silent else []
+        found.append(pytest.param(check, id=check, marks=marks))
+    return found
 
 
 @dataclasses.dataclass

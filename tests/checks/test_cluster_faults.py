@@ -28,7 +28,9 @@ SUBJECTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, id=f.name, marks=pytest.mark.fires(f.check)) for f in FAULTS]
+)
 def test_the_fault_is_the_only_cause_and_its_fix_is_proved(fault, broken, ask):
     """One finding, at the right place, whose one step makes request and reply arrive."""
     source = "node1:ens3" if fault.name == "guest-rp-filter-multihomed" else "node1"

@@ -11,7 +11,7 @@ from kvmdiag.model.link_kinds import Macvlan, VirtualFunction, Vxlan
 from kvmdiag.model.snapshot import Gap, Snapshot
 from kvmdiag.model.stack import Address, BridgeVlan, FdbEntry, MdbEntry, Neighbour, NextHop, Route
 
-from .build import found, judge
+from .build import found, judge, proved
 from .many import host_with
 
 replace = msgspec.structs.replace
@@ -377,7 +377,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("check", CASES)
+@pytest.mark.parametrize("check", proved(CASES))
 def test_it_fires_on_its_fault_and_is_silent_on_its_trap(check):
     """One finding or more with evidence; none for what merely looks like it."""
     fault, trap = CASES[check]

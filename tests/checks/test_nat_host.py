@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from .build import found, judge, nat_host, pings
+from .build import found, judge, nat_host, pings, proved
 
 pytestmark = pytest.mark.kernel
 
@@ -108,7 +108,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("check", FAULTS)
+@pytest.mark.parametrize("check", proved(FAULTS, silent=False))
 def test_the_fault_is_named_first_and_its_plan_cures_for_real(check, namespaces, eventually):
     """Silent on the healthy host; then the cause; then the plan's commands make it ping."""
     site = nat_host(namespaces, eventually)

@@ -10,6 +10,8 @@ _REPLIES = "iptables -A FORWARD -o virbr0 -m conntrack --ctstate RELATED,ESTABLI
 _DNAT = "iptables -t nat -A PREROUTING -i eth0 -p tcp --dport 8080 -j DNAT --to 192.168.122.11:80"
 
 
+@pytest.mark.fires("dnat-blocked-by-libvirt-reject")
+@pytest.mark.silent("dnat-blocked-by-libvirt-reject")
 def test_a_port_forward_that_libvirt_rejects(namespaces, eventually):
     """Translated, then refused; a narrow rule in front cures. Without the reject: silent."""
     site = nat_host(namespaces, eventually)
@@ -29,6 +31,8 @@ def test_a_port_forward_that_libvirt_rejects(namespaces, eventually):
     )
 
 
+@pytest.mark.fires("nat-inbound-by-design")
+@pytest.mark.silent("nat-inbound-by-design")
 def test_nobody_outside_gets_into_nat_by_design(namespaces, eventually):
     """Told as context, without a plan that would open the network."""
     site = nat_host(namespaces, eventually)
@@ -43,6 +47,8 @@ def test_nobody_outside_gets_into_nat_by_design(namespaces, eventually):
     assert found(judge(site.read(), "vm1", "10.0.0.9"), "nat-inbound-by-design") == []
 
 
+@pytest.mark.fires("host-input-fw-blocks-dhcp-dns")
+@pytest.mark.silent("host-input-fw-blocks-dhcp-dns")
 @pytest.mark.parametrize("port", [53, 67])
 def test_the_hosts_firewall_keeps_guests_from_dhcp_and_dns(port, namespaces, eventually):
     """A policy of DROP on INPUT, with and without an accept for the port."""
@@ -58,6 +64,8 @@ def test_the_hosts_firewall_keeps_guests_from_dhcp_and_dns(port, namespaces, eve
     assert found(again, "host-input-fw-blocks-dhcp-dns") == []
 
 
+@pytest.mark.fires("nat-to-nat-blocked")
+@pytest.mark.silent("nat-to-nat-blocked")
 def test_two_nat_networks_do_not_meet_by_design(namespaces, eventually):
     """Libvirt's reject between two bridges with guests is context; the way out is not touched."""
     site = nat_host(namespaces, eventually)
@@ -86,6 +94,8 @@ def test_two_nat_networks_do_not_meet_by_design(namespaces, eventually):
     assert found(judge(site.read(), "vm1", "10.0.0.9"), "nat-to-nat-blocked") == []
 
 
+@pytest.mark.fires("mtu-pmtu-blackhole")
+@pytest.mark.silent("mtu-pmtu-blackhole")
 def test_a_dropped_frag_needed_with_a_smaller_link(namespaces, eventually):
     """A smaller uplink alone is harmless; with its message dropped it is a black hole."""
     site = nat_host(namespaces, eventually)
@@ -97,6 +107,8 @@ def test_a_dropped_frag_needed_with_a_smaller_link(namespaces, eventually):
     assert "clamp-mss-to-pmtu" in told.fix[0].command
 
 
+@pytest.mark.fires("masquerade-too-wide")
+@pytest.mark.silent("masquerade-too-wide")
 def test_a_translation_that_is_too_wide(namespaces, eventually):
     """Harmless while br_netfilter is off; a warning when bridged frames are translated."""
     site = nat_host(namespaces, eventually)

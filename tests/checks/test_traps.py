@@ -12,6 +12,7 @@ from kvmdiag.model.stack import NextHop, Route
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.silent("bridge-nf-forward-drop")
 def test_bridge_nf_with_an_accepting_rule_is_harmless(broken, ask):
     """FORWARD policy DROP and bridge-nf on, but the bridge's own traffic is accepted."""
     accept = InsertRule(stack="host", chain="FORWARD", rule="-i mybr0 -o mybr0 -j ACCEPT")
@@ -62,6 +63,7 @@ def test_a_bridges_own_switch_is_enough(broken, ask, patched):
     assert [f.check for f in report.findings] == ["bridge-nf-forward-drop"]
 
 
+@pytest.mark.silent("ip-forward-off")
 def test_forwarding_off_is_harmless_where_nothing_is_routed(broken, ask):
     """node1 never forwards, and node1 to master is bridged: the host need not forward either."""
     report = ask(broken("ip-forward-off@host"), "node1", "master")
@@ -70,6 +72,7 @@ def test_forwarding_off_is_harmless_where_nothing_is_routed(broken, ask):
     assert not [f for f in report.findings if f.role == "cause"]
 
 
+@pytest.mark.silent("per-iface-forwarding-off")
 def test_forwarding_off_on_an_interface_off_the_path_is_harmless(broken, ask):
     """The host's mybr0 does not route anything here."""
     off = SetSysctl(stack="host", values=(("net.ipv4.conf.mybr0.forwarding", "0"),))
@@ -86,6 +89,8 @@ def test_forwarding_off_on_the_uplink_kills_the_replies(broken, ask):
     ]
 
 
+@pytest.mark.fires("routed-net-no-return-route")
+@pytest.mark.silent("masquerade-missing")
 def test_a_routed_network_needs_no_masquerade(broken, ask):
     """What libvirt means to be routed is never to be translated."""
     routed = Network(
@@ -104,6 +109,7 @@ def test_a_routed_network_needs_no_masquerade(broken, ask):
     assert report.verdict == "unknown"
 
 
+@pytest.mark.silent("guest-no-default-route")
 def test_an_isolated_network_has_no_default_route_by_design(broken, ask, patched):
     """Neither master routes for it nor may the bridge: nothing is suggested."""
     isolated = Network(
@@ -120,6 +126,7 @@ def test_an_isolated_network_has_no_default_route_by_design(broken, ask, patched
     assert [f.check for f in report.findings if f.role == "cause"] == []
 
 
+@pytest.mark.silent("guest-rp-filter-multihomed")
 def test_a_loose_reverse_path_filter_is_harmless(broken, ask):
     """The second NIC works with rp_filter 2."""
     report = ask(broken("second-nic"), "node1:ens3")
@@ -136,6 +143,7 @@ def test_a_strict_filter_in_a_guest_with_one_nic_is_harmless(broken, ask):
     assert (report.verdict, report.findings) == ("healthy", ())
 
 
+@pytest.mark.silent("net-restart-orphan-taps")
 def test_a_cable_that_the_host_routes_to_belongs_to_no_bridge(broken, ask, patched):
     """Calico and routed taps have no master by design."""
     snapshot = broken("net-restart-orphan-taps")
@@ -145,6 +153,7 @@ def test_a_cable_that_the_host_routes_to_belongs_to_no_bridge(broken, ask, patch
     assert "net-restart-orphan-taps" not in [f.check for f in report.findings]
 
 
+@pytest.mark.silent("tap-admin-down")
 def test_a_tap_that_is_down_off_the_path_is_latent_only(broken, ask):
     """Master's way out does not use node1's tap."""
     report = ask(broken("tap-admin-down"), "master")
