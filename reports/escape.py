@@ -6,6 +6,11 @@ others; a control character among them could redraw the terminal or break a file
 
 from __future__ import annotations
 
+import re
+
+# What CommonMark gives a meaning to within a line, and what HTML does.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
+
 
 def _escaped(character: str) -> str:
     code = ord(character)
@@ -36,3 +41,17 @@ def xml_safe(text: str) -> str:
     ``<``, ``&`` and quotes are the XML writer's business.
     """
     return "\n".join(map(safe, text.split("\n")))
+
+
+def markdown_safe(text: str) -> str:
+    """One line of Markdown in which nothing formats by accident."""
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
+
+
+def markdown_code(text: str) -> str:
+    """The text as Markdown's code, fenced by more backticks than it holds (CommonMark 6.1)."""
+    line = one_line(text)
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if line[:1] == "`" or line[-1:] == "`" else ""
+    return f"{fence}{pad}{line}{pad}{fence}"

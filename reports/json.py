@@ -34,6 +34,7 @@ def report_object(report: Report) -> dict[str, Any]:
         "walk": None if report.walk is None else trace_object(report.walk),
         "plan": None if report.plan is None else _plan(report.plan),
         "skipped": [msgspec.to_builtins(skipped) for skipped in report.skipped],
+        "passed": list(report.passed),
         "paths": [_path(result) for result in report.paths],
         "notes": list(report.notes),
         "gaps": [msgspec.to_builtins(gap) for gap in report.gaps],

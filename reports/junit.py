@@ -1,4 +1,6 @@
-"""JUnit XML, for CI systems: one test case per path, per fault, and per check left out.
+"""JUnit XML, for CI systems: one test case per path, per finding, and per check that was asked.
+
+A check that passed is a case as well, so that a run shows what was judged.
 
 The format is the one Jenkins, GitLab and pytest agree on (the "xunit2" schema of Jenkins'
 xunit plugin): suites with counts, cases with at most one failure or skipped element.
@@ -19,11 +21,12 @@ def render(report: Report, *, verbose: int = 0) -> str:  # noqa: ARG001 - CI wan
     for result in _judged(report):
         _path_case(suite, result)
     for finding in report.findings:
-        if finding.role != "context":
-            _finding_case(suite, finding)
+        _finding_case(suite, finding)
     for skipped in report.skipped:
         case = _case(suite, "check", skipped.check)
         ET.SubElement(case, "skipped", message=_attribute(f"needs {skipped.needs}: {skipped.why}"))
+    for check in report.passed:
+        _case(suite, "check", check)
     if not len(suite):
         _whole_case(suite, report)
     counts = {
@@ -70,12 +73,12 @@ def _path_case(suite: ET.Element, result: PathResult) -> None:
 
 
 def _finding_case(suite: ET.Element, finding: Finding) -> None:
-    """Errors fail; a warning is a case that passes and says what was found."""
+    """Errors fail; a warning, and what is harmless, is a case that passes and says so."""
     case = _case(suite, "check", f"{finding.check} {finding.subject}")
     told = [f"{finding.severity} ({finding.role})"]
     told += [f"{evidence.fact} [{evidence.origin}]" for evidence in finding.evidence]
     told += [f"fix in {step.where}: {step.command}" for step in finding.fix]
-    if finding.severity is Severity.ERROR:
+    if finding.severity is Severity.ERROR and finding.role != "context":
         failure = ET.SubElement(
             case, "failure", message=_attribute(finding.summary), type=_attribute(finding.check)
         )

@@ -18,7 +18,6 @@ _MARK = {
     "unknown": ("? ", "bold yellow"),
 }
 _SEVERITY = {"error": "red", "warning": "yellow", "info": "cyan"}
-_ROLE = {"cause": "Cause", "latent": "Elsewhere", "context": "Worth knowing"}
 
 
 def render(report: Report, *, verbose: int = 0) -> RenderableType:
@@ -27,7 +26,7 @@ def render(report: Report, *, verbose: int = 0) -> RenderableType:
     lines.prose((words.verdict(report), "bold"), lead=_mark(report))
     if report.walk is not None:
         _path(lines, report.walk)
-    for finding in sorted(report.findings, key=lambda f: list(_ROLE).index(f.role)):
+    for finding in sorted(report.findings, key=lambda f: list(words.ROLES).index(f.role)):
         _finding(lines, finding, verbose)
     if report.plan is not None and report.plan.steps:
         plan(lines, report.plan)
@@ -99,7 +98,7 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
             + (proof[finding.verified] if finding.role == "cause" else ""),
             "dim",
         ),
-        lead=(f"{_ROLE[finding.role]}: ", "bold"),
+        lead=(f"{words.ROLES[finding.role]}: ", "bold"),
     )
     lines.prose(finding.summary, indent=2)
     if finding.proof:
@@ -119,7 +118,7 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
 def plan(lines: Lines, repair: Plan) -> None:
     """Numbered commands, each with its undo and how to keep it."""
     lines.blank()
-    lines.prose(("Repair", "bold"), (f": {promise(repair)}", ""))
+    lines.prose(("Repair", "bold"), (f": {words.promise(repair)}", ""))
     for number, step in enumerate(repair.steps, 1):
         _step(lines, number, step)
     for effect in repair.side_effects:
@@ -141,16 +140,6 @@ def _step(lines: Lines, number: int, step: Step) -> None:
     lines.verbatim(step.undo, "dim cyan", indent=margin, lead=("undo  ", "dim"))
     if step.persist:
         lines.prose((step.persist, ""), indent=margin, lead=("keep  ", "dim"))
-
-
-def promise(repair: Plan) -> str:
-    """What the simulation says of the plan."""
-    if repair.works:
-        how = "" if repair.walk is None else f": {words.success(repair.walk)}"
-        return f"proved in simulation, with these steps the packet gets through{how}"
-    if repair.works is None:
-        return "whether these steps suffice could not be shown"
-    return f"these steps are not enough; after them the packet ends as {repair.outcome_after}"
 
 
 def _paths(lines: Lines, report: Report, verbose: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from kvmdiag.model.question import Question
-from kvmdiag.model.report import Finding, Report, Severity
+from kvmdiag.model.report import Finding, Plan, Report, Severity
 from kvmdiag.model.trace import Outcome, RuleRef, Trace, Walk
+
+ROLES = {"cause": "Cause", "latent": "Elsewhere", "context": "Worth knowing"}
 
 
 def path(question: Question) -> str:
@@ -122,6 +124,16 @@ def ending(trace: Trace) -> str:
         return f"{fate} by {kind}{end.decider.text} ({end.decider})"
     why = end.because or (str(end.decider) if end.decider is not None else "")
     return f"{fate}: {why}" if why else fate
+
+
+def promise(repair: Plan) -> str:
+    """What the simulation says of the plan."""
+    if repair.works:
+        how = "" if repair.walk is None else f": {success(repair.walk)}"
+        return f"proved in simulation, with these steps the packet gets through{how}"
+    if repair.works is None:
+        return "whether these steps suffice could not be shown"
+    return f"these steps are not enough; after them the packet ends as {repair.outcome_after}"
 
 
 def count(number: int, noun: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from kvmdiag.commands.options import Options, scope_of
+from kvmdiag.commands.facts import scope_of
+from kvmdiag.commands.options import Options
 
 if TYPE_CHECKING:
     from kvmdiag.model.snapshot import Snapshot

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvmdiag.commands.facts import facts, question
 from kvmdiag.commands.flows import with_flows
-from kvmdiag.commands.options import PATH, Options, facts, question, takes
+from kvmdiag.commands.options import PATH, Options, takes
 from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 HEALTHY, FAULTY, INCONCLUSIVE = 0, 1, 3
+FORMATS = ("text", "json", "junit", "sarif", "html", "markdown")
 
 
 @app.command()
-@takes(PATH, formats=("text", "json", "junit"))
+@takes(PATH, formats=FORMATS)
 def check(
     source: Annotated[
         str | None,
@@ -104,19 +107,13 @@ def _machine(snapshot: Snapshot, name: str) -> str:
 
 def rendered(report: Report, options: Options) -> RenderableType:
     """The report in the format the user chose."""
-    if options.format == "json":
-        from kvmdiag.reports import json
+    if options.format == "text" and options.quiet:
+        from kvmdiag.reports import text
 
-        return json.render(report)
-    if options.format == "junit":
-        from kvmdiag.reports import junit
-
-        return junit.render(report)
-    from kvmdiag.reports import text
-
-    if options.quiet:
         return text.render_verdict(report)
-    return text.render(report, verbose=options.verbose)
+    format_ = import_module(f"kvmdiag.reports.{options.format}")
+    made: RenderableType = format_.render(report, verbose=options.verbose)
+    return made
 
 
 def exit_code(report: Report, fail_on: str) -> int:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvmdiag.commands.check import FAULTY, HEALTHY, INCONCLUSIVE, judge
-from kvmdiag.commands.options import QUESTION, SOURCE, Options, facts, question, takes
+from kvmdiag.commands.facts import facts, question
+from kvmdiag.commands.options import QUESTION, SOURCE, Options, takes
 from kvmdiag.errors import KvmdiagError, NotReadableError, UsageError
 
 if TYPE_CHECKING:

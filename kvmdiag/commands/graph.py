@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kvmdiag.commands.options import OUTPUT, SOURCE, Options, facts, takes
+from kvmdiag.commands.facts import facts
+from kvmdiag.commands.options import OUTPUT, SOURCE, Options, takes
 from kvmdiag.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvmdiag.commands.facts import question, read_facts
 from kvmdiag.commands.flows import flows_of
-from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, question, read_facts, takes
+from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, takes
 from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:

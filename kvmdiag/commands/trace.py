@@ -10,8 +10,9 @@ import typer
 
 from kvmdiag.commands import trace_wishes as wish
 from kvmdiag.commands.agents import agents
+from kvmdiag.commands.facts import facts, question
 from kvmdiag.commands.flows import with_flows
-from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, facts, question, takes
+from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, takes
 from kvmdiag.commands.trace_wishes import Wishes, with_port
 from kvmdiag.errors import UsageError
 

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvmdiag.commands.options import Options, facts, question
+from kvmdiag.commands.facts import facts, question
+from kvmdiag.commands.options import Options
 from kvmdiag.commands.terminal import emit, progress
 from kvmdiag.commands.trace import INCONCLUSIVE, NOT_REACHED, REACHED
 from kvmdiag.commands.trace_wishes import Wishes

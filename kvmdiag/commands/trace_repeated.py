@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kvmdiag.commands.agents import agents
+from kvmdiag.commands.facts import facts
 from kvmdiag.commands.flows import with_flows
-from kvmdiag.commands.options import Options, facts
+from kvmdiag.commands.options import Options
 from kvmdiag.commands.terminal import console, emit, progress
 from kvmdiag.commands.trace import (
     INCONCLUSIVE,

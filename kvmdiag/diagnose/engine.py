@@ -22,11 +22,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kvmdiag.actions.step import step
-from kvmdiag.diagnose import remarks
+from kvmdiag.diagnose import coverage, remarks
 from kvmdiag.diagnose.check import Check
 from kvmdiag.diagnose.effects import side_effects
 from kvmdiag.diagnose.intent import intended_paths, is_for_others, refuses_ping
-from kvmdiag.diagnose.search import Cure, Cures, lacking, search
+from kvmdiag.diagnose.search import Cure, Cures, search
 from kvmdiag.diagnose.state import State, obstacle
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import (
@@ -36,7 +36,6 @@ from kvmdiag.model.report import (
     Report,
     Role,
     Severity,
-    Skipped,
     Step,
     Verdict,
 )
@@ -77,13 +76,18 @@ def diagnose(
             *remarks.surveyed(base, checks, judged.judged, question),
         )
     )
+    failing = [base.walk(path) for path in judged.judged if not base.works(path)]
+    spoke = {finding.check for finding in findings}
+    spoke |= {cure.check.id for cure in (*causes, *latent)}
+    skipped = coverage.skipped(snapshot, checks, failing, spoke)
     return Report(
         verdict=_verdict(base, judged, findings),
         question=question,
         findings=findings,
         walk=None if question is None else base.walk(question),
         plan=judged.plan(),
-        skipped=_skipped(base, checks, judged),
+        skipped=skipped,
+        passed=coverage.passed(snapshot, checks, spoke | {left.check for left in skipped}),
         paths=judged.paths(),
         gaps=snapshot.gaps,
     )
@@ -271,38 +275,3 @@ def _verdict(base: State, judged: _Judged, findings: Sequence[Finding]) -> Verdi
 def _is_blind(snapshot: Snapshot) -> bool:
     """Whether there are no paths to judge because too little was read to name any."""
     return any(None in (s.links, s.addresses, s.routes) for s in snapshot.stacks)
-
-
-def _skipped(base: State, checks: Sequence[Check], judged: _Judged) -> tuple[Skipped, ...]:
-    """The checks that could not be asked about a path that is not known to work."""
-    spoke = {cure.check.id for cure in (*judged.causes, *judged.latent)}
-    passed: dict[str, None] = {}
-    for path in judged.judged:
-        if not base.works(path):
-            passed |= dict.fromkeys(_stacks_of(path, base.walk(path)))
-    found = []
-    for check in checks:
-        missing = lacking(base.snapshot, check)
-        blind = [name for name in passed if name in missing]
-        if check.id in spoke or not blind:
-            continue
-        needs = "; ".join(f"{', '.join(missing[name])} of {name}" for name in blind)
-        why = dict.fromkeys(_why(base.snapshot, name, missing[name]) for name in blind)
-        found.append(Skipped(check=check.id, needs=needs, why="; ".join(why)))
-    return tuple(found)
-
-
-def _stacks_of(path: Question, walk: Walk) -> Iterable[str]:
-    """The stacks that a path is known to concern."""
-    ends = (path.source.stack, path.destination.stack)
-    return (*(hop.stack for hop in walk.hops), *(name for name in ends if name is not None))
-
-
-def _why(snapshot: Snapshot, stack: str, facts: Sequence[str]) -> str:
-    """What the snapshot says of a stack's unread facts."""
-    said = [
-        f"{gap.why} ({gap.help})" if gap.help else gap.why
-        for gap in snapshot.gaps
-        if gap.stack == stack and gap.fact in facts
-    ]
-    return "; ".join(dict.fromkeys(said)) or f"the snapshot does not have it of {stack}"

@@ -96,8 +96,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer of ``kvmdiag check``.
 
     ``walk`` is that of the asked path, ``None`` when no single path was asked; ``paths`` are
-    all that were judged. ``gaps`` are the snapshot's. ``notes`` are sentences on what was left
-    out of the report on request, and on requests that were of no use.
+    all that were judged. ``passed`` are the ids of checks that had all their facts and found
+    nothing. ``gaps`` are the snapshot's. ``notes`` are sentences on what was left out of the
+    report on request, and on requests that were of no use.
     """
 
     verdict: Verdict
@@ -106,6 +107,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     walk: Walk | None = None
     plan: Plan | None = None
     skipped: tuple[Skipped, ...] = ()
+    passed: tuple[str, ...] = ()
     paths: tuple[PathResult, ...] = ()
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()

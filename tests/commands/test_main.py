@@ -52,7 +52,7 @@ def test_help_lists_every_command() -> None:
         (["nosuch"], "no command 'nosuch'"),
         (["check", "--nosuch"], "--nosuch"),
         (["--nosuch"], "--nosuch"),
-        (["check", "--format", "sarif"], "'sarif' is not one of text, json, junit"),
+        (["check", "--format", "svg"], "'svg' is not one of text, json, junit"),
         (["graph", "--format", "png"], "'png' is not one of text, dot, mermaid, svg, json"),
         (["check", "--proto", "sctp", "a", "b"], "'sctp' is not one of icmp, tcp, udp"),
         (["check", "--port", "0", "a", "b"], "--port"),

@@ -80,6 +80,18 @@ def test_warning_does_not_fail(faulty: Report) -> None:
     assert cases(report) == {"bridge-nf-forward-drop host/mybr0": "system-out"}
 
 
+def test_what_was_asked_and_is_fine_is_listed_too(healthy: Report, faulty: Report) -> None:
+    """A run shows what was judged: checks that passed, and what is harmless with its words."""
+    context = replace(faulty.findings[0], role="context")
+    report = replace(healthy, passed=("duplicate-ip", "duplicate-mac"), findings=(context,))
+    assert cases(report) == {
+        "node1 to 10.0.0.9": "passed",
+        "bridge-nf-forward-drop host/mybr0": "system-out",
+        "duplicate-ip": "passed",
+        "duplicate-mac": "passed",
+    }
+
+
 def test_hostile_names_stay_text(hostile: Report) -> None:
     """No name ends an element or puts a character into the file that XML cannot hold."""
     names = [case.attrib["name"] for case in parsed(hostile).iter("testcase")]
