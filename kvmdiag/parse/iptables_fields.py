@@ -64,6 +64,20 @@ def packet_type(text: str) -> Ranges:
     return ((types[text],) * 2,)
 
 
+def service_type(option: Option, family: Family) -> Match:
+    """The type of service or traffic class: ``0x10/0x3f``, or a value alone for all its bits."""
+    value, found, mask = option.value.partition("/")
+    number = values.number(value, 0xFF)
+    bits = values.number(mask, 0xFF) if found else 0xFF
+    name = "ip6 tos" if family == "ip6" else "ip tos"
+    return FieldIs(field=name, ranges=((number, number),), mask=bits, negate=option.negate)
+
+
+def connection_status(option: Option, _family: Family) -> Match:
+    """Any of several bits of ``enum ip_conntrack_status``."""
+    return values.connection_status(option.value.lower().split(","), negate=option.negate)
+
+
 def connection_address(of: Literal["original", "reply"], side: Side) -> Builder:
     """An address of the connection's original or reply direction."""
 

@@ -16,6 +16,7 @@ from kvmdiag.model.netfilter import (
     BridgePortIs,
     ConntrackStateIs,
     Family,
+    FieldIs,
     IcmpTypeIs,
     InterfaceIs,
     MacIs,
@@ -34,6 +35,7 @@ from kvmdiag.parse.iptables_fields import (
     Builder,
     connection_address,
     connection_port,
+    connection_status,
     direction,
     dscp,
     exactly,
@@ -43,6 +45,7 @@ from kvmdiag.parse.iptables_fields import (
     length,
     less,
     packet_type,
+    service_type,
 )
 from kvmdiag.parse.words import Option
 
@@ -212,6 +215,16 @@ def _reverse_path(options: Sequence[Option]) -> tuple[Match, ...]:
     )
 
 
+def _absent(field: str) -> Callable[[Sequence[Option]], tuple[Match, ...]]:
+    """A header that none of our packets has: without it there is no match, negated or not."""
+    return lambda _options: (FieldIs(field=field, ranges=()),)
+
+
+def _counted(_options: Sequence[Option]) -> tuple[Match, ...]:
+    """``-m nfacct`` counts, and is true of every packet."""
+    return ()
+
+
 def _recent(options: Sequence[Option]) -> tuple[Match, ...]:
     """``-m recent --set`` notes the packet and is true; the others ask what was noted."""
     asking = {"--rcheck", "--update", "--remove"}
@@ -270,6 +283,7 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
     "icmp6": _aliases(("--icmpv6-type", _icmp)),
     "conntrack": _aliases(
         ("--ctstate", _states),
+        ("--ctstatus", connection_status),
         ("--ctproto", _protocol),
         ("--ctdir", direction),
         ("--ctorigsrc", connection_address("original", "src")),
@@ -308,6 +322,7 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
         ("--hl-gt", field("ip6 hoplimit", greater)),
     ),
     "dscp": _aliases(("--dscp|--dscp-class", field("{version} dscp", dscp))),
+    "tos": _aliases(("--tos", service_type)),
     "pkttype": _aliases(("--pkt-type", field("meta pkttype", packet_type))),
     "comment": _aliases(("--comment", _always)),
 }
@@ -315,6 +330,12 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
 # Extensions whose options mean something together only.
 _TOGETHER: Mapping[str, Callable[[Sequence[Option]], tuple[Match, ...]]] = {
     "addrtype": _address_type,
+    "dst": _absent("exthdr"),
+    "frag": _absent("exthdr"),
+    "hbh": _absent("exthdr"),
+    "mh": _absent("exthdr"),
+    "nfacct": _counted,
+    "rt": _absent("exthdr"),
     "recent": _recent,
     "rpfilter": _reverse_path,
     "set": _set_options,

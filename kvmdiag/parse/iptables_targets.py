@@ -36,7 +36,8 @@ Options = Sequence[Option]
 Builder = Callable[[str, Options, Family], Statement]
 
 _ALL = 0xFFFFFFFF
-_LONG_LIFE = 32
+LONG_LIFE = 32
+"""A time to live that no network here uses up."""
 
 # Value and mask of ``mark = (mark & ~mask) ^ value``, as libxt_MARK.c fills them in.
 _MARKS: Mapping[str, Callable[[int, int], tuple[int, int]]] = {
@@ -201,7 +202,7 @@ def _life(text: str, options: Options, _family: Family) -> Statement:
     """A longer life makes no difference to where a packet goes; a short one may."""
     (option,) = options
     longer = option.name in ("--ttl-inc", "--hl-inc")
-    if longer or (option.name in ("--ttl-set", "--hl-set") and int(option.value) >= _LONG_LIFE):
+    if longer or (option.name in ("--ttl-set", "--hl-set") and int(option.value) >= LONG_LIFE):
         return NoEffect(text=text)
     raise ValueError(text)
 

@@ -114,7 +114,8 @@ def _general(
 _NUMBERS = frozenset({
     "arp htype", "arp hlen", "arp plen", "ct mark", "ct original proto-dst",
     "ct original proto-src", "ct reply proto-dst", "ct reply proto-src", "ct zone", "ip frag-off",
-    "ip length", "ip ttl", "ip version", "ip6 hoplimit", "meta length", "meta mark",
+    "ip hdrlength", "ip length", "ip ttl", "ip version", "ip6 hoplimit", "ip6 length",
+    "meta length", "meta mark", "udp length",
 })  # fmt: skip
 _WORDS = frozenset({
     "arp daddr ether", "arp daddr ip", "arp operation", "arp ptype", "arp saddr ether",
@@ -145,11 +146,20 @@ def _specific(
     ((kind, inner),) = comparison.field.items()
     if not isinstance(inner, Mapping):
         raise ValueError(kind)
+    if kind == "exthdr":
+        return _extension_header(comparison)
     if kind == "payload":
         return _payload(inner, comparison, family, before)
     if comparison.mask is not None and inner.get("key") != "mark":
         raise ValueError(kind)
     return _BY_KIND[kind](inner, comparison)
+
+
+def _extension_header(comparison: Comparison) -> tuple[Match, ...]:
+    """A header that none of our packets has: it is missing, and has no field to compare."""
+    if comparison.operands[0] is False:
+        return (FamilyIs(families=("ip6",)),)
+    return (FieldIs(field="exthdr", ranges=()),)
 
 
 def _payload(
@@ -303,13 +313,12 @@ def _conntrack(inner: Mapping[str, object], comparison: Comparison) -> tuple[Mat
     if key == "mark":
         return (_mark("connection", comparison),)
     states = texts(comparison.operands)
-    known = {"new", "established", "related", "invalid", "untracked"}
     # Status bits add up: only a test for a bit, not for the whole word, is understood.
     if key == "status" and comparison.operator in ("in", "!") and not comparison.is_set:
-        known = {"snat", "dnat"}
-    elif key != "state":
+        return (values.connection_status(states, negate=comparison.negate),)
+    if key != "state":
         raise ValueError(key)
-    if not set(states) <= known:
+    if not set(states) <= {"new", "established", "related", "invalid", "untracked"}:
         raise ValueError(states)
     return (ConntrackStateIs(states=states, negate=comparison.negate),)
 

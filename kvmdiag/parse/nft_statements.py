@@ -30,6 +30,7 @@ from kvmdiag.model.netfilter import (
     VerdictMap,
 )
 from kvmdiag.parse import values
+from kvmdiag.parse.iptables_targets import LONG_LIFE
 from kvmdiag.parse.iptables_targets import NO_EFFECT as NO_EFFECT_OF_IPTABLES
 from kvmdiag.parse.nft_operands import element_text, fields_of
 from kvmdiag.parse.nft_text import render_one
@@ -93,7 +94,7 @@ def _translation(
 ) -> Statement:
     mapped = [inner[key]["map"] for key in ("addr", "port") if _is_map(inner.get(key))]  # type: ignore[index]
     if mapped:
-        if len(mapped) > 1 or len({"addr", "port"} & inner.keys()) > 1 or _is_prefix(inner):
+        if len(mapped) > 1 or len({"addr", "port"} & inner.keys()) > 1:
             raise ValueError(text)
         name, elements = _map_of(mapped[0]["data"])
         fields = fields_of(mapped[0]["key"])
@@ -129,10 +130,6 @@ _ACTIONS: Mapping[str, Literal["snat", "dnat", "redirect"]] = {
 
 def _is_map(given: object) -> bool:
     return isinstance(given, Mapping) and "map" in given
-
-
-def _is_prefix(inner: Mapping[str, object]) -> bool:
-    return "prefix" in str(inner.get("type_flags", ""))
 
 
 def _map_of(data: object) -> tuple[str | None, tuple[str, ...]]:
@@ -214,8 +211,16 @@ _HARMLESS = (
 )
 
 
+_LIFE = (
+    {"payload": {"protocol": "ip", "field": "ttl"}},
+    {"payload": {"protocol": "ip6", "field": "hoplimit"}},
+)
+
+
 def _mangle(inner: Mapping[str, object], text: str) -> Statement:
     key, value = inner["key"], inner["value"]
+    if key in _LIFE and isinstance(value, int) and value >= LONG_LIFE:
+        return NoEffect(text=text)
     if key in _HARMLESS or (isinstance(key, Mapping) and "tcp option" in key):
         return NoEffect(text=text)
     if key == {"ct": {"key": "zone"}}:

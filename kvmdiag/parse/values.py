@@ -6,6 +6,7 @@ as unknown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -16,7 +17,7 @@ from ipaddress import (
 )
 from typing import TypeVar
 
-from kvmdiag.model.netfilter import Family, Ranges
+from kvmdiag.model.netfilter import Family, FieldIs, Ranges
 
 _Value = TypeVar("_Value", bound=IPv4Address | IPv6Address | IPv4Network | IPv6Network)
 
@@ -204,6 +205,28 @@ def dscp(text: str) -> int:
     """A service class by name or number."""
     named = _DSCP.get(text.lower())
     return number(text, 63) if named is None else named
+
+
+def connection_status(words: Iterable[str], *, negate: bool) -> FieldIs:
+    """Any of several bits of ``enum ip_conntrack_status``, by nft's or iptables' names."""
+    mask = 0
+    for word in words:
+        bit = _STATUS_BITS.get(word.replace("_", "-"))
+        if bit is None:
+            raise ValueError(word)
+        mask |= bit
+    return FieldIs(field="ct status", ranges=((1, 0xFFFF),), mask=mask, negate=negate)
+
+
+_STATUS_BITS = {
+    "none": 0,
+    "expected": 0x1,
+    "seen-reply": 0x2,
+    "assured": 0x4,
+    "confirmed": 0x8,
+    "snat": 0x10,
+    "dnat": 0x20,
+}
 
 
 def mark(text: str) -> tuple[int, int]:

@@ -195,6 +195,32 @@ def _tuple_part(direction: str, part: str) -> Getter:
     return get
 
 
+def _status(seen: Seen) -> Value:
+    """``ct->status``; of bits that a walk leaves open none is asked for."""
+    if seen.tracked is None or seen.tracked.connection is None:
+        return ABSENT
+    connection = seen.tracked.connection
+    words = set(connection.statuses)
+    if connection.flow is not None:
+        words |= connection.flow.status
+    if connection.replied:
+        words.add("seen-reply")
+    if seen.tracked.state != "new" or seen.tracked.direction == "reply":
+        words.add("confirmed")
+    return sum(bit for word, bit in _STATUS_BITS.items() if word in words)
+
+
+_STATUS_BITS = {
+    "expected": 0x1, "seen-reply": 0x2, "assured": 0x4, "confirmed": 0x8, "snat": 0x10,
+    "dnat": 0x20,
+}  # fmt: skip
+
+
+def _payload_length(seen: Seen) -> Value:
+    """Of UDP: its header and what it carries; no IP header here has options."""
+    return seen.packet.length - (20 if seen.version == 4 else 40)
+
+
 def _connection_mark(seen: Seen) -> Value:
     if seen.tracked is None or seen.tracked.connection is None:
         return ABSENT
@@ -256,8 +282,14 @@ FIELDS: Mapping[str, Field] = {
     "ip6 hoplimit": Field(_of_version(6, lambda s: s.packet.ttl), _number, 8),
     "ip length": Field(_of_version(4, lambda s: s.packet.length), _number, 16),
     # Packets are sent without a service class; a rule that sets one is not followed.
+    "ip tos": Field(_of_version(4, lambda _: 0), _number, 8),
+    "ip6 tos": Field(_of_version(6, lambda _: 0), _number, 8),
     "ip dscp": Field(_of_version(4, lambda _: 0), _dscp, 6),
     "ip6 dscp": Field(_of_version(6, lambda _: 0), _dscp, 6),
+    "ip hdrlength": Field(_of_version(4, lambda _: 5), _number, 4),
+    "ip6 length": Field(_of_version(6, lambda s: s.packet.length - 40), _number, 16),
+    "udp length": Field(_of_protocol(17, _payload_length), _number, 16),
+    "exthdr": Field(lambda _: ABSENT, _number),
     "ip version": Field(_of_version(4, lambda _: 4), _number, 4),
     # Neither requests nor replies are cut up before they are filtered.
     "ip frag-off": Field(
@@ -296,6 +328,7 @@ FIELDS: Mapping[str, Field] = {
     "iif": Field(_device(lambda s: s.in_link), _name),
     "oif": Field(_device(lambda s: s.out_link), _name),
     "ct state": Field(_state, _word(_STATES)),
+    "ct status": Field(_status, _number),
     "ct mark": Field(_connection_mark, _number),
     "ct direction": Field(_direction, _word(_DIRECTIONS), 8),
     "ct zone": Field(_zone, _number, 16),

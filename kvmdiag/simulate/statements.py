@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -189,7 +190,25 @@ def _any_element(
         ends = []
     if not ends:
         return End("unknown", why=f"map {statement.name or fields} is not understood")
-    return End("either", either=(None, *dict.fromkeys(ends)))
+    unless = () if _covers_all(fields, texts or ()) else (None,)
+    return End("either", either=(*unless, *dict.fromkeys(ends)))
+
+
+def _covers_all(field: str, texts: Sequence[str]) -> bool:
+    """Whether a map has an element for all that a number generator or a hash may come to."""
+    found = re.fullmatch(r"(?:numgen|jhash|symhash)\b.* mod (\d+)\b(?:.* offset (\d+))?.*", field)
+    if found is None:
+        return False
+    first = int(found[2] or 0)
+    keys = [text.partition(" : ")[0].partition("-") for text in texts]
+    if not all(low.isdigit() and (not dash or high.isdigit()) for low, dash, high in keys):
+        return False
+    spans = sorted((int(low), int(high or low)) for low, _, high in keys)
+    wanted = first
+    for low, high in spans:
+        if low <= wanted:
+            wanted = max(wanted, high + 1)
+    return wanted >= first + int(found[1])
 
 
 def _translation(statement: ValueMap, text: str) -> End:
@@ -200,10 +219,10 @@ def _translation(statement: ValueMap, text: str) -> End:
     first, _, last = address.partition("-")
     low, _, high = port.partition("-")
     ports = (number(low, 65535), number(high or low, 65535)) if port else None
-    if "/" in address:
-        raise ValueError(text)
     nat: NatStatement
-    if statement.action == "redirect":
+    if "/" in address:
+        nat = NetMap(network=address)
+    elif statement.action == "redirect":
         nat = Redirect(ports=ports)
     elif statement.action == "dnat":
         nat = DestinationNat(first=first or None, last=last or None, ports=ports)

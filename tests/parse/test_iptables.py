@@ -77,7 +77,14 @@ MATCHES = {
         side="dst", networks=("10.0.0.1/32",), negate=True, of="original"
     ),
     "-m conntrack --ctdir REPLY": FieldIs(field="ct direction", ranges=((1, 1),)),
-    "-m conntrack --ctstatus ASSURED": UnknownMatch(text="-m conntrack --ctstatus ASSURED"),
+    "-m conntrack --ctstatus ASSURED": FieldIs(
+        field="ct status", ranges=((1, 0xFFFF),), mask=4
+    ),
+    "-m conntrack ! --ctstatus SEEN_REPLY,CONFIRMED": FieldIs(
+        field="ct status", ranges=((1, 0xFFFF),), mask=10, negate=True
+    ),
+    "-m tos --tos 0x10/0x3f": FieldIs(field="ip tos", ranges=((0x10, 0x10),), mask=0x3F),
+    "-m rt --rt-type 0": FieldIs(field="exthdr", ranges=()),
     "-m rpfilter --validmark --invert": ReverseRouteIs(mark=True, negate=True),
     "-m ttl --ttl-lt 5": FieldIs(field="ip ttl", ranges=((0, 4),)),
     "-m length ! --length 100:200": FieldIs(field="meta length", ranges=((100, 200),), negate=True),

@@ -83,7 +83,7 @@ CASES = [
     (match({"ct": {"key": "state"}}, ["established", "related"], "in"),
      "ct state established,related", (ConntrackStateIs(states=("established", "related")),)),
     (match({"ct": {"key": "status"}}, "dnat", "!"), "ct status ! dnat",
-     (ConntrackStateIs(states=("dnat",), negate=True),)),
+     (FieldIs(field="ct status", ranges=((1, 0xFFFF),), mask=0x20, negate=True),)),
     (match({"&": [MARK, 240]}, 0, "!="), "meta mark & 240 != 0",
      (MarkIs(of="packet", value=0, mask=240, negate=True),)),
     (match({"fib": {"result": "type", "flags": ["daddr", "iif"]}}, "local"),

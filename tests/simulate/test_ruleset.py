@@ -140,7 +140,9 @@ def chain_of(*bodies, sets=(), more=()):
 @pytest.mark.parametrize(
     ("elements", "kind"),
     [
-        (("0 : drop", "1 : drop"), "unknown"),  # or none of them, for all that is known
+        (("0 : drop", "1 : drop"), "drop"),
+        (("0-1 : drop",), "drop"),
+        (("1 : drop",), "unknown"),  # of 0 it says nothing
         (("0 : accept", "1 : accept"), "accept"),
         (("0 : accept", "1 : drop"), "unknown"),
     ],

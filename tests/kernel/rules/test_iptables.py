@@ -46,6 +46,13 @@ IPTABLES = {
     "-m conntrack --ctrepldst 10.1.0.2": (NEAR | BACK) - {"odd icmp"},
     "-m mark --mark 0x10/0xf0": {"dns"},
     "-m mark ! --mark 0x0": {"dns"},
+    "-m conntrack --ctstatus SEEN_REPLY": BACK,
+    "-m conntrack --ctstatus CONFIRMED,ASSURED": BACK,
+    "-m conntrack ! --ctstatus CONFIRMED": ALL - BACK - {"odd icmp"},
+    "-m conntrack --ctstatus ASSURED": set(),
+    "-m tos --tos 0x00": ALL,
+    "-m tos ! --tos 0x00/0x0f": set(),
+    "-m tos --tos 0x10/0x3f": set(),
     "-m connmark --mark 0x20": {"udp 7000", "udp answer", "ttl 3", "long", "may be cut", "to .9"},
     "-m connmark ! --mark 0x20": ALL
     - {"udp 7000", "udp answer", "ttl 3", "long", "may be cut", "to .9", "odd icmp"},

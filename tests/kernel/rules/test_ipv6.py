@@ -45,6 +45,10 @@ IP6TABLES = {
     "-m iprange --src-range fd00:1::3-fd00:1::9": {"from .3"},
     "-m addrtype --dst-type UNICAST": ALL,
     "-m set --match-set nets6 src": {"from afar"},
+    "-m rt --rt-type 0": set(),
+    "-m rt ! --rt-type 0 --rt-segsleft 0": set(),
+    "-m frag --fragmore": set(),
+    "-m tos --tos 0x00": ALL,
     "-m set --match-set ports6 dst,dst": {"dns", "from .3", "from afar"},
 }
 NFT = {
@@ -60,6 +64,11 @@ NFT = {
     "ip6 daddr . tcp dport { fd00:2::2 . 80 }": {"syn 80"},
     "ct original ip6 saddr fd00:1::2": ALL - {"from .3", "from afar"},
     "fib daddr type unicast": ALL,
+    "rt type 0": set(),
+    "exthdr frag exists": set(),
+    "exthdr frag missing": ALL,
+    "ip6 length 44": ALL,
+    "udp length < 100": {"dns", "from .3", "from afar", "ttl 3"},
 }
 IPSETS = """\
 create nets6 hash:net family inet6
