@@ -22,7 +22,8 @@ class BehindTap(msgspec.Struct, frozen=True, kw_only=True):
 
     ``guest`` is what the user calls it, ``guest_stack`` its stack if there is one. ``stack``
     and ``link`` are the tap, with the namespace it is in; ``mac`` and ``source`` are the
-    guest's own; ``next_hop`` is where it would send the packet first. ``assumed`` are sentences.
+    guest's own; ``next_hop`` is where it would send the packet first, ``next_mac`` that one's
+    MAC address where it need not be asked for. ``assumed`` are sentences.
     """
 
     guest: str
@@ -33,6 +34,7 @@ class BehindTap(msgspec.Struct, frozen=True, kw_only=True):
     source: IPAddress
     destination: IPAddress
     next_hop: IPAddress
+    next_mac: str | None = None
     assumed: tuple[str, ...] = ()
 
 

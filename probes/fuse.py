@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from kvmdiag.model.packet import Packet
-from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
+from kvmdiag.model.trace import NO_ANSWER, Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.probes.evidence.explain import explained
 from kvmdiag.probes.marks import marked, unexpected
 from kvmdiag.probes.observation import Observation
@@ -239,7 +239,7 @@ def _never_came(
         link=where.link,
         stage=Stage.INGRESS if request.outcome is Outcome.LEFT else Stage.OUTPUT,
         packet=_reversed(where.packet),
-        decision="no answer",
+        decision=NO_ANSWER,
         because=_silence(request, reply if expected else None, observation),
         predicted=False,
         seen=False,

@@ -8,6 +8,7 @@ from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
 from kvmdiag.probes.behind_tap import behind_tap
+from kvmdiag.probes.behind_uplink import behind_uplink
 from kvmdiag.probes.connect import Connector
 from kvmdiag.probes.guest import Enter, GuestSender
 from kvmdiag.probes.inject import SocketSender
@@ -27,6 +28,7 @@ def sender_for(
     """From inside the source where it can be entered, else on its tap (and so with ``on_tap``).
 
     A guest is entered by its agent, which ``enter`` gives; only a ping can be sent from there.
+    For an address outside a probe comes in by the uplink, with ``on_tap`` only.
 
     Raises:
         NotReadableError: there is no way, or it is not allowed.
@@ -35,12 +37,25 @@ def sender_for(
     """
     known = {stack.name: stack for stack in snapshot.stacks}
     source = known.get(walk.question.source.stack or "")
+    if walk.question.source.stack is None:
+        return _from_outside(snapshot, walk, probe, on_tap)
     if on_tap or source is None or source.netns is None:
         sender = None if on_tap else _by_agent(walk.question, probe, enter)
         if sender is not None:
             return sender
         return TapSender(behind_tap(snapshot, walk), probe)
     return inside(source, walk.question, probe)
+
+
+def _from_outside(snapshot: Snapshot, walk: Walk, probe: Probe, on_tap: bool) -> TapSender:
+    behind = behind_uplink(snapshot, walk)
+    if on_tap:
+        return TapSender(behind, probe)
+    raise NotReadableError(
+        f"{behind.guest} is not a machine of this host. --on-tap puts a probe on "
+        f"{behind.stack.name}/{behind.link.name} as if it came from there (what answers goes to "
+        f"the real {behind.guest}); --no-probe predicts the way without sending"
+    )
 
 
 def _by_agent(question: Question, probe: Probe, enter: Enter | None) -> GuestSender | None:

@@ -87,6 +87,8 @@ class TapSender:
     def _resolved(self) -> str | None:
         """The next hop's MAC address, by ARP or ND; ``None`` when nobody answers."""
         behind = self._behind
+        if behind.next_mac is not None:
+            return behind.next_mac
         request = resolution_request(behind.mac, behind.source, behind.next_hop)
         with entered(behind.stack.netns or ""):
             listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)

@@ -23,7 +23,7 @@ from kvmdiag.probes.observation import Observation, Sighting
 from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.sources import sender_for
-from kvmdiag.probes.watch import Watch
+from kvmdiag.probes.watch import EXPECTED_SILENCE, Watch
 from kvmdiag.simulate.view import parse_address
 
 __all__ = ["fuse", "observe", "observe_all"]
@@ -76,7 +76,8 @@ def observe_all(
         watch = Watch(snapshot, senders, captures.opened, kernel)
         opened.callback(watch.close)
         watch.send()
-        watch.until_settled(timeout)
+        silent = walk.works is False and walk.decisive.direction == "reply"
+        watch.until_settled(timeout, hidden=EXPECTED_SILENCE if silent else None)
         seen = [
             _observation(snapshot, walk, sender, watch, number, captures)
             for number, sender in enumerate(senders)

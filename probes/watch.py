@@ -15,6 +15,9 @@ from kvmdiag.probes.sender import Sender
 QUIET = 0.4
 """How long nothing may happen within what we see before we call the packet lost (seconds)."""
 
+EXPECTED_SILENCE = 1.0
+"""How long to wait for what went out of sight, when no answer is expected anyway."""
+
 AFTERMATH = 0.1
 """The same once the kernel has dropped it: only a copy of it can still go on."""
 
@@ -64,9 +67,15 @@ class Watch:
             if polled is not None:
                 self._selector.register(polled.descriptor, polled.events, number)
 
-    def until_settled(self, timeout: float, *, quiet: float | None = None) -> None:
-        """Wait; at most ``timeout`` seconds, and ``quiet`` ones when nothing happens."""
+    def until_settled(
+        self, timeout: float, *, quiet: float | None = None, hidden: float | None = None
+    ) -> None:
+        """Wait; at most ``timeout`` seconds, and ``quiet`` ones when nothing happens.
+
+        ``hidden`` is for what has gone out of sight (``timeout`` unless given).
+        """
         quiet = QUIET if quiet is None else quiet
+        hidden = timeout if hidden is None else hidden
         event = time.monotonic()
         deadline = event + timeout
         give_up = min(deadline, event + quiet)
@@ -75,7 +84,7 @@ class Watch:
                 if self._take(key.data):
                     event = time.monotonic()
             lost = self._dropped and not self._hidden
-            patience = timeout if self._hidden else AFTERMATH if lost else quiet
+            patience = hidden if self._hidden else AFTERMATH if lost else quiet
             give_up = min(deadline, event + patience)
         for number in self._pending:
             self.ended_ns[number] = time.time_ns()

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kvmdiag.model.owner import owner_of
 from kvmdiag.model.packet import Packet
-from kvmdiag.model.trace import Hop, Stage, Trace, Walk
+from kvmdiag.model.trace import NO_ANSWER, Hop, Stage, Trace, Walk
 from kvmdiag.reports import kernel_text, words
 from kvmdiag.reports.escape import safe
 from kvmdiag.reports.layout import Lines
@@ -59,6 +59,9 @@ def _verdict(walk: Walk, notes: ProbeNotes | None) -> str:
     if notes.reached:
         return f"{path}: reached; the reply came back after {notes.waited * 1000:.1f} ms"
     state = "not reached" if walk.works is False else "no answer"
+    end = walk.decisive.end
+    if end.decision == NO_ANSWER:
+        return f"{path}: {state}: {end.because} ({end.place})"
     return f"{path}: {state}: {words.ending(walk.decisive)}"
 
 

@@ -33,7 +33,9 @@ Udp = Annotated[
 OnTap = Annotated[
     bool,
     typer.Option(
-        "--on-tap", help="Send on SRC's tap, as if SRC had; done anyway if it has no way in."
+        "--on-tap",
+        help="Send on the tap (or uplink) that SRC is behind, as if SRC had; "
+        "done anyway for a guest that has no way in.",
     ),
 ]
 Mtu = Annotated[

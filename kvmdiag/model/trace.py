@@ -65,6 +65,7 @@ class Reason(StrEnum):
     UNRESOLVED = "unresolved"
     LINK_DOWN = "link-down"
     NO_CARRIER = "no-carrier"
+    PAUSED = "paused"
     PORT_STATE = "port-state"
     ISOLATED = "isolated"
     VLAN = "vlan"
@@ -78,6 +79,10 @@ class Reason(StrEnum):
     LOOP = "loop"
     NOT_READ = "not-read"
     NOT_MODELLED = "not-modelled"
+
+
+NO_ANSWER = "no answer"
+"""The decision of the hop that stands for a reply of which nothing was seen."""
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True, tag="rule"):

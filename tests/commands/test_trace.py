@@ -179,3 +179,16 @@ def test_what_does_not_fit_together(trace: Run, arguments: tuple[str, ...]) -> N
     code, text = trace(*arguments)
     assert code == 2
     assert "Traceback" not in text
+
+
+def test_from_outside_only_on_request(trace: Run) -> None:
+    """Whoever is there would get the answer: it is said how to ask for that, and where it enters."""
+    trace("host", OUTSIDE)  # so that the host knows its MAC address
+    code, text = trace(OUTSIDE, "192.168.122.236")
+    assert code == 2
+    assert "--on-tap puts a probe on host/eno1" in " ".join(text.split())
+    code, text = trace(OUTSIDE, "10.0.0.10", "--on-tap", "--format", "json")
+    assert code == 0
+    answer = told(text)
+    assert (answer["hops"][0]["stack"], answer["hops"][0]["link"]) == ("host", "eno1")
+    assert f"as if {OUTSIDE} had sent it" in answer["probe"]["remarks"][0]
