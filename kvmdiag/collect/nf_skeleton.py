@@ -7,10 +7,10 @@ their handles. Source: include/uapi/linux/netfilter/nf_tables.h; net/netfilter/n
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from kvmdiag.collect.attributes import Layout, big_endian, decode, nest, text
+from kvmdiag.collect.attributes import Layout, attribute, big_endian, decode, nest, text
 from kvmdiag.model.netfilter import Chain, Family, HookName, Rule, Table
 from kvmdiag.system.netlink import NETFILTER, Netlink
 
@@ -30,7 +30,8 @@ _CHAIN: Layout = {
     5: ("policy", big_endian),
     7: ("type", text),
 }
-_RULE: Layout = {1: ("table", text), 2: ("chain", text), 3: ("handle", big_endian)}
+_RULE: Layout = {3: ("handle", big_endian)}
+_SET: Layout = {1: ("table", text)}
 _HOOKS: tuple[HookName, ...] = ("prerouting", "input", "forward", "output", "postrouting")
 _TYPES: Mapping[str, Literal["filter", "nat", "route"]] = {
     name: name for name in get_args(Literal["filter", "nat", "route"])
@@ -38,53 +39,67 @@ _TYPES: Mapping[str, Literal["filter", "nat", "route"]] = {
 _DROP = 0
 
 
-def skeleton(names: Collection[Key]) -> tuple[Table, ...] | None:
+def skeletons(names: Iterable[Key]) -> dict[Key, Table]:
     """The tables with their chains, and with rules that are nothing but handles.
 
-    ``None`` when there is more to them than iptables makes: sets, hooks of another kind.
+    Those are left out that have more to them than iptables makes: sets, hooks of another kind.
 
     Raises:
         OSError: the kernel did not answer.
+        LookupError: it answered something else.
 
     """
-    tables: list[Table] = []
+    found: dict[Key, Table] = {}
     with Netlink(NETFILTER) as kernel:
         for family in FAMILIES:
-            own = sorted(name for f, name in names if f == family)
-            if not own:
+            wanted = {name for f, name in names if f == family}
+            if not wanted:
                 continue
             header = _HEADER.pack(FAMILIES[family], 0, 0)
-            if kernel.dump(_GETSET, header):
-                return None
-            chains: dict[str, list[Mapping[str, Any]]] = {name: [] for name in own}
-            rules: dict[tuple[str, str], list[Rule]] = {}
+            sets = kernel.dump(_GETSET, header)
+            wanted -= {decode(one, _SET, _HEADER.size).get("table", "") for one in sets}
+            chains: dict[str, list[Chain | None]] = {name: [] for name in wanted}
             for message in kernel.dump(_GETCHAIN, header):
-                found = decode(message, _CHAIN, _HEADER.size)
-                chains.setdefault(found["table"], []).append(found)
-            for message in kernel.dump(_GETRULE, header):
-                found = decode(message, _RULE, _HEADER.size)
-                rule = Rule(body=(), text="", handle=found["handle"])
-                rules.setdefault((found["table"], found["chain"]), []).append(rule)
+                told = decode(message, _CHAIN, _HEADER.size)
+                if told["table"] in wanted:
+                    rules = _rules(kernel, header, told["table"], told["name"])
+                    chains[told["table"]].append(_chain(told, rules))
             for name, several in chains.items():
-                made = [_chain(one, rules.get((name, one["name"]), ())) for one in several]
-                if any(one is None for one in made):
-                    return None
-                chain_tuple = tuple(one for one in made if one is not None)
-                tables.append(Table(family=family, name=name, backend="nft", chains=chain_tuple))
-    return tuple(tables)
+                known = tuple(one for one in several if one is not None)
+                if len(known) == len(several):
+                    found[family, name] = Table(
+                        family=family, name=name, backend="nft", chains=known
+                    )
+    return found
 
 
-def _chain(found: Mapping[str, Any], rules: Collection[Rule]) -> Chain | None:
+def _rules(kernel: Netlink, header: bytes, table: str, chain: str) -> tuple[Rule, ...]:
+    """The rules of one chain.
+
+    For each part of an answer the kernel goes through the rules from the beginning again, so
+    that asking for those of all chains at once takes three times as long where there are many.
+    """
+    where = b"".join(
+        attribute(kind, name.encode("utf-8", "surrogateescape") + b"\0")
+        for kind, name in ((1, table), (2, chain))
+    )
+    return tuple(
+        Rule(body=(), text="", handle=decode(message, _RULE, _HEADER.size)["handle"])
+        for message in kernel.each(_GETRULE, header + where)
+    )
+
+
+def _chain(found: Mapping[str, Any], rules: tuple[Rule, ...]) -> Chain | None:
     hook = found.get("hook")
     if hook is None:
-        return Chain(name=found["name"], rules=tuple(rules))
+        return Chain(name=found["name"], rules=rules)
     kind = _TYPES.get(found.get("type", ""))
     if kind is None or hook["number"] >= len(_HOOKS):
         return None
     priority = hook["priority"]
     return Chain(
         name=found["name"],
-        rules=tuple(rules),
+        rules=rules,
         hook=_HOOKS[hook["number"]],
         type=kind,
         # Signed, in network order.

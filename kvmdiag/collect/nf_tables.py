@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ _HOOK_DEVICE, _HOOK_DEVICES = 3, 4
 _HEADER = struct.Struct("=IHHII")
 _FAMILIES: dict[int, Family] = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
+# nft's scanner (src/scanner.l), less what begins a path.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 # What nfnetlink_rcv_msg() answers when no such subsystem is in the kernel.
 _ABSENT = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.ENOENT})
 
@@ -47,13 +50,24 @@ def generation() -> int | None:
     return None
 
 
-def table_names() -> frozenset[tuple[Family, str]]:
-    """The tables of the calling thread's namespace; raises as :func:`generation` does."""
-    return frozenset(
+def table_names() -> tuple[tuple[Family, str], ...]:
+    """The tables of the calling thread's namespace in the kernel's order, which is nft's.
+
+    Raises as :func:`generation` does.
+    """
+    return tuple(
         (_FAMILIES[family], _text(attributes[_ATTRIBUTE_NAME]))
         for family, attributes in _ask(_GETTABLE, _REQUEST | _DUMP)
         if family in _FAMILIES and _ATTRIBUTE_NAME in attributes
     )
+
+
+def is_plain(name: str) -> bool:
+    """Whether nft takes it for a name, and for nothing else, when it stands in a command.
+
+    The kernel lets names be anything, and a container's owner may choose one that is a command.
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 def chain_devices() -> dict[tuple[Family, str, str], tuple[str, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from tempfile import NamedTemporaryFile
 
+from kvmdiag.collect.nf_tables import is_plain
 from kvmdiag.errors import KvmdiagError
 from kvmdiag.model.netfilter import Table
 from kvmdiag.parse.nft import parse_ruleset
@@ -22,7 +23,7 @@ def with_translations(tables: tuple[Table, ...]) -> tuple[Table, ...]:
 
 
 def _with_translation(table: Table) -> Table:
-    if not needs_translation(table):
+    if not needs_translation(table) or not is_plain(table.name):
         return table
     try:
         listing = run(["nft", "list", "table", table.family, table.name])

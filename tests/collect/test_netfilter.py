@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdiag.collect import netfilter
+from kvmdiag.collect import netfilter, nf_programs
 from kvmdiag.model.netfilter import (
     Accept,
     AddressIs,
@@ -171,7 +171,7 @@ def without(monkeypatch, *missing):
             raise ProgramMissing(argv[0])
         return run(argv, **options)
 
-    monkeypatch.setattr(netfilter, "run", runner)
+    monkeypatch.setattr(nf_programs, "run", runner)
 
 
 def test_missing_nft_is_not_an_empty_ruleset(namespace, monkeypatch):
@@ -296,7 +296,7 @@ def test_ipsets_without_ipset_are_a_gap(namespace, monkeypatch):
             raise ProgramMissing(argv[0])
         return run(argv, **options)
 
-    monkeypatch.setattr(netfilter, "run", without)
+    monkeypatch.setattr(nf_programs, "run", without)
     tables, (gap,) = read(namespace)
     assert (gap.fact, gap.help) == ("ipsets", "install ipset")
     assert tables["iptables-nft", "ip", "filter"].chain("FORWARD").rules

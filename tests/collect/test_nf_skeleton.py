@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+from contextlib import contextmanager
 
 import pytest
 
-from kvmdiag.collect import netfilter, nf_skeleton
+from kvmdiag.collect import netfilter, nf_programs, nf_skeleton
+from kvmdiag.collect.attributes import attribute
 from kvmdiag.system.namespaces import entered
 
 RULES = """\
@@ -64,33 +67,96 @@ def test_it_is_the_same_with_and_without_nft(host, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(nf_skeleton, "FAMILIES", {})
         expected = read(host)
-    asked = []
-    run = netfilter.run
-    monkeypatch.setattr(netfilter, "run", lambda argv: asked.append(argv[0]) or run(argv))
-    assert read(host) == expected
-    assert asked
-    assert "nft" not in asked
+    with asked_of_nft(monkeypatch) as asked:
+        assert read(host) == expected
+    assert asked == []
     assert len(expected) == 8
     assert all(rule.handle for table in expected.values() for c in table.chains for rule in c.rules)
 
 
+@contextmanager
+def asked_of_nft(monkeypatch):
+    """A list that fills with what nft is asked."""
+    asked = []
+    run = nf_programs.run
+
+    def noted(argv):
+        if argv[0] == "nft":
+            asked.append(" ".join(argv[2:]))
+        return run(argv)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(nf_programs, "run", noted)
+        yield asked
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "table"),
     [
-        "nft add set ip filter s { type ipv4_addr; }",
-        "nft add table inet other",
-        "nft add table ip own",
-        "nft add rule ip filter FORWARD ip daddr 192.0.2.9 counter meta mark set 7 drop",
+        ("nft add set ip filter s { type ipv4_addr; }", "ip filter"),
+        ("nft add table inet other", "inet other"),
+        ("nft add table ip own", "ip own"),
+        (
+            "nft add rule ip filter FORWARD ip daddr 192.0.2.9 counter meta mark set 7 drop",
+            "ip filter",
+        ),
     ],
 )
-def test_anything_else_is_for_nft_to_tell(host, monkeypatch, command):
-    """Sets, other tables and families, rules that iptables does not explain."""
+def test_anything_else_is_for_nft_to_tell(host, monkeypatch, command, table):
+    """Sets, other tables and families, rules that iptables does not explain; and nothing more."""
     host.run(command)
-    asked = []
-    run = netfilter.run
-    monkeypatch.setattr(netfilter, "run", lambda argv: asked.append(argv[0]) or run(argv))
-    assert read(host)
-    assert "nft" in asked
+    with monkeypatch.context() as patched:
+        patched.setattr(nf_skeleton, "FAMILIES", {})
+        expected = read(host)
+    with asked_of_nft(monkeypatch) as asked:
+        assert read(host) == expected
+    assert [one for one in asked if not one.startswith("-f")] == [f"list table {table}"]
+
+
+def test_tables_have_the_order_nft_lists_them_in(host):
+    """Whoever told of them: that of the kernel."""
+    for command in ("add table inet b", "add table ip z", "add table inet a", "add table arp c"):
+        host.run(f"nft {command}")
+    with entered(host.path):
+        tables, _ = netfilter.read_tables("host")
+    listing = host.run("nft list tables").stdout.splitlines()
+    assert [f"table {table.family} {table.name}" for table in tables] == listing
+
+
+def test_many_tables_are_asked_for_at_once(host, monkeypatch):
+    """A program for each would take longer."""
+    for number in range(9):
+        host.run(f"nft add table inet t{number}")
+    with asked_of_nft(monkeypatch) as asked:
+        tables = read(host)
+    assert asked == ["list ruleset"]
+    assert len(tables) == 17
+    assert all(rule.handle for table in tables.values() for c in table.chains for rule in c.rules)
+
+
+def test_a_name_that_is_a_command_is_never_one(host, monkeypatch):
+    """The kernel takes any name, and the owner of a container chooses it."""
+    name = b"x; flush ruleset"
+    new_table = (10 << 8) | 0
+    batch_begin, batch_end = 16, 17
+
+    def message(kind, flags, body):
+        return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
+
+    head = struct.pack(">BBH", 0, 0, 10)
+    table = struct.pack(">BBH", 2, 0, 0) + attribute(1, name + b"\0")
+    with entered(host.path), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as kernel:
+        kernel.bind((0, 0))
+        kernel.send(
+            message(batch_begin, 1, head)
+            + message(new_table, 0x401, table)
+            + message(batch_end, 1, head)
+        )
+    with asked_of_nft(monkeypatch) as asked:
+        tables = read(host)
+    assert ("ip", name.decode()) in tables
+    assert asked == ["list ruleset"]
+    assert len(tables) == 9
 
 
 def test_a_hook_of_another_kind_is_for_nft_to_tell(monkeypatch):
@@ -109,10 +175,9 @@ def test_a_hook_of_another_kind_is_for_nft_to_tell(monkeypatch):
         def dump(self, kind, _):
             return [odd] if kind & 0xFF == 4 else []
 
-    def attribute(kind, value):
-        return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+        each = dump
 
     hook = attribute(1, struct.pack(">I", 5)) + attribute(2, struct.pack(">i", -300))
     odd = bytes(4) + attribute(1, b"filter\0") + attribute(3, b"c\0") + attribute(4, hook)
     monkeypatch.setattr(nf_skeleton, "Netlink", Kernel)
-    assert nf_skeleton.skeleton({("ip", "filter")}) is None
+    assert nf_skeleton.skeletons([("ip", "filter")]) == {}
