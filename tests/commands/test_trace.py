@@ -182,10 +182,10 @@ def test_what_does_not_fit_together(trace: Run, arguments: tuple[str, ...]) -> N
 
 
 def test_from_outside_only_on_request(trace: Run) -> None:
-    """Whoever is there would get the answer: it is said how to ask for that, and where it enters."""
+    """Whoever is there would get the answer: it is said how to ask for that, and where."""
     trace("host", OUTSIDE)  # so that the host knows its MAC address
     code, text = trace(OUTSIDE, "192.168.122.236")
-    assert code == 2
+    assert code == 3
     assert "--on-tap puts a probe on host/eno1" in " ".join(text.split())
     code, text = trace(OUTSIDE, "10.0.0.10", "--on-tap", "--format", "json")
     assert code == 0
