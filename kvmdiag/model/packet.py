@@ -21,7 +21,8 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     ``length`` is the size of the whole IP packet in bytes. ``sport`` and ``dport`` are the
     ports of TCP and UDP; for ICMP echo ``icmp_id`` plays the part of both, as in conntrack;
     all of them may be :data:`KERNEL_CHOOSES`.
-    ``mark`` is the skb mark within the stack that handles the packet right now.
+    ``mark`` is the skb mark within the stack that handles the packet right now. ``about`` is
+    the packet that an ICMP error tells of.
     """
 
     src: IPAddress
@@ -37,6 +38,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     length: int = 84
     dont_fragment: bool = True
     mark: int = 0
+    about: Packet | None = None
 
     @property
     def version(self) -> int:

@@ -121,6 +121,8 @@ class Connection(msgspec.Struct):
     def translate(self, packet: Packet, direction: Direction, manipulation: Manipulation) -> Packet:
         """The packet as this connection's translation leaves it."""
         target = self.translated if direction == "request" else self.original.inverted()
+        if packet.about is not None:
+            return self._translate_error(packet, packet.about, target, direction, manipulation)
         ports = packet.proto in ("tcp", "udp")
         number = packet.icmp_id if packet.icmp_id is None else target.sport
         if manipulation == "source":
@@ -133,6 +135,28 @@ class Connection(msgspec.Struct):
         if (packet.dst, packet.dport, packet.icmp_id) == (target.dst, dport, number):
             return packet
         return replace(packet, dst=target.dst, dport=dport, icmp_id=number)
+
+    def _translate_error(
+        self,
+        packet: Packet,
+        about: Packet,
+        target: Tuple,
+        direction: Direction,
+        manipulation: Manipulation,
+    ) -> Packet:
+        """An ICMP error, and the packet in it the other way round (nf_nat_icmp_reply_translation).
+
+        Whoever sent it: only what is translated of the connection is translated of it.
+        """
+        source = manipulation == "source"
+        if ("snat" if source == (direction == "request") else "dnat") not in self.statuses:
+            return packet
+        ports = about.proto in ("tcp", "udp")
+        if source:
+            inner = replace(about, dst=target.src, dport=target.sport if ports else about.dport)
+            return replace(packet, src=target.src, about=inner)
+        inner = replace(about, src=target.dst, sport=target.dport if ports else about.sport)
+        return replace(packet, dst=target.dst, about=inner)
 
 
 class Tracked(msgspec.Struct, frozen=True):
@@ -180,6 +204,8 @@ class Conntrack:
 
     def track(self, packet: Packet, zone: int = 0) -> Tracked:
         """Find or begin the packet's connection in a zone."""
+        if packet.about is not None:
+            return self._related(packet, packet.about, zone)
         mine = tuple_of(packet, zone)
         if mine in self._known:
             self._take_over(self._known[mine])
@@ -202,6 +228,19 @@ class Conntrack:
         connection = Connection(mine, mine.inverted(), half_open="syn" in packet.tcp_flags)
         self._connections.append(connection)
         return Tracked(connection, "request", "new")
+
+    def _related(self, packet: Packet, about: Packet, zone: int) -> Tracked:
+        """An ICMP error goes with the connection it tells of (nf_conntrack_inet_error)."""
+        answer = tuple_of(about, zone).inverted()
+        if answer in self._known:
+            self._take_over(self._known[answer])
+        for connection in self._connections:
+            if not connection.confirmed or answer not in (connection.original, connection.reply):
+                continue
+            back = answer == connection.reply
+            if packet.dst == (connection.reply if back else connection.original).dst:
+                return Tracked(connection, "reply" if back else "request", "related")
+        return Tracked(None, "request", "invalid")
 
     def forget_unconfirmed(self) -> None:
         """Once their packet is gone, nothing is left of connections that it did not confirm."""

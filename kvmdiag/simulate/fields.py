@@ -205,7 +205,7 @@ def _status(seen: Seen) -> Value:
         words |= connection.flow.status
     if connection.replied:
         words.add("seen-reply")
-    if seen.tracked.state != "new" or seen.tracked.direction == "reply":
+    if connection.confirmed:
         words.add("confirmed")
     return sum(bit for word, bit in _STATUS_BITS.items() if word in words)
 

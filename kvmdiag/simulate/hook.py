@@ -188,7 +188,8 @@ class _Hook:
         if tracked is None or tracked.connection is None:
             return
         connection = tracked.connection
-        if tracked.direction == "request" and manipulation not in connection.settled:
+        first = tracked.direction == "request" and tracked.state != "related"
+        if first and manipulation not in connection.settled:
             self._settle(nats, connection, manipulation)
         if self._result.kind == "accept":
             packet = connection.translate(self._result.packet, tracked.direction, manipulation)

@@ -93,6 +93,14 @@ def answer(sent: Sent) -> Sent:
     return Sent(back, back=True, after=sent)
 
 
+def error(sent: Sent, kind: int = 3, code: int = 1, src: str = "10.2.0.2") -> Sent:
+    """The ICMP error that a machine behind the router sends about a packet as it arrived."""
+    packet = with_fields(
+        icmp(kind, code).packet, src=ip_address(src), dst=sent.packet.src, icmp_id=None, length=56
+    )
+    return Sent(with_fields(packet, about=sent.packet), back=True, after=sent.after)
+
+
 @dataclass
 class Bench:
     """The three namespaces, and the raw sockets of the two machines."""
@@ -280,7 +288,10 @@ def _frame(packet: Packet, src_mac: str, dst_mac: str) -> bytes:
         )
     else:
         ip = IPv6(src=str(packet.src), dst=str(packet.dst), hlim=packet.ttl)
-    if packet.proto == "icmp":
+    if packet.about is not None:
+        inner = _frame(packet.about, src_mac, dst_mac)[14:42]
+        layer = ICMP(type=packet.icmp_type, code=packet.icmp_code) / Raw(inner)
+    elif packet.proto == "icmp":
         layer = ICMP(type=packet.icmp_type, code=packet.icmp_code, id=packet.icmp_id)
     elif packet.proto == "icmpv6":
         layer = ICMPv6EchoRequest(id=packet.icmp_id)

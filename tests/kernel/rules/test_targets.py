@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from msgspec.structs import replace as with_fields
 
 from kvmdiag.model.packet import KERNEL_CHOOSES
 
-from .conftest import answer, icmp, tcp, translated, udp, walked
+from .conftest import answer, error, icmp, tcp, translated, udp, walked
 
 pytestmark = pytest.mark.kernel
 
@@ -223,6 +224,54 @@ def test_translation_of_nft(bench, rule):
         bench.load("nft", line)
     sent = NFT_TRANSLATIONS[rule]
     assert translated(bench, sent) == bench.arrived(sent)
+
+
+@pytest.mark.parametrize("proto", [udp, tcp, icmp])
+@pytest.mark.parametrize("src", ["10.2.0.2", "10.2.0.9"])
+def test_errors_go_with_the_connection_they_tell_of(bench, proto, src):
+    """Related, and translated back outside and inside, also those from somebody on the way."""
+    bench.clear()
+    rules = (
+        "*nat\n-A PREROUTING -d 10.9.9.9 -j DNAT --to-destination 10.2.0.2\n"
+        "-A POSTROUTING -o o0 -j SNAT --to-source 10.2.0.77\nCOMMIT\n"
+        "*filter\n-A FORWARD -m conntrack --ctstate RELATED\n"
+        "-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n"
+    )
+    bench.load("iptables-nft-restore", text=rules)
+    asked = proto(dst="10.9.9.9")
+    there = with_fields(
+        asked.packet, src=ip_address("10.2.0.77"), dst=ip_address("10.2.0.2"), ttl=63
+    )
+    told = error(replace(asked, packet=there, after=asked), src=src)
+    bench.forget()
+    bench.arrived(asked)
+    seen = bench.arrived(told, forget=False)
+    assert seen is not None
+    assert translated(bench, told) == seen
+    assert str(seen[0]) == "10.9.9.9"
+
+
+def test_errors_about_a_stranger_are_invalid(bench):
+    """What no connection is known for, or is sent to another machine than it concerns."""
+    bench.clear()
+    rules = (
+        "*filter\n-A FORWARD -m conntrack --ctstate RELATED\n"
+        "-A FORWARD -m conntrack --ctstate INVALID\nCOMMIT\n"
+    )
+    bench.load("iptables-nft-restore", text=rules)
+    asked, view = udp(), bench.view()
+    packet = error(replace(asked, after=asked)).packet
+    stranger = with_fields(packet.about, dst=ip_address("10.2.0.3"))
+    found = []
+    for sent in (
+        packet,
+        with_fields(packet, about=stranger),
+        with_fields(packet, dst=ip_address("10.1.0.3")),
+    ):
+        told = replace(error(asked), packet=sent, after=asked)
+        found.append(bench.kernel(told))
+        assert walked(bench, view, told) == found[-1]
+    assert ["RELATED" in str(rules) for rules in found] == [True, False, False]
 
 
 def test_answers_are_translated_back(bench):
