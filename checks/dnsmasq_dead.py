@@ -13,23 +13,21 @@ from collections.abc import Iterator
 
 from kvmdiag.diagnose.case import Case, addresses_of
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.name_server import lacks_dhcp
 from kvmdiag.diagnose.nets import inside_of, network_on
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.libvirt import Network
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 
-_DHCP = 67
-
 
 def _said(host: Stack, network: Network) -> Iterator[Suspicion]:
-    served = any(s.port == _DHCP and s.protocol == "udp" for s in host.sockets or ())
-    if served or not network.active or not network.dhcp or network.bridge is None:
+    if not lacks_dhcp(network, host):
         return
     yield Suspicion(
         subject=network.name,
         summary=f"network {network.name} is active and no program serves DHCP on {network.bridge}",
-        evidence=(Evidence(f"no socket takes udp port {_DHCP}", f"ss -lnup in {host.name}"),),
+        evidence=(Evidence("no socket takes udp port 67", f"ss -lnup in {host.name}"),),
     )
 
 

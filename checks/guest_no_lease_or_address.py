@@ -17,8 +17,10 @@ from collections.abc import Iterator
 
 from kvmdiag.actions.address import AddAddress
 from kvmdiag.diagnose.absent import absent_addresses, is_bare
-from kvmdiag.diagnose.case import Case, address_fact, link_fact, place
+from kvmdiag.diagnose.case import Case, address_fact, link_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, Turn, check
+from kvmdiag.diagnose.name_server import lacks_dhcp
+from kvmdiag.diagnose.nets import network_on
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
@@ -43,8 +45,19 @@ def guest_no_lease_or_address(case: Case) -> Iterator[Suspicion]:
             continue
         asks = stack.name in (case.walk.question.source.stack, case.end.stack)
         for link in stack.links or ():
-            if link.kind in (None, "veth") and link.carrier and is_bare(stack, link):
+            bare = link.kind in (None, "veth") and link.carrier and is_bare(stack, link)
+            if bare and not _is_left_alone(case, link):
                 yield from _suspicion(case, stack, link, asks and not _has_any(stack))
+
+
+def _is_left_alone(case: Case, link: Link) -> bool:
+    """Whether libvirt's DHCP should have given the address and is dead: then that is the fault."""
+    host = case.stack(case.snapshot.host)
+    if host is None or link.peer is None or link.peer.stack != host.name:
+        return False
+    tap = link_of(host, link.peer.link)
+    network = None if tap is None else network_on(case.snapshot, tap.master)
+    return network is not None and lacks_dhcp(network, host)
 
 
 def _has_any(stack: Stack) -> bool:

@@ -13,24 +13,35 @@ Sources: https://libvirt.org/manpages/virsh.html#domstate, drivers/net/tun.c (tu
 from collections.abc import Iterator
 
 from kvmdiag.actions.libvirt import ResumeGuest
-from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
+from kvmdiag.diagnose.case import Case
+from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
+from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.stack import Stack
 
 
-@survey_check(severity=Severity.ERROR, needs={Facts.LINKS})
-def guest_paused_tap_drops(survey: Survey) -> Iterator[Suspicion]:
-    """Each paused domain whose taps are there."""
-    for domain in survey.snapshot.domains or ():
-        if domain.state != "paused":
+def _suspicions(snapshot: Snapshot, host: Stack | None) -> Iterator[Suspicion]:
+    """Each paused domain whose taps are on the host."""
+    for domain in snapshot.domains or ():
+        if domain.state != "paused" or host is None:
             continue
         targets = {nic.target for nic in domain.nics}
-        for stack in survey.stacks:
-            for link in stack.links or ():
-                if link.name in targets and stack.name == survey.snapshot.host:
-                    yield Suspicion(
-                        subject=domain.name,
-                        summary=f"{domain.name} is paused: nobody takes packets from {link.name}",
-                        evidence=(Evidence("paused", f"virsh domstate {domain.name} --reason"),),
-                        remedies=((ResumeGuest(stack=stack.name, guest=domain.name),),),
-                    )
+        taps = [link.name for link in host.links or () if link.name in targets]
+        if taps:
+            yield Suspicion(
+                subject=domain.name,
+                summary=f"{domain.name} is paused: nobody takes packets from {', '.join(taps)}",
+                evidence=(Evidence("paused", f"virsh domstate {domain.name} --reason"),),
+                remedies=((ResumeGuest(stack=host.name, guest=domain.name),),),
+            )
+
+
+def _survey(survey: Survey) -> Iterator[Suspicion]:
+    yield from _suspicions(survey.snapshot, survey.host)
+
+
+@check(severity=Severity.ERROR, needs={Facts.LINKS}, survey=_survey)
+def guest_paused_tap_drops(case: Case) -> Iterator[Suspicion]:
+    """Each paused guest; the remedy tells whether it matters to this packet."""
+    yield from _suspicions(case.snapshot, case.stack(case.snapshot.host))

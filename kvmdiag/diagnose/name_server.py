@@ -1,4 +1,4 @@
-"""Who holds the port that a network's own name server needs."""
+"""The dnsmasq of a network of libvirt's: whether it can start, and whether it is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kvmdiag.model.activity import ListeningSocket
 from kvmdiag.model.libvirt import Network
 from kvmdiag.model.stack import Stack
 
-_DNS = 53
+_DNS, _DHCP = 53, 67
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - what a socket says, nothing is bound
 
 
@@ -21,3 +21,10 @@ def kept_from_starting(network: Network, host: Stack) -> ListeningSocket | None:
     if network.active or not network.addresses or not network.dns:
         return None
     return holder_of_port_53(host)
+
+
+def lacks_dhcp(network: Network, host: Stack) -> bool:
+    """Whether a network that is to serve DHCP is active and no program does."""
+    if host.sockets is None or not network.active or not network.dhcp or network.bridge is None:
+        return False
+    return not any(s.port == _DHCP and s.protocol == "udp" for s in host.sockets)

@@ -34,7 +34,8 @@ def egress_port(
     view = journey.stack(stack)
     place = LinkRef(stack, bridge.name)
     towards = _ports_towards(journey.view, place, source, frame, vid)
-    port = _only(journey, stack, bridge, towards, frame)
+    itself = _came_from_itself(source, frame)
+    port = None if itself else _only(journey, stack, bridge, towards, frame)
     entry = view.static_fdb.get((bridge.name, frame.dst_mac or "", vid))
     if entry is not None and (entry.sticky or port is None or not _learns(port)):
         ports = view.ports.get(bridge.name, ())
@@ -45,10 +46,12 @@ def egress_port(
     obstacle = None
     if port is not None:
         obstacle = _blocked(view, bridge, source, port, vid)
-    elif entry is None:
+    elif entry is None and not itself:
         port = _out_of_sight(journey.view, view, bridge, source, frame, vid)
     if obstacle is None and port is None:
         text = f"no port of {bridge.name} leads to {frame.dst_mac or 'the next hop'}"
+        if itself:
+            text += ": that address sent the frame itself, so there it is looked for"
         obstacle = Obstacle(Reason.NO_PORT, place, text)
     if obstacle is not None:
         stop(journey, obstacle, Stage.BRIDGE, frame.packet)
@@ -136,6 +139,17 @@ def _only(
     ways = [f"is the one at {port}" for port in ports]
     chosen = one_of(journey, stack, bridge.name, Stage.BRIDGE, frame.packet, decider, what, ways)
     return next(port for port, _ in towards if port.name == ports[chosen])
+
+
+def _came_from_itself(source: Link | None, frame: Frame) -> bool:
+    """Whether the destination's MAC address was just learned where the frame came from.
+
+    Two machines have it, and neither's frames reach the other (br_handle_frame_finish learns
+    before it looks up; should_deliver sends nothing back).
+    """
+    if source is None or frame.dst_mac is None or frame.src_mac != frame.dst_mac:
+        return False
+    return _learns(source) and not _is_way_out(source, source)
 
 
 def _is_way_out(port: Link, source: Link | None) -> bool:

@@ -42,7 +42,16 @@ def admin_obstacle(stack: str, bridge: Link) -> Obstacle | None:
 
 
 def cable_obstacle(view: View, stack: str, link: Link) -> Obstacle | None:
-    """A cable with an end set down; that end is named, not the one that lost carrier."""
+    """A cable with an end set down; that end is named, not the one that lost carrier.
+
+    A guest that is paused neither sends nor takes anything (drivers/net/tun.c, tun_net_xmit).
+    """
+    if stack in view.paused:
+        return Obstacle(Reason.PAUSED, LinkRef(stack, link.name), f"{stack} is paused")
+    guest = link.guest if link.peer is None else link.peer.stack
+    if guest is not None and guest in view.paused:
+        text = f"{guest} is paused: nobody takes packets from {link.name}"
+        return Obstacle(Reason.PAUSED, LinkRef(stack, link.name), text)
     if link.up and link.peer is not None:
         far = view.link(link.peer.stack, link.peer.link)
         if not far.up:

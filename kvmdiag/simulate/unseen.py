@@ -160,8 +160,12 @@ def _addresses_of(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
                 seen.add(entry.address)
                 if not parse_address(entry.address).is_link_local:
                     yield entry.address, f"{stack.name} knows it as its neighbour's"
-    if seen:
-        return
+    if not seen:
+        yield from _reserved(snapshot, plug)
+
+
+def _reserved(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
+    """What DHCP would give, where nothing tells what it gave."""
     for network in snapshot.networks or ():
         for kept in network.reservations:
             if kept.mac is not None and kept.mac.lower() == plug.mac:

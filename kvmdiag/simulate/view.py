@@ -281,6 +281,13 @@ class View:
         """Machines by address and by port."""
         return Whereabouts(self)
 
+    @cached_property
+    def paused(self) -> frozenset[str]:
+        """The guests that stand still, by domain and by stack."""
+        stacks = {inside.domain: inside.stack for inside in self.snapshot.guests or ()}
+        names = {d.name for d in self.snapshot.domains or () if d.state == "paused"}
+        return frozenset(names | {stacks.get(name) or name for name in names})
+
     def link(self, stack: str, link: str) -> Link:
         """A link that is known to be there."""
         return self.stacks[stack].links[link]
