@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, Route
-from kvmdiag.model.trace import Outcome, Reason, RouteRef, Stage
+from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, RouteRef, Stage
 from kvmdiag.simulate.fib import Flow, Found
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.netfilter import pass_hook
@@ -33,6 +33,7 @@ def originate(journey: Journey, step: Originate) -> Step:
                 journey, view, replace(step, packet=packet, bound_address=packet.src)
             )
             link = found.link or "lo"
+    packet = _fitting(journey, view, packet, link, found)
     journey.note(
         step.stack,
         link,
@@ -53,6 +54,32 @@ def originate(journey: Journey, step: Originate) -> Step:
         found = _route_own(journey, view, rerouted)
         link = found.link or "lo"
     return send(journey, view, frame, link, found)
+
+
+def _fitting(
+    journey: Journey, view: StackView, packet: Packet, link: str, found: Found
+) -> Packet:
+    """The packet, or the largest piece of it; what may not be cut up is refused (EMSGSIZE).
+
+    Source: __ip_append_data in net/ipv4/ip_output.c, ip_fragment.
+    """
+    mtu = found.route.mtu or view.links[link].mtu
+    if packet.length <= mtu:
+        return packet
+    if not packet.dont_fragment:
+        return replace(packet, length=mtu)
+    raise journey.end(
+        Outcome.REJECTED,
+        Reason.MTU,
+        view.name,
+        link,
+        Stage.OUTPUT,
+        packet,
+        "refused: message too long",
+        f"{packet.length} bytes do not fit the MTU {mtu} of {link}",
+        decider=LinkStateRef(stack=view.name, link=link, text=f"mtu {mtu}"),
+        out_link=link,
+    )
 
 
 def _marks_reroute(view: StackView, packet: Packet) -> bool:

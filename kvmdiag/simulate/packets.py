@@ -66,10 +66,10 @@ def reply_to(packet: Packet) -> Packet:
         ttl=64,
         mark=0,
     )
-    if packet.proto == "icmp":
-        return replace(answer, icmp_type=0)
-    if packet.proto == "icmpv6":
-        return replace(answer, icmp_type=129)
+    if packet.proto in ("icmp", "icmpv6"):
+        # The kernel's own answers may be cut up (icmp_sk_init: IP_PMTUDISC_DONT).
+        kind = 0 if packet.proto == "icmp" else 129
+        return replace(answer, icmp_type=kind, dont_fragment=False)
     if packet.proto == "tcp":
         return replace(answer, tcp_flags=packet.tcp_flags | {"ack"})
     return answer

@@ -175,3 +175,25 @@ def test_nobody_listens(proto):
     """The packet arrives and is turned down."""
     fate = fate_of(routed(Ask("guest", "10.0.2.2", proto, 9)))
     assert fate == "request rejected no-listener"
+
+
+@pytest.mark.parametrize(("size", "fate"), [(1400, ARRIVES), (1401, "request rejected mtu")])
+@pytest.mark.parametrize("near", [True, False])
+def test_a_link_that_takes_less(near, size, fate):
+    """What may not be cut up is refused: at once by the sender itself, or by the router."""
+    case = routed(replace(OVER, size=size))
+    small = ("in0", "eth0") if near else ("out0", "eth0")
+    stacks = tuple(
+        replace(
+            stack,
+            links=tuple(
+                replace(link, mtu=1400)
+                if link.name == small[stack.name != "host"] and stack.name != leave
+                else link
+                for link in stack.links
+            ),
+        )
+        for leave in ("far" if near else "guest",)
+        for stack in case.stacks
+    )
+    assert fate_of(replace(case, stacks=stacks)) == fate

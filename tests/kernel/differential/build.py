@@ -20,10 +20,18 @@ from kvmdiag.system.namespaces import entered
 
 _numbers = itertools.count(1)
 # What keeps a namespace quiet, and a question to a dead neighbour short.
+_QUIET: dict[int, tuple[tuple[str, int], ...]] = {
+    4: (("disable_ipv6", 1),),
+    6: (
+        ("accept_dad", 0),
+        ("accept_ra", 0),
+        ("accept_redirects", 0),
+        ("router_solicitations", 0),
+    ),
+}
 _ALWAYS = (
-    ("net.ipv6.conf.all.disable_ipv6", 1),
-    ("net.ipv6.conf.default.disable_ipv6", 1),
     ("net.ipv4.icmp_ratelimit", 0),
+    ("net.ipv6.icmp.ratelimit", 0),
     ("net.ipv4.conf.all.send_redirects", 0),
     ("net.ipv4.conf.default.send_redirects", 0),
 )
@@ -87,9 +95,12 @@ def _lay_cables(network: Built) -> None:
 
 
 def _prepare(network: Built, stack: Stack) -> None:
+    version = network.case.version
     with entered(network.path(stack.name)):
         _set(_ALWAYS)
-        _run(["ip", "-batch", "-"], "\n".join(_commands(stack)) + "\n")
+        for device in ("all", "default", *(link.name for link in stack.links)):
+            _set(tuple((f"net.ipv6.conf.{device}.{key}", value) for key, value in _QUIET[version]))
+        _run(["ip", f"-{version}", "-batch", "-"], "\n".join(_commands(stack, version)) + "\n")
 
 
 def _finish(network: Built, stack: Stack) -> None:
@@ -108,7 +119,7 @@ def _finish(network: Built, stack: Stack) -> None:
         devices = (*stack.bridges, *stack.links)
         _set(tuple((f"net.ipv4.neigh.{device.name}.proxy_delay", 0) for device in devices))
         _set(stack.sysctls)  # those of a link were not there before
-        _load_tables(stack)
+        _load_tables(stack, network.case.version)
 
 
 def _await_carrier(links: Iterable[str]) -> None:
@@ -124,15 +135,18 @@ def _await_carrier(links: Iterable[str]) -> None:
                 time.sleep(0.005)
 
 
-def _commands(stack: Stack) -> Iterator[str]:
+def _commands(stack: Stack, version: int) -> Iterator[str]:
     yield "link set lo up"
     for bridge in stack.bridges:
         call = int(bridge.nf_call)
         stp = "stp_state 1 forward_delay 3000" if bridge.stp else ""
-        yield f"link add {bridge.name} type bridge nf_call_iptables {call} mcast_snooping 0 {stp}"
+        calls = f"nf_call_{'iptables' if version == 4 else 'ip6tables'} {call}"
+        yield f"link add {bridge.name} type bridge {calls} mcast_snooping 0 {stp}"
     for link in stack.links:
         if link.mac:
             yield f"link set {link.name} address {link.mac}"
+        if link.mtu:
+            yield f"link set {link.name} mtu {link.mtu}"
         if link.master:
             yield f"link set {link.name} master {link.master}"
         yield f"link set {link.name} up"
@@ -153,17 +167,18 @@ def _set(sysctls: tuple[tuple[str, int], ...]) -> None:
         path.write_text(str(value))
 
 
-def _load_tables(stack: Stack) -> None:
+def _load_tables(stack: Stack, version: int) -> None:
     if stack.ipsets:
         _run(["ipset", "restore"], "".join(f"{line}\n" for line in stack.ipsets))
     scripts: dict[str, list[str]] = {}
     for table in stack.tables:
         text = nft_text(table) if table.backend == "nft" else restore_text(table)
         scripts.setdefault(table.backend, []).append(text)
+    iptables = "iptables" if version == 4 else "ip6tables"
     programs = {
-        "iptables": ["iptables-nft-restore"],
+        "iptables": [f"{iptables}-nft-restore"],
         "nft": ["nft", "-f", "-"],
-        "legacy": ["iptables-legacy-restore", "-w", "10"],
+        "legacy": [f"{iptables}-legacy-restore", "-w", "10"],
     }
     # Of chains with one priority the latest goes first; no snapshot can tell how legacy ones
     # stand to those of nf_tables, so they always come last here.

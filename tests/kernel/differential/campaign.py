@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -117,6 +118,9 @@ def _one(tally: Tally, case: Case, shrink: int) -> None:
         verdict = judge(case)
     except BuildError as error:
         tally.unbuilt.append(str(error))
+        return
+    except Exception:  # noqa: BLE001  what the walk raises is wrong, and the case is wanted
+        tally.disagreements.append((case, (traceback.format_exc(),)))
         return
     tally.agreed += verdict.agreed
     tally.unknown += verdict.unknown

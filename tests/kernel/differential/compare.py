@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from differential.counting import is_traced, killer
 from differential.plan import Ask, Case
 from differential.probe import Arrival, Crossing, Observation, Seen
-from kvmdiag.model.trace import Outcome, Reason, Stage, Trace, Walk
+from differential.tracing import Place
+from kvmdiag.model.trace import Outcome, Reason, RuleRef, Stage, Trace, Walk
 
 
-def complaints(case: Case, ask: Ask, walk: Walk, seen: Observation) -> list[str]:
-    """What the kernel did otherwise, in sentences; nothing when walk and kernel agree."""
+def complaints(
+    case: Case,
+    ask: Ask,
+    walks: tuple[Walk, ...],
+    seen: tuple[Observation, ...],
+    uncounted: frozenset[RuleRef],
+) -> list[str]:
+    """What the kernel did otherwise, in sentences; nothing when walk and kernel agree.
+
+    ``uncounted`` are rules whose counters show that they stopped less than is said.
+    """
     ports = {(s.name, link.name) for s in case.stacks for link in s.links if link.master}
-    found = _direction("request", walk.request, seen.request, ports)
-    if walk.reply is not None:
-        if walk.reply.outcome is not Outcome.UNKNOWN:
-            found += _direction("reply", walk.reply, seen.reply, ports)
-    elif seen.reply.crossings or seen.reply.arrivals:
-        found.append(f"there should be no reply, but {_text(seen.reply)}")
+    found = []
+    for which, walk, observed in zip(("", "later "), walks, seen, strict=False):
+        found += _direction(f"{which}request", walk.request, observed.request, ports)
+        if walk.reply is not None:
+            found += _direction(f"{which}reply", walk.reply, observed.reply, ports)
+        elif observed.reply.crossings or observed.reply.arrivals:
+            found.append(f"there should be no {which}reply, but {_text(observed.reply)}")
+        found += [
+            f"{rule} has not counted what it is said to stop"
+            for rule in map(killer, walk.traces)
+            if rule in uncounted
+        ]
     return [f"{ask}: {line}" for line in found]
+
+
+def traceable(walks: tuple[Walk, ...]) -> set[str]:
+    """The stacks where a rule is said to stop one of the packets that can tell of it."""
+    rules = (killer(trace) for walk in walks for trace in walk.traces)
+    return {rule.stack for rule in rules if rule is not None and is_traced(rule)}
 
 
 def is_unknown(walk: Walk) -> bool:
@@ -36,10 +59,17 @@ def _direction(name: str, trace: Trace, seen: Seen, ports: set[tuple[str, str]])
     # A redirected frame is sent by the bridge itself, unless it knows the neighbour already.
     if extra := observed - expected - _redirected(trace):
         found.append(f"{name} seen at {_places(extra)}; {said}")
+    rule = killer(trace)
+    if rule is not None and is_traced(rule) and not _dropped_by(rule, seen):
+        found.append(f"{name} was stopped by {sorted(seen.dropped_by)}; {said}")
     arrivals = {_arrival(trace)} - {None}
     if arrivals != seen.arrivals:
         found.append(f"{name} arrived as {sorted(seen.arrivals)}, not {arrivals}; {said}")
     return found
+
+
+def _dropped_by(rule: RuleRef, seen: Seen) -> bool:
+    return Place(rule.family, rule.table, rule.chain, rule.handle) in seen.dropped_by
 
 
 def _expected(trace: Trace) -> set[Crossing]:
@@ -70,10 +100,11 @@ def _arrival(trace: Trace) -> Arrival | None:
     if not trace.arrived and not _heard(trace):
         return None
     packet = trace.end.packet
-    port = None
-    if packet.proto != "icmp" and trace.direction == "request":
+    port = own_port = None
+    if packet.proto in ("tcp", "udp") and trace.direction == "request":
         port = packet.dport
-    return Arrival(trace.end.stack, str(packet.src), str(packet.dst), port)
+        own_port = packet.sport == trace.hops[0].packet.sport
+    return Arrival(trace.end.stack, str(packet.src), str(packet.dst), port, own_port)
 
 
 def _said(trace: Trace) -> str:

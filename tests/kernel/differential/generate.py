@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from differential.generate_rules import tables
 from differential.generate_sets import Names, ipsets
 from differential.plan import PORTS, Ask, Bridge, Cable, Case, Link, Stack
+from differential.six import six
 
 Draw = Any
 
@@ -66,7 +67,11 @@ def cases(draw: Draw) -> Case:
     _rulesets(draw, sketch)
     for name, stack in sketch.stacks.items():
         sketch.stacks[name] = replace(stack, routes=tuple(dict.fromkeys(stack.routes)))
-    return Case(tuple(sketch.stacks.values()), tuple(sketch.cables), _asks(draw, sketch))
+    asks = _asks(draw, sketch)
+    if draw(_one_in(8)):
+        asks = _sized(draw, sketch, asks)
+    case = Case(tuple(sketch.stacks.values()), tuple(sketch.cables), asks)
+    return six(case) if not any(ask.size for ask in asks) and draw(_one_in(4)) else case
 
 
 def _one_in(number: int) -> st.SearchStrategy[bool]:
@@ -110,12 +115,22 @@ def _upstream(draw: Draw, sketch: _Sketch) -> None:
     sketch.stack("host", routes=("default via 10.0.8.2",))
     if not draw(_one_in(4)):
         sketch.stack("x", routes=("10.0.0.0/16 via 10.0.8.1",))
-    if draw(_one_in(3)):
-        sketch.stack(
-            "x", sysctls=(("net.ipv4.ip_forward", 1),), bridges=(Bridge("br9", "10.0.9.1/24"),)
-        )
-        sketch.plug("z", Link("eth0", "10.0.9.2/24"), "x", Link("vz", master="br9"))
-        sketch.stack("z", routes=("default via 10.0.9.1",))
+    if draw(_one_in(2)):
+        sketch.stack("x", sysctls=(("net.ipv4.ip_forward", 1),))
+        _beyond(draw, sketch)
+
+
+def _beyond(draw: Draw, sketch: _Sketch) -> None:
+    """A network behind the router x, or behind one more."""
+    last, back = "x", "10.0.9.1"
+    if draw(_one_in(2)):
+        last = "w"
+        sketch.plug("w", Link("eth0", "10.0.5.2/24"), "x", Link("down0", "10.0.5.1/24"))
+        sketch.stack("w", sysctls=(("net.ipv4.ip_forward", 1),), routes=("default via 10.0.5.1",))
+        sketch.stack("x", routes=("10.0.9.0/24 via 10.0.5.2",))
+    sketch.stack(last, bridges=(Bridge("br9", f"{back}/24"),))
+    sketch.plug("z", Link("eth0", "10.0.9.2/24"), last, Link("vz", master="br9"))
+    sketch.stack("z", routes=(f"default via {back}",))
 
 
 def _guest_router(draw: Draw, sketch: _Sketch) -> None:
@@ -197,6 +212,21 @@ def _host_settings(draw: Draw, sketch: _Sketch, links: list[str]) -> None:
     if draw(_one_in(15)):
         sysctls.append(("net.ipv4.icmp_echo_ignore_all", 1))
     sketch.stack("host", sysctls=tuple(sysctls))
+
+
+def _sized(draw: Draw, sketch: _Sketch, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
+    """A cable that takes less, and a ping that may be too large for it.
+
+    No more than one: its sender may learn of the smaller MTU, and keep to it from then on.
+    """
+    cable = draw(st.sampled_from(sketch.cables))
+    for name, link in (cable.one, cable.other):
+        stack = sketch.stacks[name]
+        links = tuple(replace(a, mtu=1400) if a.name == link else a for a in stack.links)
+        sketch.stacks[name] = replace(stack, links=links)
+    first, *others = asks
+    size = draw(st.sampled_from([1300, 1400, 1401, 1404, 1405, 1500, 1501]))
+    return (replace(first, proto="icmp", port=None, size=size), *others)
 
 
 _NETWORKS = [

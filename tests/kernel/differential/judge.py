@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from differential.build import Built, built
-from differential.compare import complaints, is_unknown
+from differential.compare import complaints, is_unknown, traceable
+from differential.counting import uncounted
 from differential.plan import Ask, Case
 from differential.probe import Watch
 from kvmdiag.collect.scope import Scope
@@ -14,8 +17,9 @@ from kvmdiag.model.question import Endpoint, Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Walk
 from kvmdiag.simulate.endpoints import resolve
+from kvmdiag.simulate.journey import Connections
 from kvmdiag.simulate.view import View
-from kvmdiag.simulate.walk import walk
+from kvmdiag.simulate.walk import exchange, walk
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Verdict:
     doubts: tuple[str, ...] = ()
     fates: tuple[str, ...] = ()
     """How the walks end, for a look at what the generator draws."""
+    later: tuple[str, ...] = ()
+    """How those of later packets end, where there are any."""
     suspects: tuple[Ask, ...] = ()
     """The questions that walk and kernel disagree on."""
 
@@ -36,31 +42,55 @@ QUIET = 0.12
 PATIENT = 1.0
 """Seconds without a packet after which nothing more is waited for."""
 
+Walks = tuple[Walk, ...]
+"""A flow's first packet and its reply, and the next two, if it comes to that."""
+
 
 def judge(case: Case, quiet: float = QUIET) -> Verdict:
     """Build the case, predict, send, compare."""
     with built(case) as network, Watch(network) as watch:
         snapshot = snapshot_of(network)
-        view = View(snapshot)
-        walks = [walk(snapshot, question(snapshot, ask), view=view) for ask in case.asks]
+        predicted = [_walks(snapshot, ask) for ask in case.asks]
+        for stack in sorted({s for walks in predicted for s in traceable(walks)}):
+            watch.trace(stack)
         seen = watch.ask(quiet)
+        idle = uncounted(snapshot, predicted, lambda: snapshot_of(network))
     agreed = unknown = 0
     wrong: list[str] = []
     doubts: list[str] = []
     suspects: list[Ask] = []
-    for ask, predicted, observation in zip(case.asks, walks, seen, strict=True):
-        if is_unknown(predicted):
+    for ask, walks, observed in zip(case.asks, predicted, seen, strict=True):
+        if any(is_unknown(found) for found in walks):
             unknown += 1
-            end = predicted.traces[-1].end
+            end = walks[-1].traces[-1].end
             doubts.append(f"{end.stack}: {end.because}")
             continue
-        found = complaints(case, ask, predicted, observation)
+        found = complaints(case, ask, walks, observed, idle)
         wrong += found
         agreed += not found
         if found:
             suspects.append(ask)
-    fates = tuple(_fate(predicted) for predicted in walks)
-    return Verdict(agreed, unknown, tuple(wrong), tuple(doubts), fates, tuple(suspects))
+    fates = tuple(_fate(walks[0]) for walks in predicted)
+    later = tuple(_fate(walks[-1]) for walks in predicted if len(walks) > 1)
+    return Verdict(agreed, unknown, tuple(wrong), tuple(doubts), fates, later, tuple(suspects))
+
+
+def _walks(snapshot: Snapshot, ask: Ask) -> Walks:
+    """What is predicted of a question: nothing of later packets where already the first is unclear.
+
+    Nor of those of TCP where there is no connection, and of such that may have been told of a
+    smaller MTU.
+    """
+    view = View(snapshot)
+    asked = question(snapshot, ask)
+    first = walk(snapshot, asked, view=view)
+    if is_unknown(first) or ask.size or (ask.proto == "tcp" and not first.works):
+        return (first,)
+    connections = Connections(view)
+    sent = exchange(view, asked, connections).request.hops[0].packet
+    connections.settle()
+    later = replace(asked, source_port=sent.icmp_id if sent.sport is None else sent.sport)
+    return first, exchange(view, later, connections)
 
 
 def _fate(predicted: Walk) -> str:
@@ -84,11 +114,18 @@ def snapshot_of(network: Built) -> Snapshot:
 def question(snapshot: Snapshot, ask: Ask) -> Question:
     """What the walk is asked."""
     source = snapshot.host if ask.source == "host" else ask.source
-    asked = resolve(snapshot, source, ask.address, proto=ask.proto, port=ask.port, version=4)
-    if ask.bound is None:
-        return asked
-    start = Endpoint(text=source, stack=source, address=ask.bound)
-    return Question(source=start, destination=asked.destination, proto=asked.proto, port=asked.port)
+    version = 6 if ":" in ask.address else 4
+    asked = resolve(snapshot, source, ask.address, proto=ask.proto, port=ask.port, version=version)
+    start = asked.source
+    if ask.bound is not None:
+        start = Endpoint(text=source, stack=source, address=ask.bound)
+    return Question(
+        source=start,
+        destination=asked.destination,
+        proto=asked.proto,
+        port=asked.port,
+        size=ask.size,
+    )
 
 
 def explain(case: Case, ask: Ask) -> Walk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from differential.judge import PATIENT, judge
+from differential.judge import PATIENT, Verdict, judge
 from differential.plan import Ask, Bridge, Cable, Case, Chain, Link, Rule, Stack, Table
 
 FORWARD = "net.ipv4.ip_forward"
@@ -64,11 +64,36 @@ def routed(ask: Ask, *, guest: Stack | None = None, far: Stack | None = None, **
     return Case((stack, own, other), cables, (ask,))
 
 
+def roundabout(ask: Ask, **host: Any) -> Case:
+    """Like :func:`routed`, but that the answers take another way, past the host."""
+    case = routed(ask, **host)
+    router, guest, far = case.stacks
+    guest = replace(guest, links=(*guest.links, Link("eth1", "10.0.6.2/24")))
+    far = Stack(
+        "far",
+        links=(*far.links, Link("eth1", "10.0.6.1/24")),
+        routes=("10.0.1.2/32 via 10.0.6.2",),
+    )
+    cable = Cable(("guest", "eth1"), ("far", "eth1"))
+    return Case((router, guest, far), (*case.cables, cable), (ask,))
+
+
 def fate_of(case: Case) -> str:
     """How the one question of a case ends, once kernel and walk have agreed on it."""
+    (fate,) = _agreed(case).fates
+    return fate
+
+
+def fates_of(case: Case) -> tuple[str, str]:
+    """How a flow's first packet and a later one end, once kernel and walk have agreed on them."""
+    verdict = _agreed(case)
+    (first,), (later,) = verdict.fates, verdict.later
+    return first, later
+
+
+def _agreed(case: Case) -> Verdict:
     verdict = judge(case)
     if verdict.complaints:
         verdict = judge(case, PATIENT)  # a machine under load may have been late
     assert not verdict.complaints, "\n".join(verdict.complaints)
-    (fate,) = verdict.fates
-    return fate
+    return verdict

@@ -66,6 +66,7 @@ class Link:
     master: str | None = None
     port: tuple[str, ...] = ()
     mac: str | None = None
+    mtu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class Ask:
     port: int | None = None
     bound: str | None = None
     """The source address that is asked for."""
+    size: int | None = None
+    """Bytes of the whole packet, which then must not be cut up."""
 
 
 @dataclass(frozen=True)
@@ -114,3 +117,4 @@ class Case:
     stacks: tuple[Stack, ...]
     cables: tuple[Cable, ...]
     asks: tuple[Ask, ...]
+    version: Literal[4, 6] = 4

@@ -105,6 +105,8 @@ def _iptables_match(what: str, value: str, negated: bool) -> str:
         "ipset": f"-m set {no}--match-set {value}",
         "rpfilter": f"-m rpfilter {value} {'--invert' if negated else ''}",
         "ttl": f"-m ttl {no}--ttl-eq {value}",
+        "icmp6": f"-p icmpv6 {no}--icmpv6-type {value}",
+        "hl": f"-m hl {no}--hl-eq {value}",
     }[what]
 
 
@@ -113,7 +115,7 @@ def _nft_rule(rule: Rule, family: str) -> str:
     what, *arguments = rule.does
     argument = arguments[0] if arguments else ""
     key, _, elements = argument.partition("|")
-    inet = " ip" if family == "inet" else ""
+    inet = f" {_ip(argument)}" if family == "inet" else ""
     words.append("counter")
     words.append(
         {
@@ -134,6 +136,11 @@ def _nft_rule(rule: Rule, family: str) -> str:
         }.get(what, what)
     )
     return " ".join(words)
+
+
+def _ip(address: str) -> str:
+    """The word for the protocol an address is of."""
+    return "ip6" if "::" in address else "ip"
 
 
 def _nft_mark(argument: str) -> str:
@@ -160,7 +167,7 @@ def _nft_match(what: str, value: str, negated: bool) -> str:
         return f"{key} {no}{elements}"
     if what in ("saddr", "daddr", "range"):
         side = "saddr" if what == "range" else what
-        return f"ip {side} {no}{value}"
+        return f"{_ip(value)} {side} {no}{value}"
     return {
         "iif": f'iifname {no}"{value.replace("+", "*")}"',
         "oif": f'oifname {no}"{value.replace("+", "*")}"',
@@ -174,7 +181,9 @@ def _nft_match(what: str, value: str, negated: bool) -> str:
         "ports": f"{proto} dport {no}{{ {port.replace(':', '-')} }}",
         "ctmark": f"ct mark {no}{value}",
         "ctdir": f"ct direction {value}",
-        "ctdst": f"ct original ip daddr {no}{value}",
+        "ctdst": f"ct original {_ip(value)} daddr {no}{value}",
         "rpfilter": f"fib saddr . iif oif {'eq 0' if negated else '!= 0'}",
         "ttl": f"ip ttl {no}{value}",
+        "icmp6": f"icmpv6 type {no}{value}",
+        "hl": f"ip6 hoplimit {no}{value}",
     }[what]
