@@ -1,4 +1,4 @@
-"""Where veth cables lead: from namespace to namespace, and from link to link.
+"""Where veth cables lead, and what links of other namespaces stand on.
 
 A link names its far end by an index there (IFLA_LINK) and by the id that this namespace has
 for that one (IFLA_LINK_NETNSID, absent within one namespace). Source: net/core/rtnetlink.c
@@ -52,7 +52,8 @@ def plugged(
     """The same readings with both ends of each pair tied together.
 
     ``Link.peer`` is set where both ends were read; ``Link.guest`` where the far stack belongs
-    to the host and its inside could not be read.
+    to the host and its inside could not be read. Of other kinds the far end is the lower link:
+    ``Link.below``.
     """
     by_index = {
         (which, link.index): LinkRef(reading.stack.name, link.name)
@@ -71,16 +72,19 @@ def plugged(
     done = {}
     for here, reading in readings.items():
         tied = {a.name: far(here, a) for a in reading.attachments if a.kind in PAIRED}
-        done[here] = _with_far_ends(reading, tied)
+        below = {a.name: far(here, a)[0] for a in reading.attachments if a.kind not in PAIRED}
+        done[here] = _with_far_ends(reading, tied, below)
     return done
 
 
 def _with_far_ends(
-    reading: Reading, tied: Mapping[str, tuple[LinkRef | None, str | None]]
+    reading: Reading,
+    tied: Mapping[str, tuple[LinkRef | None, str | None]],
+    below: Mapping[str, LinkRef | None],
 ) -> Reading:
     def with_far_end(link: Link) -> Link:
         peer, guest = tied.get(link.name, (None, None))
-        return msgspec.structs.replace(link, peer=peer, guest=guest)
+        return msgspec.structs.replace(link, peer=peer, guest=guest, below=below.get(link.name))
 
     if reading.stack.links is None:
         return reading

@@ -108,7 +108,8 @@ class Link(Fact, frozen=True, kw_only=True):
     """One network device.
 
     ``kind`` is the kernel's link kind (bridge, veth, tun, vlan, macvtap ...); ``None`` is a
-    physical or emulated NIC. ``master`` and ``lower`` are names of links in the same stack.
+    physical or emulated NIC. ``master`` and ``lower`` are names of links in the same stack;
+    ``below`` is the lower link where that lies in another one (a container's macvlan).
     ``peer`` is the far end of the cable when that end was seen: the other half of a veth
     pair, or the guest's NIC behind a tap. ``guest`` names the machine known to be behind
     a tap even when its inside cannot be seen.
@@ -131,6 +132,7 @@ class Link(Fact, frozen=True, kw_only=True):
     operstate: str = "up"
     master: str | None = None
     lower: str | None = None
+    below: LinkRef | None = None
     peer: LinkRef | None = None
     guest: str | None = None
     bridge: Bridge | None = None

@@ -101,14 +101,14 @@ def _search_ports(
     for port in view.whereabouts.ports(bridge.stack, bridge.link, machines):
         if not _is_way_out(port, source):
             continue
-        # Where a VLAN does not go it is not looked for, unless it is nowhere else.
+        # What is in the way counts only if the address is nowhere else.
         sent = tag_of(stack, port, vid, tag)
-        carried = kept_from(stack, device, port, vid) is None
+        free = _blocked(stack, device, source, port, vid) is None
         behind = reached_from(
             view, bridge.stack, port.name, vlan=sent, despite_obstacles=True, machines=machines
         )
         found += [
-            (carried, port, LinkRef(place.stack, place.link))
+            (free and place.obstacle is None, port, LinkRef(place.stack, place.link))
             for place in behind
             if _mac_is_at(view, place.stack, place.link, mac)
         ]

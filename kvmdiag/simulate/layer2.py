@@ -10,14 +10,24 @@ from msgspec.structs import replace
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.bridging import VLAN_TAG, enter_bridge, send_by_bridge
 from kvmdiag.simulate.device_hooks import device_hook
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.obstacles import Obstacle, admin_obstacle, cable_obstacle, link_obstacle
-from kvmdiag.simulate.stacked import bond_ports, siblings, taker, untaken, vlan_device
+from kvmdiag.simulate.stacked import (
+    bond_ports,
+    lower_of,
+    siblings,
+    stands_by,
+    taker,
+    untaken,
+    vlan_device,
+)
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
 from kvmdiag.simulate.stop import require_room, stop
 from kvmdiag.simulate.unread import NotUnderstood
+from kvmdiag.simulate.view import Upper
 
 
 def transmit(journey: Journey, step: Transmit) -> Step:
@@ -35,10 +45,11 @@ def transmit(journey: Journey, step: Transmit) -> Step:
     if link.is_loopback:
         return Ascend(step.stack, link.name, step.frame)
     step = replace(step, frame=device_hook(journey, step.stack, "egress", step.frame, link))
-    if link.vlan is not None and link.lower is not None:
-        return _tag(journey, step, link, link.lower)
-    if link.macvlan is not None and link.lower is not None:
-        return _send_by_macvlan(journey, step, link, link.lower)
+    lower = lower_of(step.stack, link)
+    if link.vlan is not None and lower is not None:
+        return _tag(journey, step, link, lower)
+    if link.macvlan is not None and lower is not None:
+        return _send_by_macvlan(journey, step, link, lower)
     if link.kind == "bond" and journey.stack(step.stack).ports.get(link.name):
         return _send_by_bond(journey, step, link)
     return _hand_over(journey, step, link)
@@ -74,27 +85,42 @@ def _hand_over(journey: Journey, step: Transmit | Arrive, link: Link) -> Arrive:
     raise NotUnderstood(step.stack, f"links of kind {link.kind} ({link.name}) are not modelled")
 
 
-def _tag(journey: Journey, step: Transmit, link: Link, lower: str) -> Transmit:
+def _tag(journey: Journey, step: Transmit, link: Link, lower: LinkRef) -> Transmit:
     """A VLAN link gives its frames a tag and its lower link (vlan_dev_hard_start_xmit)."""
     vlan = link.vlan
     if vlan is None or vlan.protocol != "802.1Q" or step.frame.vlan is not None:
         text = f"VLANs within VLANs, and those of 802.1ad ({link.name}), are not modelled"
         raise NotUnderstood(step.stack, text)
-    decision = f"tagged with VLAN {vlan.vid}, sent by {lower}"
+    decision = f"tagged with VLAN {vlan.vid}, sent by {_name(step.stack, lower)}"
     journey.note(step.stack, link.name, Stage.EGRESS, step.frame.packet, decision)
-    return Transmit(step.stack, lower, replace(step.frame, vlan=vlan.vid))
+    frame = replace(_alone(step, lower.stack), vlan=vlan.vid)
+    return Transmit(lower.stack, lower.link, frame)
 
 
-def _send_by_macvlan(journey: Journey, step: Transmit, link: Link, lower: str) -> Step:
+def _send_by_macvlan(journey: Journey, step: Transmit, link: Link, lower: LinkRef) -> Step:
     """To a sibling if both are in mode bridge, else out by the lower link; never up from that."""
-    frame, packet = step.frame, step.frame.packet
-    for other in siblings(journey.stack(step.stack), link):
-        if other.mac == frame.dst_mac:
-            decision = f"goes over to {other.name}, on {lower} as well"
+    packet = step.frame.packet
+    for other in siblings(journey.view, step.stack, link):
+        if other.link.mac == step.frame.dst_mac:
+            to = LinkRef(other.stack, other.link.name)
+            decision = f"goes over to {_name(step.stack, to)}, on {lower.link} as well"
             journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
-            return _give(journey, Arrive(step.stack, lower, frame), other)
-    journey.note(step.stack, link.name, Stage.EGRESS, packet, f"sent by {lower}")
-    return Transmit(step.stack, lower, frame)
+            return _give(journey, Arrive(lower.stack, lower.link, _alone(step, other.stack)), other)
+    decision = f"sent by {_name(step.stack, lower)}"
+    journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
+    return Transmit(lower.stack, lower.link, _alone(step, lower.stack))
+
+
+def _alone(step: Transmit | Arrive, stack: str) -> Frame:
+    """A frame without what its stack remembers of it, if it goes to another."""
+    if stack == step.stack:
+        return step.frame
+    frame = step.frame
+    return Frame(replace(frame.packet, mark=0), frame.src_mac, frame.dst_mac, vlan=frame.vlan)
+
+
+def _name(stack: str, link: LinkRef) -> str:
+    return link.link if link.stack == stack else str(link)
 
 
 def _send_by_bond(journey: Journey, step: Transmit, bond: Link) -> Transmit:
@@ -104,12 +130,15 @@ def _send_by_bond(journey: Journey, step: Transmit, bond: Link) -> Transmit:
         text = f"no port of {bond.name} is active"
         obstacle = Obstacle(Reason.NO_CARRIER, LinkRef(step.stack, bond.name), text)
         stop(journey, obstacle, Stage.EGRESS, step.frame.packet)
+    port = ports[0]
     if len(ports) > 1:
-        names = ", ".join(port.name for port in ports)
-        journey.assume(f"{bond.name} reaches the same by each of its ports: {names}")
-    decision = f"sent by {ports[0].name}"
+        what = f"by which port {bond.name} sends"
+        ways = [f"is {one.name}" for one in ports]
+        at = (step.stack, bond.name, Stage.EGRESS, step.frame.packet)
+        port = ports[one_of(journey, *at, None, what, ways)]
+    decision = f"sent by {port.name}"
     journey.note(step.stack, bond.name, Stage.EGRESS, step.frame.packet, decision)
-    return Transmit(step.stack, ports[0].name, step.frame)
+    return Transmit(step.stack, port.name, step.frame)
 
 
 def arrive(journey: Journey, step: Arrive) -> Step:
@@ -127,10 +156,10 @@ def arrive(journey: Journey, step: Arrive) -> Step:
     text = "received" if master is None else f"received, port of {master.name}"
     journey.note(step.stack, link.name, Stage.INGRESS, packet, text)
     step = replace(step, frame=device_hook(journey, step.stack, "ingress", step.frame, link))
-    if step.frame.vlan and vlan_device(view, link.name, step.frame.vlan) is not None:
+    if step.frame.vlan and vlan_device(journey.view, step.stack, link.name, step.frame.vlan):
         return _up(journey, step)
     if master is None:
-        on_top = taker(view, link.name, step.frame.dst_mac)
+        on_top = taker(journey.view, LinkRef(step.stack, link.name), step.frame.dst_mac)
         return _up(journey, step) if on_top is None else _give(journey, step, on_top)
     if master.kind == "bond":
         return _enter_bond(journey, step, link, master)
@@ -144,30 +173,29 @@ def arrive(journey: Journey, step: Arrive) -> Step:
 
 def _up(journey: Journey, step: Arrive) -> Step:
     """A frame goes up from a link: to the VLAN of its tag, or to IP if it has none."""
-    view, vid = journey.stack(step.stack), step.frame.vlan
+    vid = step.frame.vlan
     if not vid:
         return Ascend(step.stack, step.link, step.frame)
-    device = vlan_device(view, step.link, vid)
+    device = vlan_device(journey.view, step.stack, step.link, vid)
     if device is None:
         stop(journey, untaken(step.stack, step.link, vid), Stage.INGRESS, step.frame.packet)
-    return Arrive(step.stack, device.name, replace(step.frame, vlan=None))
+    frame = replace(_alone(step, device.stack), vlan=None)
+    return Arrive(device.stack, device.link.name, frame)
 
 
-def _give(journey: Journey, step: Arrive, to: Link) -> Step:
+def _give(journey: Journey, step: Arrive, to: Upper) -> Step:
     """A macvlan takes a frame from its lower link; a macvtap hands it to its program."""
-    if not to.up:
-        obstacle = link_obstacle(step.stack, to)
+    if not to.link.up:
+        obstacle = link_obstacle(to.stack, to.link)
         assert obstacle is not None  # noqa: S101  it is set down
         stop(journey, obstacle, Stage.INGRESS, step.frame.packet)
-    if to.kind == "macvtap":
-        return _hand_over(journey, step, to)
-    return Arrive(step.stack, to.name, step.frame)
+    given = Arrive(to.stack, to.link.name, _alone(step, to.stack))
+    return _hand_over(journey, given, to.link) if to.link.kind == "macvtap" else given
 
 
 def _enter_bond(journey: Journey, step: Arrive, port: Link, bond: Link) -> Arrive:
     """What comes in by a port came in by the bond, unless that port only stands by."""
-    if port.bond_port is not None and port.bond_port.state == "backup":
-        text = f"{port.name} stands by: {bond.name} takes nothing from it"
-        obstacle = Obstacle(Reason.PORT_STATE, LinkRef(step.stack, port.name), text)
+    obstacle = stands_by(step.stack, port, bond)
+    if obstacle is not None:
         stop(journey, obstacle, Stage.INGRESS, step.frame.packet)
     return Arrive(step.stack, bond.name, step.frame)

@@ -161,9 +161,11 @@ class _Asking:
             despite_obstacles=True,
             machines=frozenset({self._asker.stack}),
         )
-        for end in ends:
-            if LinkRef(end.stack, end.link) == self._asker:
-                return end.obstacle or self._stopped(self._asker, "input", told)
+        mine = [end for end in ends if LinkRef(end.stack, end.link) == self._asker]
+        if any(end.obstacle is None for end in mine):
+            return self._stopped(self._asker, "input", told)
+        if mine:
+            return mine[0].obstacle
         # The asker's link is a bridge port: what comes in there is not for the link itself.
         bridge = self._view.link(self._asker.stack, self._asker.link).master
         text = f"what comes in by {self._asker.link} goes to its bridge {bridge}"

@@ -24,8 +24,16 @@ from kvmdiag.simulate.obstacles import (
     port_obstacle,
 )
 from kvmdiag.simulate.snooping import flood_obstacle
-from kvmdiag.simulate.stacked import bond_ports, gets_broadcasts, siblings, untaken, vlan_device
-from kvmdiag.simulate.view import StackView, View
+from kvmdiag.simulate.stacked import (
+    bond_ports,
+    hearers,
+    lower_of,
+    siblings,
+    stands_by,
+    untaken,
+    vlan_device,
+)
+from kvmdiag.simulate.view import StackView, Upper, View
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 from kvmdiag.simulate.whereabouts import Machines
 
@@ -81,22 +89,23 @@ class _Search:
         self._machines = machines
         self._arp = arp
         self._seen: set[tuple[str, str, str, int | None]] = set()
+        self._seen_freely: set[tuple[str, str, str, int | None]] = set()
 
     def leave(
         self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
     ) -> Iterator[Reached]:
         """A broadcast goes out of a link."""
-        if self._again("out", stack, name, vlan):
+        if self._again("out", stack, name, vlan, obstacle):
             return
         link = self._view.link(stack, name)
         obstacle = obstacle or self._rules(stack, None, name, "egress", family="netdev")
         if link.kind == "bridge":
             yield from self._leave_bridge(stack, link, vlan, obstacle)
-        elif link.vlan is not None and link.lower is not None:
+        elif link.vlan is not None and (lower := lower_of(stack, link)) is not None:
             blocked = obstacle or link_obstacle(stack, link)
-            yield from self.leave(stack, link.lower, link.vlan.vid, blocked)
-        elif link.macvlan is not None and link.lower is not None:
-            yield from self._leave_macvlan(stack, link, vlan, obstacle)
+            yield from self.leave(lower.stack, lower.link, link.vlan.vid, blocked)
+        elif link.macvlan is not None and (lower := lower_of(stack, link)) is not None:
+            yield from self._leave_macvlan(stack, link, lower, vlan, obstacle)
         elif ports := bond_ports(self._view.stacks[stack], link):
             for port in ports:
                 yield from self.leave(stack, port.name, vlan, obstacle)
@@ -122,19 +131,19 @@ class _Search:
             yield from self.leave(stack, port.name, tag_of(view, port, vid, vlan), blocked)
 
     def _leave_macvlan(
-        self, stack: str, link: Link, vlan: int | None, obstacle: Obstacle | None
+        self, stack: str, link: Link, lower: LinkRef, vlan: int | None, obstacle: Obstacle | None
     ) -> Iterator[Reached]:
         """Out by the lower link, and to the siblings that this one may speak to."""
         obstacle = obstacle or link_obstacle(stack, link)
-        for other in siblings(self._view.stacks[stack], link):
-            yield from self._up(stack, other.name, vlan, obstacle or link_obstacle(stack, other))
-        yield from self.leave(stack, link.lower or "", vlan, obstacle)
+        for other in siblings(self._view, stack, link):
+            yield from self._give(other, vlan, obstacle)
+        yield from self.leave(lower.stack, lower.link, vlan, obstacle)
 
     def _enter(
         self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
     ) -> Iterator[Reached]:
         """A broadcast comes in by a link."""
-        if self._again("in", stack, name, vlan):
+        if self._again("in", stack, name, vlan, obstacle):
             return
         link = self._view.link(stack, name)
         if link.kind == "macvtap":
@@ -143,37 +152,43 @@ class _Search:
             return
         obstacle = obstacle or self._rules(stack, name, None, "ingress", family="netdev")
         view = self._view.stacks[stack]
-        if vlan and (device := vlan_device(view, name, vlan)) is not None:
-            yield from self._enter(stack, device.name, None, obstacle)
+        if vlan and (device := vlan_device(self._view, stack, name, vlan)) is not None:
+            yield from self._enter(device.stack, device.link.name, None, obstacle)
             return
         master = view.links.get(link.master or "")
         if master is not None and master.kind == "bridge":
             yield from self._enter_bridge(view, link, master, vlan, obstacle)
             return
         if master is not None and master.kind == "bond":
-            yield from self._enter(stack, master.name, vlan, obstacle)
+            if stands_by(stack, link, master) is None:
+                yield from self._enter(stack, master.name, vlan, obstacle)
             return
-        for child in gets_broadcasts(view, name):
-            yield from self._up(stack, child.name, vlan, obstacle or link_obstacle(stack, child))
-        yield from self._up(stack, name, vlan, obstacle)
+        sender = self._arp.src_mac if self._arp is not None else None
+        children, itself = hearers(self._view, LinkRef(stack, name), sender)
+        for child in children:
+            yield from self._give(child, vlan, obstacle)
+        if itself:
+            yield from self._up(stack, name, vlan, obstacle)
+
+    def _give(self, to: Upper, vlan: int | None, obstacle: Obstacle | None) -> Iterator[Reached]:
+        """A macvlan hears a broadcast; a macvtap hands it to its program."""
+        stack, link = to
+        obstacle = obstacle or (None if link.up else link_obstacle(stack, link))
+        if link.kind != "macvtap":
+            yield from self._enter(stack, link.name, vlan, obstacle)
+        elif link.peer is not None:
+            yield from self._enter(link.peer.stack, link.peer.link, vlan, obstacle)
+        else:
+            yield Reached(stack, link.name, True, obstacle)
 
     def _up(
         self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
     ) -> Iterator[Reached]:
-        """A broadcast goes up from a link, to IP or to who stands on it."""
-        link = self._view.link(stack, name)
-        view = self._view.stacks[stack]
-        if link.kind == "macvtap":
-            if link.peer is not None:
-                yield from self._enter(link.peer.stack, link.peer.link, vlan, obstacle)
-            else:
-                yield Reached(stack, name, True, obstacle)
-        elif link.kind == "macvlan" and link.master is not None:
-            yield from self._enter(stack, name, vlan, obstacle)
-        elif not vlan:
+        """A broadcast goes up from a link, to IP or to the VLAN of its tag."""
+        if not vlan:
             yield Reached(stack, name, obstacle=obstacle)
-        elif (device := vlan_device(view, name, vlan)) is not None:
-            yield from self._enter(stack, device.name, None, obstacle)
+        elif (device := vlan_device(self._view, stack, name, vlan)) is not None:
+            yield from self._enter(device.stack, device.link.name, None, obstacle)
         else:
             yield Reached(stack, name, obstacle=obstacle or untaken(stack, name, vlan))
 
@@ -235,9 +250,12 @@ class _Search:
         out = None if hook == "prerouting" else bridge.name
         return stopped_by(view, self._arp, "ip6", hook, into, out)
 
-    def _again(self, way: str, stack: str, link: str, vlan: int | None) -> bool:
+    def _again(
+        self, way: str, stack: str, link: str, vlan: int | None, obstacle: Obstacle | None
+    ) -> bool:
+        """Whether this was come by before; a free way counts though another was not."""
         key = (way, stack, link, vlan)
-        if key in self._seen:
+        if key in self._seen_freely or (obstacle is not None and key in self._seen):
             return True
-        self._seen.add(key)
+        (self._seen if obstacle is not None else self._seen_freely).add(key)
         return False

@@ -1,4 +1,4 @@
-"""Links that stand on others: VLANs, macvlans and macvtaps, bonds.
+"""Links that stand on others, of the same stack or another: VLANs, macvlans, macvtaps, bonds.
 
 Sources: net/8021q/vlan_core.c (vlan_do_receive), drivers/net/macvlan.c (macvlan_queue_xmit,
 macvlan_handle_frame), drivers/net/bonding/bond_main.c (bond_should_deliver_exact_match).
@@ -12,16 +12,24 @@ from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.view import StackView, Upper, View
 
 _ONE_OF_THEM = "active-backup"
 
 
-def vlan_device(view: StackView, lower: str, vid: int) -> Link | None:
+def lower_of(stack: str, link: Link) -> LinkRef | None:
+    """The link that another one stands on."""
+    if link.below is not None:
+        return link.below
+    return LinkRef(stack, link.lower) if link.lower is not None else None
+
+
+def vlan_device(view: View, stack: str, lower: str, vid: int) -> Upper | None:
     """The link that takes frames with that tag from a lower one, before its bridge gets them."""
-    for link in view.uppers.get(lower, ()):
-        if link.vlan is not None and (link.vlan.vid, link.vlan.protocol) == (vid, "802.1Q"):
-            return link
+    for upper in view.uppers.get((stack, lower), ()):
+        vlan = upper.link.vlan
+        if vlan is not None and (vlan.vid, vlan.protocol) == (vid, "802.1Q"):
+            return upper
     return None
 
 
@@ -31,37 +39,66 @@ def untaken(stack: str, lower: str, vid: int) -> Obstacle:
     return Obstacle(Reason.VLAN, LinkRef(stack, lower), text)
 
 
-def macvlans(view: StackView, lower: str) -> Iterator[Link]:
-    """The macvlans and macvtaps on a link."""
-    for link in view.uppers.get(lower, ()):
-        if link.macvlan is not None:
-            if link.macvlan.mode == "source":
-                raise NotUnderstood(view.name, f"macvlans of mode source ({link.name})")
-            yield link
+def macvlans(view: View, lower: LinkRef) -> Iterator[Upper]:
+    """The macvlans and macvtaps on a link.
+
+    Raises:
+        NotUnderstood: one of them takes frames by their source (mode source).
+
+    """
+    for upper in view.uppers.get((lower.stack, lower.link), ()):
+        macvlan = upper.link.macvlan
+        if macvlan is not None:
+            if macvlan.mode == "source":
+                text = f"macvlans of mode source ({upper.link.name}) are not modelled"
+                raise NotUnderstood(upper.stack, text)
+            yield upper
 
 
-def siblings(view: StackView, link: Link) -> Iterator[Link]:
+def hearers(view: View, lower: LinkRef, source: str | None) -> tuple[tuple[Upper, ...], bool]:
+    """The macvlans that hear what comes in for all, and whether their lower link does as well.
+
+    What one of them sent itself (``source`` is the MAC address) and somebody outside sent back
+    is heard by those alone that its mode lets it speak to, and did not hear it yet.
+    """
+    mine = tuple(macvlans(view, lower))
+    sender = next((one for one in mine if one.link.mac == source), None)
+    mode = _mode(sender.link) if sender is not None else None
+    if sender is None or mode is None:
+        return mine, True
+    if mode not in _HEARD_BACK_BY:
+        return (sender,), False
+    modes = _HEARD_BACK_BY[mode]
+    return tuple(one for one in mine if one is not sender and _mode(one.link) in modes), True
+
+
+# macvlan_multicast_rx
+_HEARD_BACK_BY = {"vepa": ("vepa", "bridge"), "bridge": ("vepa",)}
+
+
+def _mode(link: Link) -> str | None:
+    return link.macvlan.mode if link.macvlan is not None else None
+
+
+def siblings(view: View, stack: str, link: Link) -> Iterator[Upper]:
     """Those on the same lower link to which a macvlan sends without the wire: in mode bridge."""
-    if link.macvlan is not None and link.macvlan.mode == "bridge" and link.lower is not None:
-        for other in macvlans(view, link.lower):
-            if other.name != link.name and other.macvlan and other.macvlan.mode == "bridge":
+    lower = lower_of(stack, link)
+    if lower is not None and _mode(link) == "bridge":
+        for other in macvlans(view, lower):
+            itself = (other.stack, other.link.name) == (stack, link.name)
+            if _mode(other.link) == "bridge" and not itself:
                 yield other
 
 
-def taker(view: StackView, lower: str, mac: str | None) -> Link | None:
+def taker(view: View, lower: LinkRef, mac: str | None) -> Upper | None:
     """The macvlan that takes a frame for one MAC address from its lower link.
 
     A passthru one takes whatever comes.
     """
-    for link in macvlans(view, lower):
-        if link.macvlan is not None and (link.macvlan.mode == "passthru" or link.mac == mac):
-            return link
+    for upper in macvlans(view, lower):
+        if _mode(upper.link) == "passthru" or upper.link.mac == mac:
+            return upper
     return None
-
-
-def gets_broadcasts(view: StackView, lower: str) -> Iterator[Link]:
-    """The macvlans that hear what comes in by their lower link for all."""
-    return macvlans(view, lower)
 
 
 def bond_ports(view: StackView, link: Link) -> tuple[Link, ...]:
@@ -75,3 +112,11 @@ def bond_ports(view: StackView, link: Link) -> tuple[Link, ...]:
     if link.bond is not None and link.bond.mode == _ONE_OF_THEM:
         return tuple(port for port in ports if port.name == link.bond.active)
     return tuple(port for port in ports if port.up and port.carrier)
+
+
+def stands_by(stack: str, port: Link, bond: Link) -> Obstacle | None:
+    """Why a bond takes nothing from a port: that one is not the active one."""
+    if port.bond_port is None or port.bond_port.state != "backup":
+        return None
+    text = f"{port.name} stands by: {bond.name} takes nothing from it"
+    return Obstacle(Reason.PORT_STATE, LinkRef(stack, port.name), text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kvmdiag.model.activity import Flow
 from kvmdiag.model.link import Link, LinkRef
@@ -101,13 +101,13 @@ class StackView:
         return found
 
     @cached_property
-    def uppers(self) -> dict[str, tuple[Link, ...]]:
-        """Links that stand on another one (VLANs, macvlans ...), by that one's name."""
-        found: dict[str, list[Link]] = {}
-        for link in self.links.values():
-            if link.lower is not None:
-                found.setdefault(link.lower, []).append(link)
-        return {lower: tuple(links) for lower, links in found.items()}
+    def stacked(self) -> tuple[tuple[LinkRef, Link], ...]:
+        """Links that stand on another one (VLANs, macvlans ...), each with that one."""
+        return tuple(
+            (link.below or LinkRef(self.name, link.lower or ""), link)
+            for link in self.stack.links or ()
+            if link.below is not None or link.lower is not None
+        )
 
     @cached_property
     def macs(self) -> dict[str, frozenset[str | None]]:
@@ -262,6 +262,13 @@ class Remembered(dict[K, T]):
         return answer
 
 
+class Upper(NamedTuple):
+    """A link that stands on another one, and the stack it is in."""
+
+    stack: str
+    link: Link
+
+
 class View:
     """A snapshot, indexed. ``base`` is a view whose unchanged stacks are taken over."""
 
@@ -287,6 +294,15 @@ class View:
         stacks = {inside.domain: inside.stack for inside in self.snapshot.guests or ()}
         names = {d.name for d in self.snapshot.domains or () if d.state == "paused"}
         return frozenset(names | {stacks.get(name) or name for name in names})
+
+    @cached_property
+    def uppers(self) -> dict[tuple[str, str], tuple[Upper, ...]]:
+        """Links that stand on another one, by the stack and name of that one."""
+        found: dict[tuple[str, str], list[Upper]] = {}
+        for name, view in self.stacks.items():
+            for lower, link in view.stacked:
+                found.setdefault((lower.stack, lower.link), []).append(Upper(name, link))
+        return {lower: tuple(uppers) for lower, uppers in found.items()}
 
     def link(self, stack: str, link: str) -> Link:
         """A link that is known to be there."""

@@ -51,7 +51,12 @@ class Whereabouts:
             return None
         far = self._view.stacks.get(port.peer.stack)
         link = far.links.get(port.peer.link) if far is not None and far.stack.links else None
-        return port.peer.stack if link is not None and link.master is None else None
+        if link is None or link.master is not None:
+            return None
+        uppers = self._view.uppers.get((port.peer.stack, port.peer.link), ())
+        if any(upper.stack != port.peer.stack or upper.link.peer for upper in uppers):
+            return None
+        return port.peer.stack
 
     @cached_property
     def _by_address(self) -> dict[IPAddress, Machines]:

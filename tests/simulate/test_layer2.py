@@ -69,6 +69,20 @@ def test_only_a_forwarding_port_forwards(bridged, state):
     assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.PORT_STATE)
 
 
+@pytest.mark.parametrize("blocked", ["one", "two"])
+def test_two_cables_between_two_bridges(bridged, blocked):
+    """Spanning tree blocks one of them: whichever it is, the other one leads on."""
+    bridged.bridge("switch", "br0")
+    bridged.guest("g3", "10.0.0.4/24", stack="switch")
+    for cable in ("one", "two"):
+        bridged.cable("host", cable, None, "switch", cable)
+        bridged.alter("host", cable, master="br0")
+        bridged.alter("switch", cable, master="br0")
+    bridged.port("switch", blocked, state="blocking")
+    assert bridged.walk("g1", "g3").works is True
+    assert bridged.walk("g3", "g1").works is True
+
+
 @pytest.mark.parametrize(
     ("stack", "link", "reason"),
     [("host", "tap-g2", Reason.LINK_DOWN), ("g2", "eth0", Reason.LINK_DOWN)],
