@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvmdiag.commands.check import FAULTY, HEALTHY, INCONCLUSIVE, judge
-from kvmdiag.commands.facts import facts, question
+from kvmdiag.commands.facts import facts
 from kvmdiag.commands.options import QUESTION, SOURCE, Options, takes
-from kvmdiag.errors import KvmdiagError, NotReadableError, UsageError
+from kvmdiag.commands.verify import verify
+from kvmdiag.errors import KvmdiagError, UsageError
+from kvmdiag.system.interrupts import raised
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,24 +104,27 @@ def _repair(
         show(line)
 
     work = repair.Repair(runner=repair.run_program, tell=tell)
-    try:
-        work.carry_out(plan)
-        failure = verify(ends, options)
-    except KvmdiagError as error:
-        failure = str(error)
-    except BaseException:  # interrupted: leave nothing half done
-        _undo(work, options)
-        raise
-    if failure is None:
-        _tell_cured(plan, ends, options)
-        notes.note("cured")
-        show(f"  log: {notes.path}")
-        return HEALTHY
-    show("")
-    tell(f"Not cured: {failure}")
-    _undo(work, options)
+    with raised():
+        try:
+            work.carry_out(plan)
+            failure = verify(ends, options, show)
+        except KvmdiagError as error:
+            failure = str(error)
+        except BaseException as error:  # interrupted: leave nothing half done
+            with suppress(OSError, ValueError):
+                tell(f"Interrupted: {type(error).__name__}")
+            _undo(work, options)
+            raise
+        if failure is not None:
+            show("")
+            tell(f"Not cured: {failure}")
+            _undo(work, options)
+            show(f"  log: {notes.path}")
+            return FAULTY
+    _tell_cured(plan, ends, options)
+    notes.note("cured")
     show(f"  log: {notes.path}")
-    return FAULTY
+    return HEALTHY
 
 
 def _namespaces(snapshot: Snapshot) -> set[str]:
@@ -143,33 +149,6 @@ def _agreed(plan: Plan) -> bool:
     return typer.confirm(f"Carry this out?{warning}", default=False)
 
 
-def verify(ends: tuple[str, str], options: Options) -> str | None:
-    """Read everything anew, walk again, and send a real packet; ``None`` when it gets through.
-
-    When no packet can be sent from the source (a guest whose inside is closed, or somebody
-    outside), the walk alone decides, and must then say yes.
-    """
-    from kvmdiag.probes.ping import reaches
-    from kvmdiag.reports import words
-    from kvmdiag.simulate.walk import walk
-
-    snapshot = facts(options)
-    asked = question(snapshot, *ends, options)
-    again = walk(snapshot, asked)
-    if again.works is False:
-        return words.ending(again.decisive)
-    try:
-        if not reaches(snapshot, asked, timeout=options.timeout):
-            return f"a real packet got no answer within {options.timeout:g} s"
-        _printer(options)("Probed: a real packet gets through.")
-        return None
-    except (NotReadableError, UsageError) as error:
-        if again.works:
-            _printer(options)(f"Not probed, only simulated: {error}")
-            return None
-        return f"{words.ending(again.decisive)}; and not probed: {error}"
-
-
 def _tell_cured(plan: Plan, ends: tuple[str, str], options: Options) -> None:
     show = _printer(options)
     show("")
@@ -182,15 +161,15 @@ def _tell_cured(plan: Plan, ends: tuple[str, str], options: Options) -> None:
 
 
 def _undo(work: Repair, options: Options) -> None:
-    show = _printer(options)
-    if not work.done:
-        show("Nothing was changed.")
-        return
+    """Roll back, whether or not there is still a terminal to tell it on."""
+    changed = bool(work.done)
     stuck = work.roll_back()
-    for step in stuck:
-        show(f"Still in place, undo it by hand: {step.undo}")
-    if not stuck:
-        show("Everything that was done is undone.")
+    show = _printer(options)
+    with suppress(OSError, ValueError):
+        for step in stuck:
+            show(f"Still in place, undo it by hand: {step.undo}")
+        if not stuck:
+            show("Everything that was done is undone." if changed else "Nothing was changed.")
 
 
 def _printer(options: Options) -> Callable[[RenderableType], None]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kvmdiag.errors import KvmdiagError, UsageError
 from kvmdiag.model.report import Plan, Step
 from kvmdiag.reports.escape import one_line
+from kvmdiag.system.interrupts import deferred
 
 Runner = Callable[[list[str]], "Ran"]
 Tell = Callable[[str], None]
@@ -50,33 +52,54 @@ class Repair:
     def carry_out(self, plan: Plan) -> None:
         """Run every step in order.
 
+        A signal that comes while a step runs takes effect after it: each step is either done,
+        and can be undone, or was not begun.
+
         Raises:
             StepFailed: a command failed; the steps before it remain done.
 
         """
         for number, step in enumerate(plan.steps, 1):
-            self._run(step.command)
-            self.done.append(step)
-            self.tell(f"done {number}/{len(plan.steps)}: {step.command}")
+            with deferred():
+                self._run(step.command, step.undo)
+                self.done.append(step)
+                self.tell(f"done {number}/{len(plan.steps)}: {step.command}")
 
     def roll_back(self) -> tuple[Step, ...]:
-        """Undo what was done, the last step first; gives the steps that could not be undone."""
+        """Undo what was done, the last step first; gives the steps that could not be undone.
+
+        Nothing keeps it from going on to the end, be it a signal, a step that cannot be
+        undone, or that nobody listens any more.
+        """
         stuck = []
-        while self.done:
-            step = self.done.pop()
-            try:
-                self._run(step.undo)
-                self.tell(f"undone: {step.undo}")
-            except KvmdiagError as error:
-                stuck.append(step)
-                self.tell(f"could not be undone: {error}")
+        with deferred():
+            while self.done:
+                step = self.done.pop()
+                try:
+                    self._run(step.undo)
+                    said = f"undone: {step.undo}"
+                except KvmdiagError as error:
+                    stuck.append(step)
+                    said = f"could not be undone: {error}"
+                # A closed terminal (EIO), a reader that has gone (EPIPE), a full disk.
+                with suppress(OSError, ValueError):
+                    self.tell(said)
         return tuple(stuck)
 
-    def _run(self, command: str) -> None:
-        ran = self.runner(shlex.split(command))
+    def _run(self, command: str, undo: str = "") -> None:
+        try:
+            ran = self.runner(shlex.split(command))
+        except KvmdiagError as error:
+            raise StepFailed(f"{error}{_in_part(undo)}") from None
         if ran.returncode != 0:
             said = one_line(ran.stderr) or "it said nothing"
-            raise StepFailed(f"{command} failed with exit code {ran.returncode}: {said}")
+            failed = f"{command} failed with exit code {ran.returncode}: {said}"
+            raise StepFailed(failed + _in_part(undo))
+
+
+def _in_part(undo: str) -> str:
+    """What is to be said of a step that failed: it may have done half of its work."""
+    return f"; if that was done in part, this undoes it: {undo}" if undo else ""
 
 
 def refuse_unfit(plan: Plan, allowed: Collection[str] | None) -> None:

@@ -12,12 +12,12 @@ import msgspec
 from kvmdiag.collect.scope import Scope
 from kvmdiag.errors import KvmdiagError, LabError
 from kvmdiag.lab import builder, real, real_daemon, state
-from kvmdiag.lab.interrupts import deferred, raised
 from kvmdiag.lab.networks import networks
 from kvmdiag.lab.real_networks import REAL_NETWORKS
 from kvmdiag.lab.spec import Fault, Network, Shell, is_label, namespace
 from kvmdiag.lab.state import State
 from kvmdiag.model.stack import NAMED_NETNS
+from kvmdiag.system.interrupts import deferred, raised
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,6 +61,26 @@ def test_failing_step_leaves_only_what_was_done_to_be_undone() -> None:
     assert machine.ran == [["one"], ["two"], ["u1"]]
 
 
+def test_a_step_that_failed_says_how_to_undo_what_it_did_in_part() -> None:
+    """Several settings in one command: the first may be written when the second is refused."""
+    machine = Machine("two")
+    with pytest.raises(StepFailed, match="if that was done in part, this undoes it: u2"):
+        machine.repair.carry_out(plan(("two", "u2")))
+
+
+def test_nobody_listening_does_not_stop_the_roll_back() -> None:
+    """A terminal that is gone, as after a lost connection: all steps are still undone."""
+    machine = Machine()
+    machine.repair.carry_out(plan(("one", "u1"), ("two", "u2")))
+
+    def gone(_: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    machine.repair.tell = gone
+    assert machine.repair.roll_back() == ()
+    assert machine.ran[2:] == [["u2"], ["u1"]]
+
+
 def test_what_cannot_be_undone_is_named_and_the_rest_goes_on() -> None:
     """One stubborn step does not keep the others."""
     machine = Machine("u2")

@@ -1,4 +1,4 @@
-"""Signals while namespaces are made or removed: stop cleanly, or finish first."""
+"""Signals while something is being changed: stop cleanly, or finish first."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Let the signals that end a program end the body by an exception, so it can clean up."""
+    """Let the signals that end a program end the body by an exception, so it can clean up.
+
+    Only the first does: what the body does about it is not disturbed by those that follow.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        _install(lambda _number, _frame: None)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
