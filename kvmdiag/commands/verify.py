@@ -1,0 +1,77 @@
+"""Whether a path works after a repair: read anew, walked again, and asked of the kernel."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from kvmdiag.commands.agents import agents
+from kvmdiag.commands.facts import facts, question
+from kvmdiag.errors import NotReadableError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvmdiag.commands.options import Options
+    from kvmdiag.model.question import Question
+    from kvmdiag.model.snapshot import Snapshot
+    from kvmdiag.model.trace import Walk
+
+_SETTLING = ("listening", "learning")
+# A port waits for one forward delay in each of these states, and the timers are not exact.
+_MARGIN = 3.0
+_PAUSE = 0.5
+
+
+def verify(ends: tuple[str, str], options: Options, show: Callable[[str], None]) -> str | None:
+    """Read everything anew, walk again, and send a real packet; ``None`` when it gets through.
+
+    Where a spanning tree keeps a new port silent at first, it is waited for. When no packet can
+    be sent from the source (a guest whose inside is closed, or somebody outside), the walk alone
+    decides, and must then say yes.
+    """
+    from kvmdiag.probes.ping import reaches
+    from kvmdiag.reports import words
+
+    snapshot, asked, again = _settled(ends, options)
+    if again.works is False:
+        return words.ending(again.decisive)
+    try:
+        enter = agents(snapshot, options)
+        if not reaches(snapshot, asked, timeout=options.timeout, enter=enter):
+            return f"a real packet got no answer within {options.timeout:g} s"
+        show("Probed: a real packet gets through.")
+        return None
+    except (NotReadableError, UsageError) as error:
+        if again.works:
+            show(f"Not probed, only simulated: {error}")
+            return None
+        return f"{words.ending(again.decisive)}; and not probed: {error}"
+
+
+def _settled(ends: tuple[str, str], options: Options) -> tuple[Snapshot, Question, Walk]:
+    """What is read and walked once no port of a bridge waits for its spanning tree any more."""
+    from kvmdiag.simulate.walk import walk
+
+    until = None
+    while True:
+        snapshot = facts(options)
+        asked = question(snapshot, *ends, options)
+        again = walk(snapshot, asked)
+        wait = _seconds_to_settle(snapshot)
+        until = time.monotonic() + wait if until is None else until
+        if again.works is not False or not wait or time.monotonic() > until:
+            return snapshot, asked, again
+        time.sleep(_PAUSE)
+
+
+def _seconds_to_settle(snapshot: Snapshot) -> float:
+    """How long ports of bridges may yet be silent; 0 when none waits."""
+    longest = 0.0
+    for stack in snapshot.stacks:
+        bridges = {link.name: link.bridge for link in stack.links or () if link.bridge is not None}
+        for link in stack.links or ():
+            bridge = bridges.get(link.master or "")
+            if bridge is not None and link.port is not None and link.port.state in _SETTLING:
+                longest = max(longest, len(_SETTLING) * bridge.forward_delay / 100 + _MARGIN)
+    return longest
