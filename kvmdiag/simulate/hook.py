@@ -199,21 +199,26 @@ class _Hook:
     def _settle(
         self, nats: list[BaseChain], connection: Connection, manipulation: Manipulation
     ) -> None:
-        """Ask the nat chains, until one of them translates (nf_nat_inet_fn)."""
+        """Ask the nat chains, until one of them translates (nf_nat_inet_fn).
+
+        A connection that began before there were any is shown to them as long as nobody has
+        answered it, but not translated any more (nf_nat_setup_info).
+        """
         for base in nats:
             verdict = self._ask(base)
             if self._result.kind != "accept":
                 return
-            if verdict.nat is not None:
+            if verdict.nat is not None and not connection.confirmed:
                 self._bind(connection, verdict.nat, verdict.rule, manipulation)
                 break
         else:
-            if self._at.view.has_nat(self._at.family):
+            if self._at.view.has_nat(self._at.family) and not connection.confirmed:
                 # Untranslated, unless its answers would be another's (nf_nat_alloc_null_binding).
                 now = connection.translated
                 mine = now.src if manipulation == "source" else now.dst
                 self._become(connection, Wanted(mine, mine), manipulation)
-        connection.settled |= {manipulation}
+        if not connection.confirmed:
+            connection.settled |= {manipulation}
 
     def _become(self, connection: Connection, wanted: Wanted, manipulation: Manipulation) -> None:
         taken = partial(self._conntrack.taken, but=connection)

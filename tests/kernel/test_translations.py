@@ -121,3 +121,60 @@ def test_redirect_to_a_link_without_an_address():
         extra=("addr add 192.0.2.1/32 dev lo",),
     )
     assert fate_of(case) == "request dropped netfilter"
+
+
+@pytest.mark.parametrize(
+    ("rules", "fate"),
+    [
+        ((), "request dropped netfilter"),
+        ((Rule((("iif", "in0", False), ("oif", "out0", False))),), "reply dropped netfilter"),
+        (
+            (
+                Rule((("state", "established", False),)),
+                Rule((("iif", "in0", False), ("oif", "out0", False))),
+            ),
+            ARRIVES,
+        ),
+    ],
+)
+def test_half_fixed_docker(rules, fate):
+    """Docker's policy is DROP: one accepting rule lets the request out, and no reply back in."""
+    table = iptables("filter", "FORWARD", *rules, policy="drop")
+    assert fate_of(routed(OVER, tables=(table,))) == fate
+
+
+# Translations are carried out at -100 and at 100, whatever the priority of the nat chain is.
+@pytest.mark.parametrize(
+    ("own", "hook", "priority", "address", "fate"),
+    [
+        (-100, "prerouting", -101, "10.0.1.1", "request dropped netfilter"),
+        (50, "prerouting", -99, "10.0.2.2", "request dropped netfilter"),
+        (50, "prerouting", -99, "10.0.1.1", ARRIVES),
+        (-150, "prerouting", -101, "10.0.2.2", ARRIVES),
+        (-100, "forward", -200, "10.0.2.2", "request dropped netfilter"),
+    ],
+)
+def test_filters_before_and_after_dnat(own, hook, priority, address, fate):
+    """A filter sees the destination as it is at its own priority."""
+    rule = Rule((("daddr", "10.0.1.1", False),), ("dnat", "10.0.2.2"))
+    nat = nft("ip", "prerouting", rule, kind="nat", priority=own)
+    filters = replace(
+        nft("ip", hook, drop(("daddr", address, False)), priority=priority), name="filters"
+    )
+    assert fate_of(routed(Ask("guest", "10.0.1.1"), tables=(nat, filters))) == fate
+
+
+@pytest.mark.parametrize(
+    ("priority", "address", "fate"),
+    [
+        (99, "10.0.1.2", "request dropped netfilter"),
+        (101, "10.0.1.2", ARRIVES),
+        (101, "10.0.2.1", "request dropped netfilter"),
+    ],
+)
+def test_filters_before_and_after_snat(priority, address, fate):
+    """And the source."""
+    rule = Rule((("oif", "out0", False),), ("masquerade",))
+    filters = nft("ip", "postrouting", drop(("saddr", address, False)), priority=priority)
+    tables = (iptables("nat", "POSTROUTING", rule), filters)
+    assert fate_of(routed(OVER, tables=tables)) == fate

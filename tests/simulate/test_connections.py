@@ -55,10 +55,14 @@ def test_a_rule_that_came_later_does_not_touch_a_connection(routed, status):
     assert ends(asked(routed, ping(status=status), number=78)) == ("10.2.0.1", 78)
 
 
-def test_a_rule_counts_for_a_connection_that_no_nat_chain_has_seen_yet(routed):
-    """Without an answer it is still new, and the first nat chain there is gets asked."""
+def test_nat_chains_are_asked_about_a_connection_they_have_not_seen_yet(routed):
+    """Without an answer it is still new: it is not translated any more, but may be dropped."""
     routed.rules("host", MASQUERADE, table="nat")
-    assert ends(asked(routed, ping(status=frozenset({"confirmed"})))) == ("10.2.0.1", ID)
+    fresh = ping(status=frozenset({"confirmed"}))
+    assert ends(asked(routed, fresh)) == ("10.1.0.2", ID)
+    routed.rules("host", "-A POSTROUTING -o out0 -j DROP", table="nat")
+    assert not asked(routed, fresh).request.arrived
+    assert asked(routed, ping(status=ASKED)).request.arrived
 
 
 def test_a_translation_outlives_its_rule(routed):

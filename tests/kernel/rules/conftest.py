@@ -200,9 +200,10 @@ Ends = tuple[IPAddress, int | None, IPAddress, int | None]
 """Source and destination, each with its port."""
 
 
-def translated(bench: Bench, sent: Sent) -> Ends | None:
+def translated(bench: Bench, sent: Sent, view: StackView | None = None) -> Ends | None:
     """Addresses and ports with which the packet leaves the router, as the walk's hooks say."""
-    view, conntrack = bench.view(), Conntrack()
+    view = view or bench.view()
+    conntrack = Conntrack(view.flows)
     if sent.after is not None:
         _hooks(bench, view, conntrack, sent.after)
     packet = _passed(bench, view, conntrack, sent)[1]
