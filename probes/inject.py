@@ -72,6 +72,7 @@ class SocketSender:
 
     remarks: tuple[str, ...] = ()
     bypassed: str | None = None
+    delay = 0.0
 
     def __init__(self, stack: Stack, question: Question, probe: Probe) -> None:
         self._question = question

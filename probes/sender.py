@@ -22,13 +22,15 @@ class Sender(Protocol):
     ``probe`` is the probe as it will be sent, ``sent_ns`` the time of sending (nanoseconds of
     CLOCK_REALTIME, 0 before). ``remarks`` are sentences on how it is sent, where that is not
     simply from inside the source, and what had to be assumed. ``bypassed`` is the stack that
-    the probe does not pass, though the source's own packets would.
+    the probe does not pass, though the source's own packets would. ``delay`` is how many
+    seconds it may take until it is on its way.
     """
 
     probe: Probe
     sent_ns: int
     remarks: tuple[str, ...]
     bypassed: str | None
+    delay: float
 
     def __enter__(self) -> Self: ...
 

@@ -10,7 +10,8 @@ from kvmdiag.model.trace import Walk
 from kvmdiag.probes.behind_tap import behind_tap
 from kvmdiag.probes.behind_uplink import behind_uplink
 from kvmdiag.probes.connect import Connector
-from kvmdiag.probes.guest import Enter, GuestSender
+from kvmdiag.probes.guest import GuestSender
+from kvmdiag.probes.guest_programs import Enter
 from kvmdiag.probes.inject import SocketSender
 from kvmdiag.probes.packet import Probe
 from kvmdiag.probes.sender import Sender
@@ -27,7 +28,7 @@ def sender_for(
 ) -> Sender:
     """From inside the source where it can be entered, else on its tap (and so with ``on_tap``).
 
-    A guest is entered by its agent, which ``enter`` gives; only a ping can be sent from there.
+    A guest is entered by its agent, which ``enter`` gives, if it has a program for the probe.
     For an address outside a probe comes in by the uplink, with ``on_tap`` only.
 
     Raises:
@@ -39,12 +40,16 @@ def sender_for(
     source = known.get(walk.question.source.stack or "")
     if walk.question.source.stack is None:
         return _from_outside(snapshot, walk, probe, on_tap)
-    if on_tap or source is None or source.netns is None:
-        sender = None if on_tap else _by_agent(walk.question, probe, enter)
-        if sender is not None:
-            return sender
-        return TapSender(behind_tap(snapshot, walk), probe)
-    return inside(source, walk.question, probe)
+    if source is not None and source.netns is not None and not on_tap:
+        return inside(source, walk.question, probe)
+    entered = None if on_tap or enter is None else enter(walk.question.source.stack)
+    why = None
+    if entered is not None:
+        try:
+            return GuestSender(entered, walk.question, probe)
+        except NotReadableError as error:
+            why = f"not sent from inside: {error}"
+    return TapSender(behind_tap(snapshot, walk), probe, why=why)
 
 
 def _from_outside(snapshot: Snapshot, walk: Walk, probe: Probe, on_tap: bool) -> TapSender:
@@ -56,19 +61,6 @@ def _from_outside(snapshot: Snapshot, walk: Walk, probe: Probe, on_tap: bool) ->
         f"{behind.stack.name}/{behind.link.name} as if it came from there (what answers goes to "
         f"the real {behind.guest}); --no-probe predicts the way without sending"
     )
-
-
-def _by_agent(question: Question, probe: Probe, enter: Enter | None) -> GuestSender | None:
-    """A ping from inside the guest; ``None`` when there is no such way."""
-    if enter is None or probe.proto not in ("icmp", "icmpv6") or probe.size is not None:
-        return None
-    programs = enter(question.source.stack or "")
-    if programs is None:
-        return None
-    try:
-        return GuestSender(programs, question, probe)
-    except NotReadableError:
-        return None  # the tap is left
 
 
 def inside(stack: Stack, question: Question, probe: Probe) -> SocketSender | Connector:

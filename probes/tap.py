@@ -33,17 +33,23 @@ _OUTGOING, _ALL_PROTOCOLS = 4, 3
 class TapSender:
     """Puts one probe on a tap; see ``Sender``.
 
-    ``redirect`` avoids BPF, as on kernels before 5.18.
+    ``redirect`` avoids BPF, as on kernels before 5.18. ``why`` it is not sent from inside goes
+    to the remarks.
 
     Raises:
         NotReadableError: frames cannot be put on links here, or it is not allowed.
 
     """
 
-    def __init__(self, behind: BehindTap, probe: Probe, *, redirect: bool = False) -> None:
+    delay = 0.0
+
+    def __init__(
+        self, behind: BehindTap, probe: Probe, *, redirect: bool = False, why: str | None = None
+    ) -> None:
         self.probe = probe
         self.sent_ns = 0
         self.remarks: tuple[str, ...] = ()
+        self._why = () if why is None else (why,)
         self.bypassed: str | None = behind.guest_stack
         self._behind = behind
         self._frame: bytes | None = None
@@ -78,6 +84,7 @@ class TapSender:
             f"sent into {where} {self._port.how}, as if {behind.guest} had sent it: from "
             f"{behind.source}, {behind.mac}, by way of {behind.next_hop}; {behind.guest}'s own "
             "routes and filters are not tested",
+            *self._why,
             *behind.assumed,
         )
         if mac is not None:

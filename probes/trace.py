@@ -18,7 +18,7 @@ from kvmdiag.probes.captures import Captures, open_captures
 from kvmdiag.probes.doubt import doubt
 from kvmdiag.probes.evidence.gather import Gathering, gathering
 from kvmdiag.probes.fuse import fuse
-from kvmdiag.probes.guest import Enter
+from kvmdiag.probes.guest_programs import Enter
 from kvmdiag.probes.observation import Observation, Sighting
 from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender

@@ -76,16 +76,20 @@ class Watch:
         """
         quiet = QUIET if quiet is None else quiet
         hidden = timeout if hidden is None else hidden
+        slow = max((sender.delay for sender in self._senders), default=0.0)
+        under_way = False
         event = time.monotonic()
-        deadline = event + timeout
-        give_up = min(deadline, event + quiet)
+        deadline = event + timeout + slow
+        give_up = min(deadline, event + quiet + slow)
         while self._pending and time.monotonic() < give_up:
             for key, _ in self._selector.select(give_up - time.monotonic()):
                 if self._take(key.data):
                     event = time.monotonic()
+            if self._newest and not under_way:
+                under_way, deadline = True, event + timeout
             lost = self._dropped and not self._hidden
             patience = hidden if self._hidden else AFTERMATH if lost else quiet
-            give_up = min(deadline, event + patience)
+            give_up = min(deadline, event + patience + (0.0 if under_way else slow))
         for number in self._pending:
             self.ended_ns[number] = time.time_ns()
         self._drain()

@@ -10,10 +10,10 @@ from kvmdiag.commands.options import Options
 
 if TYPE_CHECKING:
     from kvmdiag.model.snapshot import Snapshot
-    from kvmdiag.probes.guest import Enter, GuestPrograms
+    from kvmdiag.probes.guest_programs import Enter, Inside
 
 _SECONDS = 10.0
-"""How long one probe may take inside a guest; its agent may hang."""
+"""How long one probe, or one look inside, may take in a guest; its agent may hang."""
 
 
 def agents(snapshot: Snapshot, options: Options) -> Enter | None:
@@ -26,9 +26,12 @@ def agents(snapshot: Snapshot, options: Options) -> Enter | None:
     if not domains or options.guest_access == "none":
         return None
 
-    def enter(stack: str) -> GuestPrograms | None:
+    known: dict[str, Inside] = {}
+
+    def enter(stack: str) -> Inside | None:
         from kvmdiag.collect.guest_agent import Agent, AgentError
         from kvmdiag.collect.guests import libvirt_agents
+        from kvmdiag.probes.guest_programs import Inside
 
         if stack not in domains:
             return None
@@ -36,6 +39,9 @@ def agents(snapshot: Snapshot, options: Options) -> Enter | None:
             send = libvirt_agents(scope_of(options).connect)()(domains[stack])
         except AgentError:
             return None
-        return Agent(send, time.monotonic() + _SECONDS)
+        agent = Agent(send, time.monotonic() + _SECONDS)
+        inside = known.setdefault(stack, Inside(agent))
+        inside.programs = agent
+        return inside
 
     return enter

@@ -21,8 +21,8 @@ RECORD = struct.Struct("=QQQIIiI16s")
 """Time (CLOCK_MONOTONIC), address, reason, ifindex, namespace, iif, number of probe and way, link
 name. The number is twice that of the probe, and one more for a reply."""
 
-_HEADER_AT, _UPPER_AT, _POINTER_AT = 88, 128, 144
-_FRAME = 152
+_HEADER_AT, _UPPER_AT, _POINTER_AT = 88, 128, 160
+_FRAME = 168
 _CONTEXT, _SKB, _PLACE, _LEFT, _STACK = 6, 7, 8, 9, 10
 _PROBE_READ, _TIME, _OUTPUT = 113, 5, 130
 

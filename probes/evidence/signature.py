@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kvmdiag.model.packet import Direction
 from kvmdiag.probes.packet import Probe
 
-LENGTH = 16
+LENGTH = 32
 """No comparison reaches beyond this many bytes of the upper layer."""
 
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
@@ -33,7 +33,7 @@ def protocol(probe: Probe) -> int:
 
 def signatures(probe: Probe) -> tuple[Signature, ...]:
     """To be tried in this order; the first that fits counts."""
-    mark = (8, probe.mark)
+    mark = (8 + probe.mark_at, probe.mark)
     if probe.proto == "tcp":
         acknowledged = (probe.number + 1) & 0xFFFFFFFF
         return (

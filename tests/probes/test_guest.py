@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from kvmdiag.errors import NotReadableError
+from kvmdiag.probes.guest_programs import Inside
 from kvmdiag.probes.trace import observe
 
 THERE = "a/a0> >r/r0 r/br0 r/rb> >b/b0"
@@ -73,7 +74,7 @@ def test_the_guests_own_ping_is_recognised(
         pytest.skip("needs busybox")
     agent = FakeAgent(routed["a"], busybox=busybox)
     predicted = walking(asking(destination), THERE, BACK)
-    seen = observe(seen_from_outside(routed), predicted, timeout=3, enter=lambda _: agent)
+    seen = observe(seen_from_outside(routed), predicted, timeout=3, enter=lambda _: Inside(agent))
     assert seen.answer is not None
     assert seen.answer.kind == "reply"
     assert [str(s.place) for s in seen.travelling("request")] == ["r/r0", "r/br0", "r/rb", "b/b0"]
@@ -87,7 +88,7 @@ def test_the_guests_ping_without_an_answer(routed: Any, asking: Any, walking: An
     routed["r"].run("iptables -A FORWARD -o rb -j DROP")
     agent = FakeAgent(routed["a"])
     predicted = walking(asking("198.51.100.2"), THERE, BACK)
-    seen = observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: agent)
+    seen = observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: Inside(agent))
     assert not seen.reached
     assert str(seen.last_seen) == "r/br0"
 
@@ -97,4 +98,4 @@ def test_an_agent_that_refuses(routed: Any, asking: Any, walking: Any) -> None:
     predicted = walking(asking("198.51.100.2"), THERE, BACK)
     agent = Refusing(routed["a"])
     with pytest.raises(NotReadableError, match="MAC is not known"):
-        observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: agent)
+        observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: Inside(agent))
