@@ -130,7 +130,7 @@ def _decision(hop: Hop, trace: Trace, verbose: int) -> Text:
     for rule in hop.matched if verbose else ():
         owner = owner_of(rule)
         by = f", of {owner}" if owner is not None else ""
-        text.append(f"\n  {safe(rule.text)}", style="not bold")
+        text.append(f"\n· {safe(rule.text)}", style="not bold")
         text.append(f"  {safe(str(rule))}{by}", style="dim")
     return text
 
