@@ -126,7 +126,7 @@ class _Search:
             obstacle, vid = obstacle or vid, None
         for port in self._ports(stack, bridge.name):
             blocked = obstacle or port_obstacle(stack, port) or kept_from(view, bridge, port, vid)
-            blocked = blocked or flood_obstacle(view, bridge, port, vid, self._arp)
+            blocked = blocked or flood_obstacle(view, bridge, port, vid, self._arp, own=True)
             blocked = blocked or self._rules(stack, None, port.name, "output", "postrouting")
             yield from self.leave(stack, port.name, tag_of(view, port, vid, vlan), blocked)
 

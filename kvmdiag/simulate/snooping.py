@@ -14,24 +14,31 @@ from kvmdiag.simulate.view import StackView
 
 
 def flood_obstacle(
-    view: StackView, bridge: Link, port: Link, vid: int | None, arp: Arp | None
+    view: StackView,
+    bridge: Link,
+    port: Link,
+    vid: int | None,
+    arp: Arp | None,
+    *,
+    own: bool = False,
 ) -> Obstacle | None:
     """Why a question for neighbours is not flooded to a port, ``None`` when it is.
 
     ARP is broadcast, neighbour discovery multicast. Without ``arp`` nothing in particular is
-    sent.
+    sent. What the machine sends by the bridge itself (``own``) goes out whatever a port is set
+    to; only groups that are known bind it as well.
     """
     if arp is None or port.port is None or not arp.is_question:
         return None
     text = None
     group = str(arp.packet.dst)
     if arp.wanted.version == 4:
-        if not port.port.broadcast_flood:
+        if not port.port.broadcast_flood and not own:
             text = f"{port.name} is not sent broadcasts (bcast_flood off)"
     elif (joined := _joined(view, bridge, group, vid)) is not None and _has_querier(view, bridge):
         if port.name not in joined:
             text = f"{bridge.name} snoops, and does not know that {port.name} wants {group}"
-    elif not port.port.multicast_flood:
+    elif not port.port.multicast_flood and not own:
         text = f"{port.name} is not sent multicasts (mcast_flood off)"
     return None if text is None else Obstacle(Reason.NO_FLOOD, LinkRef(view.name, port.name), text)
 
