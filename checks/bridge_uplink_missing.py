@@ -25,9 +25,7 @@ from kvmdiag.diagnose.nets import (
     leads_to_guest,
     ports_of,
 )
-from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Reason
 
 
@@ -49,7 +47,7 @@ def bridge_uplink_missing(case: Case) -> Iterator[Suspicion]:
         guests = any(leads_to_guest(port) for port in ports)
         if bridge.kind != "bridge" or not guests or any(port.is_uplink for port in ports):
             continue
-        if not _is_concerned(case, host, bridge) or is_libvirt_bridge(case.snapshot, bridge.name):
+        if not case.is_lost_on(host, bridge.name) or is_libvirt_bridge(case.snapshot, bridge.name):
             continue
         if free:
             yield Suspicion(
@@ -67,14 +65,3 @@ def bridge_uplink_missing(case: Case) -> Iterator[Suspicion]:
                     for link in free
                 ),
             )
-
-
-def _is_concerned(case: Case, host: Stack, bridge: Link) -> bool:
-    """Whether the packet was lost on this bridge's segment."""
-    if case.end.stack == host.name:
-        return case.end.link == bridge.name or case.end.out_link == bridge.name
-    return any(
-        port.peer is not None and (port.peer.stack, port.peer.link) == (case.end.stack, out)
-        for port in ports_of(host, bridge.name)
-        for out in (case.end.out_link, case.end.link)
-    )

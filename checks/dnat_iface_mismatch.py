@@ -2,7 +2,8 @@
 
 Symptom: a port forward died when a NIC was renamed or put into a bridge.
 Cause: "-i eth0", and packets now come in by br0.
-Harmless when: another rule for the same port matches.
+Harmless when: another rule for the same port matches; or a guest asks for what is forwarded back
+    into its own network (hairpin-nat).
 Evidence: the packet reaches the machine itself, where nobody listens, and a rule for its port
     names another incoming link.
 Fix: the rule by destination address (-d IP) instead of by link, or with the new name.
@@ -12,49 +13,35 @@ Sources: iptables-extensions(8) (DNAT)
 from collections.abc import Iterator
 
 from kvmdiag.actions.rule import InsertRule
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    could_match,
-    destination_nats,
-    links_named,
-)
+from kvmdiag.diagnose.forwards import forwards_elsewhere
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
-@check(severity=Severity.ERROR, needs={Facts.TABLES})
+@check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.TABLES})
 def dnat_iface_mismatch(case: Case) -> Iterator[Suspicion]:
     """Nobody listens, and a rule for the port wants another incoming link."""
     stack, end = case.here, case.end
-    if case.reason is not Reason.NO_LISTENER or stack is None or end.packet.dport is None:
+    if case.reason is not Reason.NO_LISTENER or stack is None or end.in_link is None:
         return
-    if case.walk.question.source.stack == stack.name or end.in_link is None:
+    if case.walk.question.source.stack == stack.name:
         return
-    for placed in destination_nats(stack):
-        wanted = links_named(placed.rule, "in")
-        if not wanted or end.in_link in wanted or placed.table.backend == "nft":
+    for forward in forwards_elsewhere(case, stack):
+        if forward.is_back_into(stack, end.in_link):
             continue
-        if not could_match(placed.rule, end.packet, wanted[0], None):
-            continue
-        text = placed.rule.text.removeprefix(f"-A {placed.chain.name} ")
         insert = InsertRule(
             stack=stack.name,
             table="nat",
-            chain=placed.chain.name,
-            rule=text.replace(f"-i {wanted[0]}", f"-i {end.in_link}"),
-            backend=placed.table.backend,
+            chain=forward.placed.chain.name,
+            rule=forward.text.replace(f"-i {forward.link}", f"-i {end.in_link}"),
+            backend=forward.placed.table.backend,
         )
         yield Suspicion(
             subject=place(stack, end.in_link),
-            summary=f"port {end.packet.dport} is forwarded for what comes in by {wanted[0]}; this "
-            f"came in by {end.in_link}",
-            evidence=(rule_fact(stack, placed.ref(stack)),),
+            summary=f"port {end.packet.dport} is forwarded for what comes in by {forward.link}; "
+            f"this came in by {end.in_link}",
+            evidence=(rule_fact(stack, forward.placed.ref(stack)),),
             remedies=((insert,),),
         )

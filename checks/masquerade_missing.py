@@ -4,7 +4,7 @@ Symptom: guests reach the router and nothing beyond it; the request leaves, a re
 Cause: the rule that translates the guests' addresses is not there, or does not match: rules
     were flushed or replaced after the network started, or the uplink has changed.
 Harmless when: the network is routed or open and the next router knows the way back; the packet is
-    translated by a later router.
+    translated by a later router; the guest has an address of the uplink's own network.
 Evidence: after POSTROUTING the packet still has the guest's private source, and it then leaves
     what can be seen, or a later machine refuses that source.
 Fix: iptables -t nat -A POSTROUTING -s NET ! -d NET -j MASQUERADE on the router whose guests
@@ -17,6 +17,7 @@ from ipaddress import ip_network
 
 from kvmdiag.diagnose.case import Case, owns, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.nets import connected
 from kvmdiag.diagnose.rules import links_named, rules_lost, source_nats, translates
 from kvmdiag.diagnose.translation import (
     calico_leaves_pods_as_they_are,
@@ -95,6 +96,8 @@ def _is_told_otherwise(case: Case, stack: Stack, hop: Hop, source: IPAddress) ->
     """Whether another check knows better why: who should have made the rule, or it was made."""
     if any(translates(p.rule, source) and links_named(p.rule, "out") for p in source_nats(stack)):
         return True
+    if hop.out_link is not None and any(source in net for net in connected(stack, hop.out_link)):
+        return True  # an address of the LAN is to be answered for, not translated
     if launcher_lost_its_rules(stack) or calico_leaves_pods_as_they_are(stack, hop.in_link):
         return True
     return rules_lost(case.snapshot, stack, hop.in_link)

@@ -113,6 +113,20 @@ class Case:
                 if stack is not None:
                     yield stack, hop
 
+    def is_lost_on(self, host: Stack, bridge: str) -> bool:
+        """Whether the packet was lost on the segment of this bridge of the host's."""
+        if self.reason not in (Reason.UNRESOLVED, Reason.NO_PORT):
+            return False
+        if self.end.stack == host.name:
+            return bridge in (self.end.link, self.end.out_link)
+        return any(
+            link.peer is not None
+            and link.peer.stack == self.end.stack
+            and link.peer.link in (self.end.out_link, self.end.link)
+            for link in host.links or ()
+            if link.master == bridge
+        )
+
     def guest_cables(self) -> Iterator[tuple[Stack, Link]]:
         """Taps and veth ends that lead to a guest: no address, a machine at the other end."""
         for stack in self.stacks:

@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from kvmdiag.actions.address import AddAddress
+from kvmdiag.actions.rule import InsertRule
 from kvmdiag.model.libvirt import Domain, GuestNic, Lease
 from kvmdiag.model.link import Link
+from kvmdiag.model.netfilter import Table
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Route
+from kvmdiag.model.stack import NextHop, Route
 
 from .build import found, judge
 from .many import host_with
@@ -89,12 +92,86 @@ def plus_routes(name: str, *routes: Route):
     return lambda s: change(s, name, routes=(*s.stack(name).routes, *routes))
 
 
+def without_link(name: str, stack: str = "host") -> Change:
+    """Without a link."""
+    return lambda s: change(
+        s, stack, links=tuple(e for e in s.stack(stack).links if e.name != name)
+    )
+
+
+def address(name: str, text: str, stack: str = "host") -> Change:
+    """One more address, with the routes that come with it."""
+    return AddAddress(stack=stack, link=name, address=text).apply
+
+
+def no_address(name: str, stack: str = "host") -> Change:
+    """A link without its addresses, and without the routes that the kernel takes with the last."""
+
+    def apply(snapshot: Snapshot) -> Snapshot:
+        old = snapshot.stack(stack)
+        gone = [hop for hop in old.routes if any(way.link == name for way in hop.next_hops)]
+        return change(
+            snapshot,
+            stack,
+            addresses=tuple(a for a in old.addresses if a.link != name),
+            routes=tuple(route for route in old.routes if route not in gone),
+        )
+
+    return apply
+
+
+def route(destination: str, stack: str = "host", **fields: object) -> Change:
+    """One more route; ``link`` and ``gateway`` make its next hop."""
+    hop = NextHop(link=fields.pop("link", None), gateway=fields.pop("gateway", None))
+    hops = (hop,) if hop != NextHop() else ()
+    return plus_routes(stack, Route(destination=destination, next_hops=hops, **fields))
+
+
+def no_default_route(stack: str = "host") -> Change:
+    """Without the default route."""
+    return lambda s: change(
+        s, stack, routes=tuple(r for r in s.stack(stack).routes if r.destination != "0.0.0.0/0")
+    )
+
+
+def rule(text: str, chain: str = "FORWARD", table: str = "filter", stack: str = "host") -> Change:
+    """A rule of iptables in front of all others of a chain, as iptables-save prints it."""
+    return InsertRule(stack=stack, table=table, chain=chain, rule=text).apply
+
+
+def policy(chain: str, verdict: str, stack: str = "host") -> Change:
+    """The policy of a chain of iptables' filter table."""
+
+    def apply(snapshot: Snapshot) -> Snapshot:
+        tables = tuple(
+            replace(
+                table,
+                chains=tuple(
+                    replace(each, policy=verdict) if each.name == chain else each
+                    for each in table.chains
+                ),
+            )
+            if (table.family, table.name) == ("ip", "filter")
+            else table
+            for table in snapshot.stack(stack).tables
+        )
+        return change(snapshot, stack, tables=tables)
+
+    return apply
+
+
+def more_tables(*tables: Table, stack: str = "host") -> Change:
+    """More tables."""
+    return lambda s: change(s, stack, tables=(*s.stack(stack).tables, *tables))
+
+
 class Proof(NamedTuple):
     """What shows that a check fires on its fault and not on what merely looks like it.
 
     ``asks`` are the arguments of :func:`judge` that both are asked with; ``trap_asks`` those for
     the trap where they differ. ``says`` is the role of what is found. The trap may be told as
-    ``context`` where ``trap_says`` is that; else nothing may be said at all.
+    ``context`` where ``trap_says`` is that; else nothing may be said at all. ``base`` makes the
+    healthy host that all begins with.
     """
 
     fault: Change
@@ -103,15 +180,17 @@ class Proof(NamedTuple):
     trap_asks: tuple[object, ...] | None = None
     says: str | None = None
     trap_says: str | None = None
+    base: Change = lambda snapshot: snapshot
 
 
 def prove(check: str, proof: Proof) -> None:
     """Fires with evidence, is silent where nothing was changed, and on its trap."""
+    healthy = proof.base(host_with(2))
     asks, trap_asks = proof.asks, proof.asks if proof.trap_asks is None else proof.trap_asks
-    fired = found(judge(proof.fault(host_with(2)), *asks), check)
+    fired = found(judge(proof.fault(healthy), *asks), check)
     assert fired, "it does not fire"
     assert all(finding.evidence for finding in fired)
     assert proof.says is None or {finding.role for finding in fired} == {proof.says}
-    assert found(judge(host_with(2), *asks), check) == [], "it fires on a healthy host"
-    trapped = found(judge(proof.trap(host_with(2)), *trap_asks), check)
+    assert found(judge(healthy, *asks), check) == [], "it fires on a healthy host"
+    trapped = found(judge(proof.trap(healthy), *trap_asks), check)
     assert {finding.role for finding in trapped} <= {proof.trap_says}, "it fires on its trap"
