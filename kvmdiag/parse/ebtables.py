@@ -127,6 +127,8 @@ def parse_rule(text: str) -> Rule:
 
 
 def _match(option: Option) -> tuple[Match, ...]:
+    if option.name.startswith(_WATCHERS):
+        return ()
     builder = _MATCHES.get(option.name)
     try:
         if builder is not None:
@@ -219,11 +221,32 @@ def _ports(side: Side) -> _Builder:
 
 
 def _icmp(*, v6: bool) -> _Builder:
+    """A type by name or number; ebtables prints ranges of types and codes as well."""
+
     def builder(option: Option) -> tuple[Match, ...]:
-        kind = values.icmp_type(option.value, v6=v6)
-        return (IcmpTypeIs(types=(kind,), negate=option.negate),)
+        text, _, codes = option.value.partition("/")
+        first, found, last = text.partition(":")
+        low = values.icmp_type(first, v6=v6)[0]
+        high = values.number(last, 255) if found else low
+        ranges = values.port_range(codes or "0:255")
+        kinds = tuple(
+            (kind, code)
+            for kind in range(low, high + 1)
+            for code in (range(ranges[0], ranges[1] + 1) if ranges != (0, 255) else (None,))
+        )
+        return (IcmpTypeIs(types=kinds, negate=option.negate),)
 
     return builder
+
+
+def _service(option: Option) -> tuple[Match, ...]:
+    number = values.number(option.value, 0xFF)
+    return (FieldIs(field="ip tos", ranges=((number, number),), negate=option.negate),)
+
+
+def _never(_option: Option) -> tuple[Match, ...]:
+    """What is true of frames only that nobody asks about: gratuitous ARP, spanning tree."""
+    return (FieldIs(field="exthdr", ranges=()),)
 
 
 def _mark(option: Option) -> tuple[Match, ...]:
@@ -254,12 +277,27 @@ def _arp_mac(text: str) -> str:
 
 
 def _arp_operation(text: str) -> str:
-    return {"Request": "request", "Reply": "reply", "1": "request", "2": "reply"}[text]
+    known = {"Request": "request", "Reply": "reply", "1": "request", "2": "reply"}
+    return known.get(text) or str(_ARP_OPERATIONS.index(text) + 1)
+
+
+# Those that are numbered from 1 (ebt_arp), of which only the first two are ever asked about.
+_ARP_OPERATIONS = (
+    "Request", "Reply", "Request_Reverse", "Reply_Reverse", "DRARP_Request", "DRARP_Reply",
+    "DRARP_Error", "InARP_Request", "ARP_NAK",
+)  # fmt: skip
+
+
+def _arp_number(most: int) -> Callable[[str], str]:
+    return lambda text: str(values.number(text, most))
 
 
 def _arp_address(text: str) -> str:
     return values.network(text, "ip")
 
+
+# They note the frame, and are true of every one.
+_WATCHERS = ("--log-", "--nflog", "--ulog")
 
 _MATCHES: Mapping[str, _Builder] = {
     "-i": _interface("in"),
@@ -284,6 +322,14 @@ _MATCHES: Mapping[str, _Builder] = {
     "--arp-mac-src": _in_set("arp saddr ether", _arp_mac),
     "--arp-mac-dst": _in_set("arp daddr ether", _arp_mac),
     "--arp-op": _in_set("arp operation", _arp_operation),
+    "--arp-opcode": _in_set("arp operation", _arp_operation),
+    "--arp-htype": _in_set("arp htype", _arp_number(0xFFFF)),
+    "--arp-ptype": _in_set("arp ptype", _arp_number(0xFFFF)),
+    "--arp-gratuitous": _never,
+    "--stp-type": _never,
+    "--ip-tos": _service,
+    "--logical-in": _in_set("meta ibrname", values.interface),
+    "--logical-out": _in_set("meta obrname", values.interface),
     "--mark": _mark,
     "--pkttype-type": _packet_type,
 }

@@ -123,8 +123,8 @@ _WORDS = frozenset({
     "ct original ip6 daddr", "ct original ip6 saddr", "ct reply ip daddr", "ct reply ip saddr",
     "ct reply ip6 daddr", "ct reply ip6 saddr", "ether type", "icmp code", "icmp type",
     "icmpv6 code", "icmpv6 type", "ip daddr", "ip dscp", "ip protocol", "ip saddr", "ip6 daddr",
-    "ip6 dscp", "ip6 nexthdr", "ip6 saddr", "meta iifkind", "meta nfproto", "meta oifkind",
-    "meta pkttype", "meta protocol", "th dport", "th sport",
+    "ip6 dscp", "ip6 nexthdr", "ip6 saddr", "meta ibrname", "meta iifkind", "meta nfproto",
+    "meta obrname", "meta oifkind", "meta pkttype", "meta protocol", "th dport", "th sport",
 })  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def _name(text: str) -> Span:
 
 
 def _word(words: Mapping[str, int]) -> Callable[[str], Span]:
-    return lambda text: (words[text],) * 2
+    return lambda text: (words[text] if text in words else values.number(text, 0xFFFF),) * 2
 
 
 _FAMILIES = {"ipv4": 2, "ipv6": 10, "arp": 3}
@@ -138,6 +138,16 @@ def _kind(seen_name: Callable[[Seen], str | None]) -> Getter:
     def get(seen: Seen) -> Value:
         link = seen.at.view.links.get(seen_name(seen) or "")
         return ABSENT if link is None or link.kind is None else link.kind
+
+    return get
+
+
+def _bridge_of(seen_name: Callable[[Seen], str | None]) -> Getter:
+    """The bridge whose port a frame comes in or goes out by."""
+
+    def get(seen: Seen) -> Value:
+        link = seen.at.view.links.get(seen_name(seen) or "")
+        return ABSENT if link is None or link.master is None else link.master
 
     return get
 
@@ -323,6 +333,8 @@ FIELDS: Mapping[str, Field] = {
     "meta pkttype": Field(_packet_type, _word(_PACKET_TYPES), 8),
     "meta iifkind": Field(_kind(lambda s: s.in_link), _name),
     "meta oifkind": Field(_kind(lambda s: s.out_link), _name),
+    "meta ibrname": Field(_bridge_of(lambda s: s.in_link), _name),
+    "meta obrname": Field(_bridge_of(lambda s: s.out_link), _name),
     "iifname": Field(_device(lambda s: s.in_link), _name),
     "oifname": Field(_device(lambda s: s.out_link), _name),
     "iif": Field(_device(lambda s: s.in_link), _name),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from kvmdiag.model.netfilter import (
     Accept,
@@ -17,6 +18,7 @@ from kvmdiag.model.netfilter import (
     UnknownMatch,
 )
 from kvmdiag.model.trace import Outcome, Reason, RuleRef, Stage
+from kvmdiag.parse import ebtables
 
 _CALL = "net.bridge.bridge-nf-call-iptables"
 
@@ -376,7 +378,6 @@ def test_way_that_parts_more_often_than_can_be_followed(routed):
     assert "-m time" in request.end.because
 
 
-
 def test_input_and_output_of_the_ends(routed):
     """The ends have netfilter as well, not only what lies between."""
     routed.rules("far", "-A INPUT -p icmp -j DROP")
@@ -434,3 +435,15 @@ def test_before_conntrack_a_packet_is_invalid(routed):
     """A rule in raw asks for the state of a connection that is not known yet."""
     routed.rules("host", "-A PREROUTING -m conntrack --ctstate INVALID -j DROP", table="raw")
     assert routed.walk("guest", "far").request.reason is Reason.NETFILTER
+
+
+@pytest.mark.parametrize(("option", "passes"), [("-in", False), ("-out", False), ("-in !", True)])
+def test_bridge_rules_that_name_the_bridge(bridged, option, passes):
+    """Not built in this kernel: ebtables' logical devices are the bridges of the ports."""
+    line = f"-A FORWARD --logical{option} br0 -j DROP"
+    text = f"*filter\n:FORWARD ACCEPT\n{line}\nCOMMIT\n"
+    (table,) = ebtables.parse_save(text)
+    chain = replace(table.chains[0], hook="forward", type="filter")
+    bridged.table("host", replace(table, chains=(chain,)))
+    bridged.neighbour("g1", "eth0", "10.0.0.3", bridged.mac("g2", "eth0"), "reachable")
+    assert bridged.walk("g1", "10.0.0.3").request.arrived is passes

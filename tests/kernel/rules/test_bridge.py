@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from kvmdiag.collect.netfilter import read_tables
+from kvmdiag.collect.stack import read_stack
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
 from kvmdiag.simulate import arp
@@ -29,9 +30,16 @@ SPOOFING = (  # clean-traffic of libvirt, in short
     "-A I-v0 -p ARP -j I-v0-arp",
     "-A I-v0-ipv4 -p IPv4 --ip-src ! 192.0.2.2 -j DROP",
     "-A I-v0-ipv4 -p IPv4 --ip-proto udp --ip-dport 67:68 -j DROP",
+    "-A I-v0-ipv4 -p IPv4 --ip-proto udp --ip-dport 69 --log -j DROP",
+    "-A I-v0-ipv4 -p IPv4 --ip-tos 0x10 -j DROP",
+    "-A I-v0-ipv4 -p IPv4 --ip-proto icmp --ip-icmp-type 8 -j DROP",
     "-A I-v0-ipv4 -p IPv4 --ip-src 192.0.2.0/24 -j ACCEPT",
     f"-A I-v0-arp -p ARP --arp-mac-src ! {MAC} -j DROP",
     "-A I-v0-arp -p ARP --arp-ip-src ! 192.0.2.2 -j DROP",
+    "-A I-v0-arp -p ARP --arp-op Request_Reverse -j DROP",
+    "-A I-v0-arp -p ARP --arp-gratuitous -j DROP",
+    "-A I-v0-arp -p ARP --arp-htype 2 -j DROP",
+    "-A I-v0-arp -p ARP --arp-ptype 0x86dd -j DROP",
     "-A I-v0-arp -p ARP --arp-op Request -j ACCEPT",
 )
 NFT = (
@@ -40,7 +48,7 @@ NFT = (
     f"add rule bridge f in iifname v0 ether saddr != {MAC} drop",
     "add rule bridge f in iifname v0 ether type ip ip saddr != 192.0.2.2 drop",
     "add rule bridge f in iifname v0 arp saddr ip != 192.0.2.2 drop",
-    "add rule bridge f in ip protocol udp udp dport { 67, 68 } drop",
+    "add rule bridge f in ip protocol udp udp dport { 67, 68, 69 } drop",
     "add rule bridge f in iifname . ether saddr { v0 . 52:54:00:aa:bb:ff } drop",
 )
 FRAMES = {
@@ -48,6 +56,7 @@ FRAMES = {
     "of another address": ("udp", MAC, "192.0.2.77", 5000),
     "of another MAC": ("udp", "52:54:00:aa:bb:ff", "192.0.2.2", 5000),
     "from a DHCP client": ("udp", MAC, "192.0.2.2", 67),
+    "logged": ("udp", MAC, "192.0.2.2", 69),
     "honest question": ("arp", MAC, "192.0.2.2", 0),
     "question for another": ("arp", MAC, "192.0.2.77", 0),
     "question of another MAC": ("arp", "52:54:00:aa:bb:ff", "192.0.2.2", 0),
@@ -80,8 +89,9 @@ def test_spoofed_frames(bridge, eventually, made_by):
             host.run(["nft", line])
     with entered(host.path):
         tables, gaps = read_tables("host")
+        links = read_stack("host", "host", host.path).stack.links
+    view = StackView(Stack(name="host", kind="host", netns=None, tables=tables, links=links))
     assert not gaps
-    view = StackView(Stack(name="host", kind="host", netns=None, tables=tables, links=()))
     with _listening(other.path) as far, _listening(one.path) as near:
         eventually(lambda: _crosses(near, far, None), "the bridge does not forward")
         for name, frame in FRAMES.items():
