@@ -117,7 +117,8 @@ def _finish(network: Built, stack: Stack) -> None:
         if ports:
             _run(["bridge", "-batch", "-"], "".join(ports))
         devices = (*stack.bridges, *stack.links)
-        _set(tuple((f"net.ipv4.neigh.{device.name}.proxy_delay", 0) for device in devices))
+        # Long enough for the owner of an address to answer first, as he does with the default.
+        _set(tuple((f"net.ipv4.neigh.{device.name}.proxy_delay", 2) for device in devices))
         _set(stack.sysctls)  # those of a link were not there before
         _load_tables(stack, network.case.version)
 
