@@ -20,6 +20,21 @@ def fuse(walk: Walk, observation: Observation) -> Walk:
     return explained(walk, _by_sight(walk, observation), observation)
 
 
+def likeliest(walk: Walk, observation: Observation) -> Walk:
+    """Of all ways that chance leaves open, the one that fits what was seen best."""
+
+    def misses(way: Walk) -> tuple[bool, int]:
+        fused = fuse(way, observation)
+        strays = sum(hop.seen is False or not hop.predicted for hop in fused.hops)
+        return disagreement(way, fused) is not None, strays
+
+    ways = (walk, *walk.alternatives)
+    if len(ways) == 1:
+        return walk
+    best = min(ways, key=misses)
+    return msgspec.structs.replace(best, alternatives=())
+
+
 def _by_sight(walk: Walk, observation: Observation) -> Walk:
     """By what was seen on the links and by the answer."""
     request = marked(walk.request, observation)

@@ -154,9 +154,10 @@ def keep(file: Path, snapshot: Snapshot, probes: Sequence[tuple[Walk, Observatio
 def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:
     """Prediction and observation in one, and how it ended."""
     from kvmdiag.commands.kernel import kernel_notes
-    from kvmdiag.probes.fuse import disagreement, fuse
+    from kvmdiag.probes.fuse import disagreement, fuse, likeliest
     from kvmdiag.reports.probe_notes import ProbeNotes
 
+    predicted = likeliest(predicted, seen)
     fused = fuse(predicted, seen)
     return fused, ProbeNotes(
         reached=seen.reached,

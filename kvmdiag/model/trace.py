@@ -205,11 +205,16 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """Request and reply of one question. ``reply`` is ``None`` when there was nobody to reply."""
+    """Request and reply of one question. ``reply`` is ``None`` when there was nobody to reply.
+
+    ``alternatives`` are the other ways that rules or routes of chance leave open, all of which
+    end as this one does.
+    """
 
     question: Question
     request: Trace
     reply: Trace | None = None
+    alternatives: tuple[Walk, ...] = ()
 
     @property
     def works(self) -> bool | None:

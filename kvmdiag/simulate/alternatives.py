@@ -138,7 +138,8 @@ def _agreed(attempts: list[_Attempt]) -> Walk:
         notes["request"].append(f"the packet ends in {', or in '.join(places)}")
     request = _with(walk.request, notes["request"])
     reply = None if walk.reply is None else _with(walk.reply, notes["reply"])
-    return replace(walk, request=request, reply=reply)
+    others = tuple(attempt.walk for attempt in attempts[1:])
+    return replace(walk, request=request, reply=reply, alternatives=others)
 
 
 def _with(trace: Trace, notes: list[str]) -> Trace:

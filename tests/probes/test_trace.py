@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kvmdiag.model.trace import Outcome, Reason, Stage
-from kvmdiag.probes.fuse import disagreement
+from kvmdiag.probes.fuse import disagreement, likeliest
 from kvmdiag.probes.observation import Observation
 from kvmdiag.probes.trace import fuse, observe
 
@@ -55,6 +56,21 @@ def test_every_link_shows_request_and_reply(
         assert set(sources) == {"2001:db8:1::2"}
     else:
         assert sources == ["192.0.2.2"] * 3 + ["198.51.100.1"] * 2
+
+
+def test_of_several_ways_the_one_that_was_taken_is_shown(
+    routed: Any, asking: Any, walking: Any, echo: Any
+) -> None:
+    """What chance decides is told by what was seen, and is no disagreement."""
+    echo(routed["b"], "198.51.100.2")
+    asked = asking("198.51.100.2")
+    taken = walking(asked, THERE, BACK)
+    others = walking(asked, "a/a0> >r/r0 r/br0 r/rc> >c/c0", "c/c0> >r/rc r/br0> r/r0> >a/a0")
+    seen = observe(routed.snapshot(), taken, timeout=2)
+    predicted = likeliest(replace(others, alternatives=(taken,)), seen)
+    assert predicted == taken
+    assert likeliest(replace(taken, alternatives=(others,)), seen) == taken
+    assert all(hop.seen is not False for hop in fuse(predicted, seen).hops)
 
 
 def test_a_bridge_shows_what_it_merely_bridges(routed: Any, asking: Any, walking: Any) -> None:

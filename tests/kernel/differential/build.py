@@ -138,11 +138,13 @@ def _await_carrier(links: Iterable[str]) -> None:
 
 def _commands(stack: Stack, version: int) -> Iterator[str]:
     yield "link set lo up"
-    for bridge in stack.bridges:
+    # Made after the cables, so numbered after them: the kernel goes through links in the order
+    # of their making, and shows them in that of their numbers.
+    for number, bridge in enumerate(stack.bridges, 1000):
         call = int(bridge.nf_call)
         stp = "stp_state 1 forward_delay 3000" if bridge.stp else ""
         calls = f"nf_call_{'iptables' if version == 4 else 'ip6tables'} {call}"
-        yield f"link add {bridge.name} type bridge {calls} mcast_snooping 0 {stp}"
+        yield f"link add {bridge.name} index {number} type bridge {calls} mcast_snooping 0 {stp}"
     for link in stack.links:
         if link.mac:
             yield f"link set {link.name} address {link.mac}"
