@@ -108,12 +108,8 @@ def _run(
     return done
 
 
-@pytest.fixture
-def namespaces() -> Iterator[Callable[..., Namespace]]:
-    """A maker of namespaces: ``namespaces("node1")``. All are removed when the test ends.
-
-    Names are unique for the process, so tests can run side by side.
-    """
+@contextlib.contextmanager
+def _maker() -> Iterator[Callable[..., Namespace]]:
     with contextlib.ExitStack() as made:
 
         def make(label: str = "ns") -> Namespace:
@@ -122,6 +118,23 @@ def namespaces() -> Iterator[Callable[..., Namespace]]:
             _run(["ip", "netns", "add", namespace.name], True, None, 20)
             return namespace
 
+        yield make
+
+
+@pytest.fixture
+def namespaces() -> Iterator[Callable[..., Namespace]]:
+    """A maker of namespaces: ``namespaces("node1")``. All are removed when the test ends.
+
+    Names are unique for the process, so tests can run side by side.
+    """
+    with _maker() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def shared_namespaces() -> Iterator[Callable[..., Namespace]]:
+    """The same for all tests of a file, which leave them as they are."""
+    with _maker() as make:
         yield make
 
 
@@ -159,7 +172,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses real namespaces, before ``-m`` selects, and skip it without the rights."""
     allowed = _may_build_namespaces()
     for item in items:
-        if "namespaces" in getattr(item, "fixturenames", ()):
+        if {"namespaces", "shared_namespaces"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.kernel)
         if not allowed and item.get_closest_marker("kernel"):
             item.add_marker(pytest.mark.skip(reason="needs root to build network namespaces"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from kvmdiag import __version__
 from kvmdiag.collect.cables import far_namespaces, plugged
@@ -29,6 +30,7 @@ from kvmdiag.model.stack import OWN_NETNS
 from kvmdiag.system.memory import uncollected
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
+_Fact = TypeVar("_Fact")
 _HOST = "host"
 _NO_FILES = Gap(
     stack=None,
@@ -59,8 +61,10 @@ def collect(scope: Scope) -> Snapshot:
     namespaces = {which: reading.stack.name for which, reading in readings.items()}
     # The files of this machine say nothing of a namespace that merely stands for a host.
     own = scope.host == OWN_NETNS
-    daemons, daemon_gaps = read_daemons(namespaces, configured=own)
-    persistent, persistent_gaps = read_persistent() if own else (None, (_NO_FILES,))
+    daemons, daemon_gaps = _alone("daemons", lambda: read_daemons(namespaces, configured=own))
+    persistent, persistent_gaps = (
+        _alone("persistent", read_persistent) if own else (None, (_NO_FILES,))
+    )
     return Snapshot(
         tool=f"kvmdiag {__version__}",
         taken_at=taken_at,
@@ -82,6 +86,17 @@ def collect(scope: Scope) -> Snapshot:
             *persistent_gaps,
         ),
     )
+
+
+def _alone(
+    fact: str, read: Callable[[], tuple[_Fact, tuple[Gap, ...]]]
+) -> tuple[_Fact | None, tuple[Gap, ...]]:
+    """What a source tells; if it fails, the fact is unknown and all others are there."""
+    try:
+        return read()
+    except OSError as error:
+        why = f"{fact} cannot be read: {error.strerror or error}"
+        return None, (Gap(stack=None, fact=fact, why=why, help="run as root (sudo)"),)
 
 
 def _libvirt(scope: Scope, netns: tuple[int, int]) -> Guests:
