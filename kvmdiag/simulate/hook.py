@@ -262,7 +262,8 @@ class _Hook:
             case NetMap():
                 return _mapped(nat.network, packet.src if manipulation == "source" else packet.dst)
             case Masquerade():
-                toward = self._next_hop or packet.dst
+                # nf_nat_masquerade_ipv4 looks at the gateway, nf_nat_masquerade_ipv6 does not.
+                toward = packet.dst if packet.version == 6 else self._next_hop or packet.dst
                 return select_address(self._at.view, self._at.out_link or "lo", toward)
             case Redirect():
                 if self._at.hook == "output":

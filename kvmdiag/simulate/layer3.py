@@ -19,6 +19,8 @@ from kvmdiag.simulate.steps import Ascend, Ended, Frame, Step
 from kvmdiag.simulate.unread import NotRead
 from kvmdiag.simulate.view import StackView, conf_name
 
+_IGNORING = {8: "net.ipv4.icmp_echo_ignore_all", 128: "net.ipv6.icmp.echo_ignore_all"}
+
 
 def ascend(journey: Journey, step: Ascend) -> Step:
     """A packet comes up from a link: PREROUTING, then the routing decision."""
@@ -193,8 +195,9 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
     packet = pass_hook(journey, frame, at, Stage.INPUT, link).packet
     if packet.proto in ("tcp", "udp") and journey.direction == "request":
         _find_listener(journey, view, packet, link)
-    if packet.icmp_type == 8 and view.sysctl("net.ipv4.icmp_echo_ignore_all"):
-        names = (("net.ipv4.icmp_echo_ignore_all", "1"),)
+    ignoring = _IGNORING.get(packet.icmp_type or 0)
+    if ignoring is not None and view.sysctl(ignoring):
+        names = ((ignoring, "1"),)
         raise journey.end(
             Outcome.DROPPED,
             Reason.NO_LISTENER,

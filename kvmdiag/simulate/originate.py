@@ -22,12 +22,13 @@ from kvmdiag.simulate.view import StackView, parse_address
 def originate(journey: Journey, step: Originate) -> Step:
     """A stack sends a packet of its own, as ``ping [-I link]`` does."""
     view = journey.stack(step.stack)
+    step = _tried_with_source(view, step)
     found = _route_own(journey, view, step)
     link = found.link or "lo"
     packet = step.packet
     if step.bound_address is None:
         packet = replace(packet, src=_own_source(journey, view, step, found, link))
-        if packet.proto in ("tcp", "udp"):
+        if packet.proto in ("tcp", "udp") and packet.version == 4:
             # A socket that connects looks again, with the source it got (ip_route_connect).
             found = _route_own(
                 journey, view, replace(step, packet=packet, bound_address=packet.src)
@@ -56,9 +57,7 @@ def originate(journey: Journey, step: Originate) -> Step:
     return send(journey, view, frame, link, found)
 
 
-def _fitting(
-    journey: Journey, view: StackView, packet: Packet, link: str, found: Found
-) -> Packet:
+def _fitting(journey: Journey, view: StackView, packet: Packet, link: str, found: Found) -> Packet:
     """The packet, or the largest piece of it; what may not be cut up is refused (EMSGSIZE).
 
     Source: __ip_append_data in net/ipv4/ip_output.c, ip_fragment.
@@ -90,10 +89,23 @@ def _marks_reroute(view: StackView, packet: Packet) -> bool:
     return any(base.chain.type == "route" for base in view.base_chains(packet.family, "output"))
 
 
-def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
-    """The route for a packet of the stack's own."""
+def _tried_with_source(view: StackView, step: Originate) -> Originate:
+    """Where IPv6 finds no route it looks again, with some source (ip6_dst_lookup_tail)."""
     packet = step.packet
-    flow = Flow(
+    if packet.version == 4 or step.bound_address is not None:
+        return step
+    found = view.fib.lookup(_own_flow(step))
+    if found is not None and found.refusal is None:
+        return step
+    source = select_address(view, step.bound_link or "", packet.dst)
+    if source is None:
+        return step
+    return replace(step, packet=replace(packet, src=source), bound_address=source)
+
+
+def _own_flow(step: Originate) -> Flow:
+    packet = step.packet
+    return Flow(
         dst=packet.dst,
         src=step.bound_address,
         oif=step.bound_link,
@@ -102,7 +114,12 @@ def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
         sport=packet.sport,
         dport=packet.dport,
     )
-    found = view.fib.lookup(flow)
+
+
+def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
+    """The route for a packet of the stack's own."""
+    packet = step.packet
+    found = view.fib.lookup(_own_flow(step))
     refused = found is None or found.refusal is not None
     if refused and step.bound_link is not None and packet.version == 4:
         # ip_route_output_key_hash_rcu: bound to a link without a route, the destination is

@@ -45,11 +45,16 @@ def select_address(
             return parse_address(entry.address)
     if mine:
         return parse_address(mine[0].address)
-    for entry in view.addresses:
-        address = parse_address(entry.address)
-        if address.version == version and entry.scope == "global" and _usable(entry, toward):
-            return address
-    return None
+    others = [
+        entry
+        for entry in view.addresses
+        if entry.scope == "global"
+        and parse_address(entry.address).version == version
+        and _usable(entry, toward)
+    ]
+    if toward is not None and version == 6 and others:
+        return parse_address(max(others, key=lambda entry: _merit(entry, toward)).address)
+    return parse_address(others[0].address) if others else None
 
 
 def asking_address(view: StackView, link: str, wanted: IPAddress, source: IPAddress) -> IPAddress:
