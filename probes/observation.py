@@ -74,6 +74,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     none did. ``truncated`` is true when more was seen than is kept; ``bridges_shown`` is false
     when bridges could not be made to show what they merely bridge. ``remarks`` say how the
     probe was sent and what was assumed, where it did not simply come from inside its source.
+    ``insiders`` are guests whose own word it is what was seen inside them.
     ``doubt`` says why an answer may not be the destination's own. ``evidence`` is what the
     kernel itself said of the probe, ``None`` when it was not asked.
     """
@@ -88,6 +89,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
     bridges_shown: bool = True
     remarks: tuple[str, ...] = ()
+    insiders: tuple[str, ...] = ()
     doubt: str | None = None
     evidence: Evidence | None = None
 

@@ -18,6 +18,7 @@ from kvmdiag.probes.captures import Captures, open_captures
 from kvmdiag.probes.doubt import doubt
 from kvmdiag.probes.evidence.gather import Gathering, gathering
 from kvmdiag.probes.fuse import fuse
+from kvmdiag.probes.guest_looks import Looks, looking_inside
 from kvmdiag.probes.guest_programs import Enter
 from kvmdiag.probes.observation import Observation, Sighting
 from kvmdiag.probes.packet import Probe, new_probe
@@ -72,14 +73,16 @@ def observe_all(
             sender.prepare()
         sent = [sender.probe for sender in senders]
         kernel = opened.enter_context(gathering(snapshot, walk, sent))
+        looks = opened.enter_context(looking_inside(snapshot, walk, sent, enter))
         captures = _open_captures(snapshot, walk, sent, opened, kernel)
         watch = Watch(snapshot, senders, captures.opened, kernel)
         opened.callback(watch.close)
         watch.send()
         silent = walk.works is False and walk.decisive.direction == "reply"
         watch.until_settled(timeout, hidden=EXPECTED_SILENCE if silent else None)
+        looks.finish()
         seen = [
-            _observation(snapshot, walk, sender, watch, number, captures)
+            _observation(snapshot, walk, sender, watch, number, captures, looks)
             for number, sender in enumerate(senders)
         ]
         evidence = kernel.evidence([one.sightings for one in seen])
@@ -96,18 +99,28 @@ def _observation(
     watch: Watch,
     number: int,
     captures: Captures,
+    looks: Looks,
 ) -> Observation:
     """What was seen of one of the probes."""
+    outside = _sightings(captures.opened, sender.probe)
+    inside = looks.sightings(sender.probe, sorted(outside, key=lambda one: one.time_ns))
+    insiders = tuple(dict.fromkeys(one.stack for one in inside))
+    watched = captures.watched | looks.watched & frozenset(insiders)
     found = Observation(
         probe=sender.probe,
         sent_ns=sender.sent_ns,
         waited=(watch.ended_ns[number] - sender.sent_ns) / 1e9,
-        sightings=_in_path_order(_sightings(captures.opened, sender.probe), snapshot),
+        sightings=_in_path_order([*outside, *inside], snapshot),
         answer=watch.answers.get(number),
-        watched=captures.watched - {sender.bypassed},
-        blind=captures.blind,
+        watched=watched - {sender.bypassed},
+        blind=tuple(
+            (name, looks.why_blind(name) or why)
+            for name, why in captures.blind
+            if name not in watched
+        ),
         truncated=any(capture.truncated for capture in captures.opened),
         remarks=sender.remarks,
+        insiders=insiders,
     )
     return msgspec.structs.replace(found, doubt=doubt(snapshot, walk, found))
 

@@ -13,7 +13,8 @@ class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
     ``answer`` is what the source's own socket got, ``None`` when it got nothing within
     ``waited`` seconds. ``disagreement`` says where the model was wrong. ``unwatched`` are
     stacks in which nobody looked, each with the reason. ``remarks`` say how it was sent and
-    what was assumed for that; ``doubt`` why an answer may not be the destination's own.
+    what was assumed for that; ``insiders`` are guests whose own word it is what was seen inside
+    them; ``doubt`` why an answer may not be the destination's own.
     ``kernel`` is the kernel's own account, ``None`` when it was not asked.
     """
 
@@ -24,5 +25,6 @@ class ProbeNotes(msgspec.Struct, frozen=True, kw_only=True):
     unwatched: tuple[tuple[str, str], ...] = ()
     truncated: bool = False
     remarks: tuple[str, ...] = ()
+    insiders: tuple[str, ...] = ()
     doubt: str | None = None
     kernel: KernelNotes | None = None

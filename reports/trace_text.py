@@ -143,6 +143,11 @@ def _remarks(walk: Walk, notes: ProbeNotes | None, verbose: int) -> Lines:
         return lines
     for text in notes.remarks:
         lines.prose(text, lead=("sending  ", "dim"))
+    if notes.insiders:
+        names = ", ".join(notes.insiders)
+        lines.prose(
+            f"what passed inside {names} is what tcpdump there says", lead=("inside  ", "dim")
+        )
     for stack, why in notes.unwatched:
         lines.prose(f"{stack}: {why}", lead=("not watched  ", "dim"))
     if notes.truncated:

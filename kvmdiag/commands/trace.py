@@ -168,6 +168,7 @@ def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:
         unwatched=seen.blind,
         truncated=seen.truncated,
         remarks=seen.remarks,
+        insiders=seen.insiders,
         doubt=seen.doubt,
     )
 

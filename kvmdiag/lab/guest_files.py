@@ -91,8 +91,12 @@ def entries() -> dict[str, cpio.Entry]:
         "etc/rc": cpio.file(_RC.encode(), executable=True),
         "etc/agent": cpio.file(_AGENT.encode(), executable=True),
         "etc/dhcp": cpio.file(_DHCP.encode(), executable=True),
-        "etc/passwd": cpio.file(b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
-        "etc/group": cpio.file(b"root:x:0:\nnogroup:x:65534:\ndip:x:30:\n"),
+        "etc/passwd": cpio.file(
+            b"root:x:0:0:root:/:/bin/sh\n"
+            b"tcpdump:x:65533:65533::/:/bin/false\n"
+            b"nobody:x:65534:65534::/:/bin/false\n"
+        ),
+        "etc/group": cpio.file(b"root:x:0:\ntcpdump:x:65533:\nnogroup:x:65534:\ndip:x:30:\n"),
     }
 
 

@@ -36,6 +36,7 @@ _PROGRAMS = {
     "xtables-nft-multi": "iptables",
     "xtables-legacy-multi": "iptables",
     "dnsmasq": "dnsmasq-base",
+    "tcpdump": "tcpdump",
 }
 _MODULES = re.compile(
     r"kernel/(drivers/virtio/virtio(_ring|_pci|_pci_legacy_dev|_pci_modern_dev)?"

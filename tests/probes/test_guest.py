@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,40 +14,62 @@ import msgspec
 import pytest
 
 from kvmdiag.errors import NotReadableError
+from kvmdiag.model.link import LinkRef
+from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.guest_programs import Inside
 from kvmdiag.probes.trace import observe
 
 THERE = "a/a0> >r/r0 r/br0 r/rb> >b/b0"
 BACK = "b/b0> >r/rb r/br0> r/r0> >a/a0"
+WAY = ["a/a0", "r/r0", "r/br0", "r/rb", "b/b0"]
 
 
 @dataclass
 class FakeAgent:
-    """Runs in a namespace what it is asked to; ``busybox`` gives its ping instead of iputils'."""
+    """Runs in a namespace what it is asked to; ``busybox`` gives its ping instead of iputils'.
+
+    It has no program whose name is in ``lacks``; ``says`` replaces what a program prints.
+    """
 
     namespace: Any
     busybox: bool = False
+    lacks: tuple[str, ...] = ()
+    says: dict[str, str] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
-    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, path: str, arguments: Sequence[str]) -> int:
-        """As guest-exec."""
+        """As guest-exec; the number is that of the process, which may be ended by it."""
+        name = path.rpartition("/")[2]
+        if name in self.lacks:
+            raise NotReadableError(f"{path}: no such program")
         self.asked.append([path, *arguments])
-        program = ["busybox", "ping"] if self.busybox else ["ping"]
-        command = ["ip", "netns", "exec", self.namespace.name, *program, *arguments]
-        self._running.append(
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        program = ["busybox", "ping"] if self.busybox and name == "ping" else [name]
+        if name == "python3":
+            program = [sys.executable]
+        command = ["nsenter", f"--net={self.namespace.path}", *program, *arguments]
+        with_output = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace"
         )
-        return len(self._running) - 1
+        self.running.append(with_output)
+        return with_output.pid
 
     def result(self, pid: int) -> Any:
         """As guest-exec-status."""
-        return _Ended(self._running[pid].wait(timeout=10))
+        program = next(one for one in self.running if one.pid == pid)
+        out, _ = program.communicate(timeout=15)
+        name = program.args[2].rpartition("/")[2]  # type: ignore[index,union-attr]
+        return _Ended(program.returncode, self.says.get(name, out))
+
+    def read(self, path: str) -> str:
+        """As guest-file-read."""
+        return str(self.namespace.run(f"cat {path}").stdout)
 
 
 @dataclass
 class _Ended:
     code: int
+    out: str
 
 
 class Refusing(FakeAgent):
@@ -57,11 +81,21 @@ class Refusing(FakeAgent):
         raise NotReadableError(f"{path}: forbidden")
 
 
-def seen_from_outside(net: Any) -> Any:
-    """The facts, with ``a`` a guest whose inside cannot be entered."""
-    snapshot = net.snapshot()
-    guest = msgspec.structs.replace(snapshot.stack("a"), kind="guest", netns=None)
-    return snapshot.with_stack(guest)
+TIES = {"r0": LinkRef("a", "a0"), "r1": LinkRef("c", "c0"), "rb": LinkRef("b", "b0")}
+
+
+def seen_from_outside(net: Any, *guests: str) -> Snapshot:
+    """The facts, with ``a`` (or others) a guest whose inside cannot be entered."""
+    snapshot: Snapshot = net.snapshot()
+    for name in guests or ("a",):
+        guest = msgspec.structs.replace(snapshot.stack(name), kind="guest", netns=None)
+        snapshot = snapshot.with_stack(guest)
+    router = snapshot.stack("r")
+    links = tuple(
+        msgspec.structs.replace(link, peer=TIES.get(link.name, link.peer))
+        for link in router.links or ()
+    )
+    return snapshot.with_stack(msgspec.structs.replace(router, links=links))
 
 
 @pytest.mark.parametrize("busybox", [False, True], ids=["iputils", "busybox"])
@@ -77,10 +111,12 @@ def test_the_guests_own_ping_is_recognised(
     seen = observe(seen_from_outside(routed), predicted, timeout=3, enter=lambda _: Inside(agent))
     assert seen.answer is not None
     assert seen.answer.kind == "reply"
-    assert [str(s.place) for s in seen.travelling("request")] == ["r/r0", "r/br0", "r/rb", "b/b0"]
-    assert [str(s.place) for s in seen.travelling("reply")] == ["b/b0", "r/rb", "r/br0", "r/r0"]
+    assert [str(s.place) for s in seen.travelling("request")] == WAY
+    assert [str(s.place) for s in seen.travelling("reply")] == WAY[::-1]
+    assert (seen.watched >= {"a"}, seen.insiders, seen.blind) == (True, ("a",), ())
     assert "inside a, through its agent" in seen.remarks[0]
-    assert all(command[0].endswith("/ping") for command in agent.asked)
+    started = {command[0].rpartition("/")[2] for command in agent.asked}
+    assert started == {"ping", "tcpdump", "timeout", "kill"}
 
 
 def test_the_guests_ping_without_an_answer(routed: Any, asking: Any, walking: Any) -> None:
@@ -93,9 +129,120 @@ def test_the_guests_ping_without_an_answer(routed: Any, asking: Any, walking: An
     assert str(seen.last_seen) == "r/br0"
 
 
+@pytest.mark.parametrize("address", ["198.51.100.2", "2001:db8:2::2"])
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_a_socket_inside(
+    routed: Any, asking: Any, walking: Any, echo: Any, proto: str, address: str
+) -> None:
+    """By a few lines of Python: known at every link, and the guest's own kernel has the answer."""
+    echo(routed["b"], address)
+    agent = FakeAgent(routed["a"])
+    predicted = walking(asking(address, proto=proto, port=7), THERE, BACK)
+    seen = observe(seen_from_outside(routed), predicted, timeout=3, enter=lambda _: Inside(agent))
+    assert seen.reached
+    assert [str(s.place) for s in seen.travelling("request")] == WAY
+    assert [str(s.place) for s in seen.travelling("reply")] == WAY[::-1]
+    assert "sent by python3" in seen.remarks[0]
+
+
+def test_how_a_socket_inside_fails(routed: Any, asking: Any, walking: Any) -> None:
+    """A closed port is a refusal; what the guest's own rules forbid is told as its own error."""
+    agent = FakeAgent(routed["a"])
+
+    def tried() -> Any:
+        predicted = walking(asking("198.51.100.2", proto="tcp", port=9), THERE, BACK)
+        snapshot = seen_from_outside(routed)
+        return observe(snapshot, predicted, timeout=3, enter=lambda _: Inside(agent)).answer
+
+    assert tried().kind == "refused"
+    routed["a"].run("iptables -A OUTPUT -p tcp --dport 9 -j REJECT --reject-with tcp-reset")
+    assert tried().kind == "refused"
+    routed["a"].run("ip route del default")
+    answer = tried()
+    assert (answer.kind, answer.text, answer.local) == ("error", "Network is unreachable", True)
+
+
+@pytest.mark.parametrize("size", [60, 1400])
+def test_a_ping_of_chosen_size(routed: Any, asking: Any, walking: Any, size: int) -> None:
+    """DF set, the mark behind what ping writes over the payload; evidence finds it there, too."""
+    routed["r"].run("iptables -A FORWARD -o rb -j DROP")
+    predicted = walking(asking("198.51.100.2", size=size), THERE, BACK)
+    agent = FakeAgent(routed["a"])
+    seen = observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: Inside(agent))
+    assert [str(s.place) for s in seen.travelling("request")] == ["a/a0", "r/r0", "r/br0"]
+    assert {s.packet.length for s in seen.travelling("request")} == {size}
+    assert all(s.packet.dont_fragment for s in seen.travelling("request"))
+    assert seen.evidence is not None
+    assert [drop.reason for drop in seen.evidence.drops] == ["NETFILTER_DROP"]
+
+
+@pytest.mark.parametrize("lacks", [("python3", "python", "platform-python"), ("tcpdump",)])
+def test_what_the_guest_lacks(
+    routed: Any, asking: Any, walking: Any, lacks: tuple[str, ...]
+) -> None:
+    """It is told what is missing, and the rest goes on."""
+    agent = FakeAgent(routed["a"], lacks=lacks)
+    proto = {"proto": "tcp", "port": 7} if "python3" in lacks else {}
+    predicted = walking(asking("198.51.100.2", address="192.0.2.2", **proto), THERE, BACK)
+    snapshot = seen_from_outside(routed)
+    seen = observe(snapshot, predicted, timeout=1, enter=lambda _: Inside(agent))
+    if proto:
+        assert "as if a had sent it" in seen.remarks[0]
+        assert (
+            seen.remarks[1] == "not sent from inside: the agent does not start python3 in the guest"
+        )
+    else:
+        assert seen.blind == (("a", "the agent does not start tcpdump in the guest"),)
+
+
+def test_a_guest_on_the_way(routed: Any, asking: Any, walking: Any) -> None:
+    """Who receives is looked into as well, its clock aside; nothing of it runs on there."""
+    agents = {"a": FakeAgent(routed["a"]), "b": FakeAgent(routed["b"])}
+    predicted = walking(asking("198.51.100.2"), THERE, BACK)
+    seen = observe(
+        seen_from_outside(routed, "a", "b"),
+        predicted,
+        timeout=3,
+        enter=lambda name: Inside(agents[name]),
+    )
+    assert [str(s.place) for s in seen.travelling("request")] == WAY
+    assert [str(s.place) for s in seen.travelling("reply")] == WAY[::-1]
+    assert set(seen.insiders) == {"a", "b"}
+    times = [s.time_ns for s in seen.sightings]
+    assert times == sorted(times)
+    for agent in agents.values():
+        assert all(program.poll() is not None for program in agent.running)
+
+
+_LIES = {
+    "nothing": "",
+    "prose": "there is nothing to see\n" * 1000,
+    "endless": "1.000000 a0  In  IP x\n" + "\t0x0000:  4500 0054\n" * 300_000,
+    "many": ("1.000000 a0  In  IP x\n\t0x0000:  4500 0054\n") * 50_000,
+    "escapes": "1.000000 \x1b]0;x\x07  In  IP x\n\t0x0000:  4500 0054\n",
+    "old": "1.000000 IP 192.0.2.2 > 198.51.100.2: ICMP\n\t0x0000:  4500 0054\n",
+}
+
+
+@pytest.mark.parametrize("lie", _LIES)
+def test_a_guest_that_lies_about_its_inside(
+    routed: Any, asking: Any, walking: Any, lie: str
+) -> None:
+    """It takes no time, proves nothing, and what was seen outside stands."""
+    agent = FakeAgent(routed["a"], says={"timeout": _LIES[lie]})
+    predicted = walking(asking("198.51.100.2"), THERE, BACK)
+    started = time.monotonic()
+    seen = observe(seen_from_outside(routed), predicted, timeout=3, enter=lambda _: Inside(agent))
+    assert time.monotonic() - started < 10
+    assert seen.reached
+    assert [str(s.place) for s in seen.travelling("request")] == WAY[1:]
+    assert "a" not in seen.watched
+    assert seen.insiders == ()
+
+
 def test_an_agent_that_refuses(routed: Any, asking: Any, walking: Any) -> None:
     """The tap is left; without its MAC address, one line says that there is no way."""
     predicted = walking(asking("198.51.100.2"), THERE, BACK)
     agent = Refusing(routed["a"])
-    with pytest.raises(NotReadableError, match="MAC is not known"):
+    with pytest.raises(NotReadableError, match="is not known"):
         observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: Inside(agent))
