@@ -165,8 +165,13 @@ def _addresses_of(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
 
 
 def _reserved(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
-    """What DHCP would give, where nothing tells what it gave."""
+    """What DHCP would have given, where nothing tells what it gave.
+
+    A guest that has no lease of a network that is there has not asked for its address.
+    """
     for network in snapshot.networks or ():
+        if network.active and network.leases is not None:
+            continue
         for kept in network.reservations:
             if kept.mac is not None and kept.mac.lower() == plug.mac:
                 yield kept.address, f"DHCP of network {network.name} keeps it for this guest"

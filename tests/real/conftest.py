@@ -48,9 +48,9 @@ class RealLab:
         """Run a program inside a guest; its exit code."""
         return real.run_inside(self.label, guest, *argv)
 
-    def reaches(self, guest: str, address: str) -> bool:
+    def reaches(self, guest: str, address: str, *options: str) -> bool:
         """Whether one real ping from inside a guest is answered."""
-        return self.inside(guest, "/bin/ping", "-c1", "-W2", address) == 0
+        return self.inside(guest, "/bin/ping", "-c1", "-W2", *options, address) == 0
 
     def content(self, guest: str, path: str) -> str:
         """A file of a guest."""
@@ -58,6 +58,12 @@ class RealLab:
         told = real.agent(self.label, guest, "guest-file-read", handle=handle, count=1 << 20)
         real.agent(self.label, guest, "guest-file-close", handle=handle)
         return str(told["buf-b64"])
+
+    def mend(self) -> None:
+        """Take out what is broken, if anything is."""
+        known = state.read(self.label)
+        if known is not None and known.faults:
+            manager.mend(self.label)
 
     def virsh(self, *argv: str) -> None:
         """Run virsh on the libvirt of the network."""

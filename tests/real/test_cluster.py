@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from kvmdiag.lab import manager
 
 OUTSIDE = "10.0.0.9"
 
@@ -35,45 +35,29 @@ def test_what_dhcp_and_dns_of_the_router_gave_is_read(cluster):
     assert node1.resolver.search == ("test.cluster",)
 
 
-@pytest.mark.parametrize(
-    ("guest", "broken", "mended", "check"),
-    [
-        (
-            "master",
-            "sysctl -qw net.ipv4.ip_forward=0",
-            "sysctl -qw net.ipv4.ip_forward=1",
-            "ip-forward-off",
-        ),
-        (
-            "node1",
-            "ip route del default",
-            "ip route add default via 192.168.48.10",
-            "guest-no-default-route",
-        ),
-        (
-            "master",
-            "ip route del default",
-            "ip route add default via 192.168.122.1",
-            "guest-no-default-route",
-        ),
-    ],
-)
-def test_faults_inside_are_found_through_the_agent(cluster, guest, broken, mended, check):
-    """The path is really broken, the one cause is named, and after mending it works again."""
-    tools = {"sysctl": "/bin/sysctl", "ip": "/usr/sbin/ip"}
-
-    def carry_out(command):
-        program, *arguments = command.split()
-        assert cluster.inside(guest, tools[program], *arguments) == 0
-
-    carry_out(broken)
+def test_a_second_nic_alone_does_no_harm(cluster):
+    """Both NICs of node1 are up, and replies by either are taken."""
+    manager.break_(cluster.label, "second-nic")
     try:
-        assert not cluster.reaches("node1", OUTSIDE)
-        assert cluster.causes("node1", OUTSIDE) == [check]
+        assert cluster.reaches("node1", OUTSIDE)
+        assert cluster.reaches("node1", OUTSIDE, "-I", "ens3")
+        for source in ("node1", "node1:ens3"):
+            assert cluster.check(source, OUTSIDE).verdict == "healthy"
     finally:
-        carry_out(mended)
-    assert cluster.reaches("node1", OUTSIDE)
-    assert cluster.check("node1", OUTSIDE).verdict == "healthy"
+        cluster.mend()
+
+
+def test_names_without_a_dot(cluster):
+    """Without a search domain they are not found; the path to an address is as good as before."""
+    assert cluster.inside("node1", "/bin/nslookup", "master.test.cluster") == 0
+    manager.break_(cluster.label, "dns-single-label-resolved")
+    try:
+        assert cluster.inside("node1", "/bin/nslookup", "master") != 0
+        report = cluster.check("node1", OUTSIDE)
+        assert report.verdict == "healthy"
+        assert "dns-single-label-resolved" in {found.check for found in report.findings}
+    finally:
+        cluster.mend()
 
 
 def test_without_looking_inside_nothing_is_claimed(cluster):

@@ -1,0 +1,154 @@
+"""Each fault of the practice networks with real guests, from the first ping to the last.
+
+The ping from inside fails; ``check`` names the fault as the one cause; without a look inside it
+names nothing else; ``fix --yes`` cures what can be cured from outside, and says what to type
+where it cannot; then the ping is answered.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from kvmdiag.commands.main import main
+from kvmdiag.errors import LabError
+from kvmdiag.lab import manager
+from kvmdiag.lab.real_networks import REAL_NETWORKS
+from kvmdiag.model.report import Report
+
+from .conftest import RealLab
+
+OUTSIDE = "10.0.0.9"
+
+
+class Way(NamedTuple):
+    """What is expected of a fault.
+
+    ``repair`` is who cures it: ``fix``, somebody inside the ``guest``, or ``None`` when it is
+    for people to decide. ``from_outside`` tells whether it is the cause without a look inside,
+    ``None`` that the path cannot be named then.
+    """
+
+    repair: str | None = "fix"
+    from_outside: bool | None = True
+    source: str = "web"
+    destination: str = OUTSIDE
+
+
+NAT = {
+    "net-restart-orphan-taps": Way(),
+    "libvirt-net-inactive": Way(),
+    "dnsmasq-dead": Way(repair=None, from_outside=False),
+    "dnsmasq-port-conflict": Way(repair=None),
+    "fw-flush-lost-libvirt-rules": Way(),
+    "ip-forward-off": Way(),
+    "guest-link-state-down": Way(),
+    "guest-paused-tap-drops": Way(),
+    "duplicate-mac": Way(repair="guest", from_outside=False, destination="192.168.122.88"),
+    "nwfilter-wrong-ip": Way(repair=None),
+}
+NODE1 = Way(source="node1")
+BEHIND_MASTER = NODE1._replace(from_outside=False)
+INSIDE = BEHIND_MASTER._replace(repair="guest")
+CLUSTER = {
+    "bridge-nf-forward-drop": BEHIND_MASTER,
+    "ip-forward-off@master": INSIDE,
+    "ip-forward-off@host": BEHIND_MASTER,
+    "per-iface-forwarding-off@host": BEHIND_MASTER,
+    "per-iface-forwarding-off@master": INSIDE,
+    "masquerade-missing@host": BEHIND_MASTER,
+    "masquerade-missing@master": INSIDE,
+    "guest-no-default-route@node1": INSIDE,
+    "guest-no-default-route@master": INSIDE,
+    "guest-rp-filter-multihomed": INSIDE._replace(source="node1:ens3", from_outside=None),
+    "net-restart-orphan-taps": BEHIND_MASTER,
+    "tap-admin-down": NODE1,
+}
+NO_PATH = {"dns-single-label-resolved", "second-nic"}
+"""These stop no packet to an address; see the tests of the cluster."""
+
+
+@pytest.fixture
+def web(libvirt_nat: RealLab) -> Iterator[RealLab]:
+    """Network default, sound again afterwards."""
+    yield libvirt_nat
+    libvirt_nat.mend()
+
+
+@pytest.fixture
+def node1(cluster: RealLab) -> Iterator[RealLab]:
+    """The cluster, sound again afterwards."""
+    yield cluster
+    cluster.mend()
+
+
+def test_every_fault_has_its_way() -> None:
+    """None is left out here."""
+    expected = {"libvirt-nat": set(NAT), "cluster": set(CLUSTER) | NO_PATH}
+    for name, faults in expected.items():
+        assert {fault.name for fault in REAL_NETWORKS[name].namespaces.faults} == faults
+
+
+@pytest.mark.parametrize("name", NAT)
+def test_network_default(web: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One bridge between guests that speak DHCP and the world."""
+    broken_and_cured(web, name, NAT[name], capsys)
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_cluster(node1: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A router that is itself a guest."""
+    broken_and_cured(node1, name, CLUSTER[name], capsys)
+
+
+def broken_and_cured(lab: RealLab, name: str, way: Way, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole story of a fault."""
+    check = manager.break_(lab.label, name).check
+    assert check is not None
+    assert not answered(lab, way), "nothing is broken"
+
+    assert lab.causes(way.source, way.destination) == [check]
+    if way.from_outside is not None:
+        not_misled(lab.check(way.source, way.destination, guest_access="none"), check, way)
+
+    ends = (way.source, way.destination)
+    code = main(["--lab", lab.label, "fix", *ends, "--yes"])
+    said = capsys.readouterr()
+    if way.repair == "fix":
+        assert code == 0, said.out + said.err
+        assert "a real packet gets through" in said.out
+    else:
+        assert code != 0
+    if way.repair == "guest":
+        type_inside(lab, lab.check(*ends))
+    if way.repair is not None:
+        assert answered(lab, way), "the repair does not help"
+
+
+def answered(lab: RealLab, way: Way) -> bool:
+    """Whether the guest's own ping gets an answer; a guest that stands still gets none."""
+    guest, _, nic = way.source.partition(":")
+    try:
+        return lab.reaches(guest, way.destination, *(("-I", nic) if nic else ()))
+    except LabError:
+        return False
+
+
+def not_misled(report: Report, check: str, way: Way) -> None:
+    """Without a look inside: the same cause, or none; and never that all is well."""
+    causes = [found.check for found in report.findings if found.role == "cause"]
+    assert causes == ([check] if way.from_outside else [])
+    assert report.verdict in (("faulty",) if way.from_outside else ("faulty", "unknown"))
+
+
+def type_inside(lab: RealLab, report: Report) -> None:
+    """What the plan says is to be typed inside a guest, typed there."""
+    assert report.plan is not None
+    for step in report.plan.steps:
+        assert step.where.startswith("inside ")
+        guest = step.where.removeprefix("inside ")
+        words = shlex.split(step.command)
+        assert lab.inside(guest, "/usr/bin/env", *words) == 0
