@@ -1,12 +1,12 @@
 """Compound faults: whether plans restore the real path, and whether every step was needed.
 
-    sudo python -m bench.compound [RUNS] [SEED]
+    sudo python -m bench.compound [RUNS] [SEED] [NETWORK ...]
 
-Each run builds nothing anew but the insides of the practice cluster, injects two or three
-faults of the asked path with decoys drawn at random, asks kvmdiag for a plan, carries it out
-with the very commands it prints, and sends a real ping. Then each step alone is undone for
-real: the ping must fail, or the step was not needed. The figures go to
-bench/results/compound.json.
+For each practice network: two or three faults that each break the network's example path, with
+decoys drawn at random, are injected; kvmdiag is asked for a plan, which is carried out with the
+very commands it prints; then a real ping is sent. Each step alone is undone for real: the ping
+must fail, or the step was not needed. The figures go to bench/results/compound.json, beside
+those of other seeds.
 """
 
 from __future__ import annotations
@@ -15,119 +15,147 @@ import json
 import os
 import random
 import shlex
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from bench.compound.decoys import DECOYS
 from kvmdiag.collect.snapshot import collect
-from kvmdiag.diagnose.check import load_checks
+from kvmdiag.diagnose.check import Check, load_checks
 from kvmdiag.diagnose.engine import diagnose
-from kvmdiag.lab import manager
+from kvmdiag.lab import builder, manager
 from kvmdiag.lab.networks import networks
-from kvmdiag.lab.spec import Fault
+from kvmdiag.lab.spec import Fault, Network, namespace
 from kvmdiag.simulate.endpoints import resolve
 
 RESULTS = Path(__file__).parent.parent / "results" / "compound.json"
-SOURCE, TARGET = "node1", "10.0.0.9"
-# Its path is another one: it stops what is bound to node1's second NIC.
-ELSEWHERE = {"guest-rp-filter-multihomed"}
+
+_LONG = ("bad", "named_otherwise")
 
 
 def main() -> None:
     """Run, tell, and keep the figures."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    label = f"compound{os.getpid()}"
-    manager.up("cluster", label=label)
-    try:
-        results = _runs(label, runs, random.Random(seed))  # noqa: S311 - a draw, no secret
-    finally:
-        manager.down(label)
-    good = [r for r in results if r["restored"] and not r["unneeded"]]
-    summary = {
-        "runs": runs,
-        "seed": seed,
-        "restored": sum(r["restored"] for r in results),
-        "with_no_unneeded_step": sum(not r["unneeded"] for r in results),
-        "good": len(good),
-        "diagnose_seconds_median": sorted(r["seconds"] for r in results)[runs // 2],
-        "diagnose_seconds_max": max(r["seconds"] for r in results),
-        "bad": [r for r in results if r not in good],
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(summary, indent=2) + "\n")
-    print(json.dumps({k: v for k, v in summary.items() if k != "bad"}, indent=2))
-    for result in summary["bad"]:
-        print("bad:", result)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in sys.argv[3:] or networks():
+        found = Bench(networks()[name], random.Random(seed)).run(runs)  # noqa: S311 - no secret
+        known.setdefault(name, {})[f"seed {seed}"] = found
+        RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+        print(name, json.dumps({k: v for k, v in found.items() if k not in _LONG}), flush=True)
+        for result in found["bad"]:
+            print("bad:", result)
 
 
-def _runs(label: str, runs: int, dice: random.Random) -> list[dict[str, Any]]:
-    network = networks()["cluster"]
-    faults = [f for f in network.faults if f.check is not None and f.name not in ELSEWHERE]
-    decoys = [f for f in network.faults if f.check is None]
-    checks = load_checks()
-    results = []
-    for _ in range(runs):
-        chosen = _draw(dice, faults, decoys)
-        for fault in chosen:
-            manager.break_(label, fault.name)
-        results.append(_one(label, checks, chosen))
-        manager.mend(label)
-    return results
+class Bench:
+    """One practice network, built once and mended between draws."""
 
+    def __init__(self, network: Network, dice: random.Random) -> None:
+        self._network = network
+        self._dice = dice
+        self._source, self._target = network.example.split()
+        self._label = f"compound{os.getpid()}"
+        self._checks: Sequence[Check] = load_checks()
 
-def _draw(dice: random.Random, faults: list[Fault], decoys: list[Fault]) -> list[Fault]:
-    """Two or three faults, and some decoys, that may be in a network together."""
-    while True:
-        chosen = dice.sample(faults, dice.choice((2, 3)))
-        chosen += dice.sample(decoys, dice.randint(0, len(decoys)))
-        if not any(
-            one.name in other.apart_from or other.name in one.apart_from
-            for one, other in combinations(chosen, 2)
-        ):
-            return chosen
+    def run(self, runs: int) -> dict[str, Any]:
+        """The figures of so many draws."""
+        manager.up(self._network.name, label=self._label)
+        try:
+            faults = [fault for fault in self._network.faults if self._breaks(fault)]
+            results = [self._draw(faults) for _ in range(runs)]
+        finally:
+            manager.down(self._label)
+        good = [r for r in results if r["restored"] and not r["unneeded"]]
+        return {
+            "runs": runs,
+            "faults": [fault.name for fault in faults],
+            "restored": sum(r["restored"] for r in results),
+            "with_no_unneeded_step": sum(not r["unneeded"] for r in results),
+            "named_otherwise": [r for r in results if r["wrong"]],
+            "good": len(good),
+            "diagnose_seconds_median": statistics.median(r["seconds"] for r in results),
+            "diagnose_seconds_max": max(r["seconds"] for r in results),
+            "bad": [r for r in results if r not in good],
+        }
 
-
-def _one(label: str, checks: Any, chosen: list[Fault]) -> dict[str, Any]:
-    snapshot = collect(manager.scope(label))
-    began = time.monotonic()
-    report = diagnose(snapshot, checks, resolve(snapshot, SOURCE, TARGET))
-    seconds = round(time.monotonic() - began, 3)
-    steps = report.plan.steps if report.plan is not None else ()
-    was_broken = not _pings(label)
-    for step in steps:
-        _carry_out(step.command)
-    restored = _pings(label, patient=True)
-    unneeded = []
-    for step in steps if restored else ():
-        _carry_out(step.undo)
-        if _pings(label):
-            unneeded.append(step.command)
-        _carry_out(step.command)
-        _pings(label, patient=True)
-    return {
-        "faults": [fault.name for fault in chosen],
-        "was_broken": was_broken,
-        "restored": restored,
-        "unneeded": unneeded,
-        "steps": [step.command for step in steps],
-        "seconds": seconds,
-    }
-
-
-def _pings(label: str, *, patient: bool = False) -> bool:
-    """A real ping; a patient one goes on until links and neighbours have settled."""
-    end = time.monotonic() + (5 if patient else 0)
-    while True:
-        argv = f"ip netns exec kvmdiag-{label}-{SOURCE} ping -c1 -W0.5 {TARGET}"
-        done = subprocess.run(shlex.split(argv), capture_output=True, check=False, timeout=20)
-        if done.returncode == 0:
-            return True
-        if time.monotonic() >= end:
+    def _breaks(self, fault: Fault) -> bool:
+        """Whether a fault is on the example path; others of the network stop other paths."""
+        if fault.harmless:
             return False
+        manager.break_(self._label, fault.name)
+        try:
+            return not self._pings()
+        finally:
+            manager.mend(self._label)
+
+    def _draw(self, faults: list[Fault]) -> dict[str, Any]:
+        chosen = self._chosen(faults)
+        decoys = self._dice.sample(DECOYS, self._dice.randint(0, len(DECOYS)))
+        try:
+            for fault in chosen:
+                manager.break_(self._label, fault.name)
+            for decoy in decoys:
+                builder.carry_out(decoy.steps, self._network, self._label)
+            return self._judged(chosen, [decoy.name for decoy in decoys])
+        finally:
+            manager.mend(self._label)
+
+    def _chosen(self, faults: list[Fault]) -> list[Fault]:
+        """Two or three faults, and some of the network's decoys, that may be there together."""
+        decoys = [fault for fault in self._network.faults if fault.harmless]
+        while True:
+            chosen = self._dice.sample(faults, self._dice.choice((2, 3)))
+            chosen += self._dice.sample(decoys, self._dice.randint(0, len(decoys)))
+            if not any(
+                one.name in other.apart_from or other.name in one.apart_from
+                for one, other in combinations(chosen, 2)
+            ):
+                return chosen
+
+    def _judged(self, chosen: list[Fault], decoys: list[str]) -> dict[str, Any]:
+        snapshot = collect(manager.scope(self._label))
+        began = time.monotonic()
+        report = diagnose(snapshot, self._checks, resolve(snapshot, self._source, self._target))
+        seconds = round(time.monotonic() - began, 3)
+        steps = report.plan.steps if report.plan is not None else ()
+        was_broken = not self._pings()
+        for step in steps:
+            _carry_out(step.command)
+        restored = self._pings(patient=True)
+        unneeded = []
+        for step in steps if restored else ():
+            _carry_out(step.undo)
+            if self._pings():
+                unneeded.append(step.command)
+            _carry_out(step.command)
+            self._pings(patient=True)
+        causes = {finding.check for finding in report.findings if finding.role == "cause"}
+        return {
+            "faults": [fault.name for fault in chosen],
+            "decoys": decoys,
+            "was_broken": was_broken,
+            "restored": restored,
+            "unneeded": unneeded,
+            "wrong": sorted(causes - {fault.check for fault in chosen}),
+            "steps": [step.command for step in steps],
+            "seconds": seconds,
+        }
+
+    def _pings(self, *, patient: bool = False) -> bool:
+        """A real ping; a patient one goes on until links and neighbours have settled."""
+        end = time.monotonic() + (5 if patient else 0)
+        inside = ["ip", "netns", "exec", namespace(self._label, self._source)]
+        while True:
+            ping = [*inside, "ping", "-n", "-c1", "-W0.5", self._target]
+            if subprocess.run(ping, capture_output=True, check=False, timeout=20).returncode == 0:
+                return True
+            if time.monotonic() >= end:
+                return False
 
 
 def _carry_out(command: str) -> None:

@@ -121,18 +121,17 @@ class _Search:
         ]
         aside: list[tuple[State, Cure]] = []
         moved = False
-        for check, said in found:
-            for remedy in said.remedies:
-                cure = Cure(check, said, remedy, said.at or walk.decisive.end)
-                after = self._tried(state, (cure,))
-                if after is None:
-                    return False
-                if is_better(after.walk(self._question), walk):
-                    moved = True
-                    if self.descend(after, (*cures, cure), detours):
-                        return True
-                else:
-                    aside.append((after, cure))
+        for check, said, remedy in _gentle_first(found):
+            cure = Cure(check, said, remedy, said.at or walk.decisive.end)
+            after = self._tried(state, (cure,))
+            if after is None:
+                return False
+            if is_better(after.walk(self._question), walk):
+                moved = True
+                if self.descend(after, (*cures, cure), detours):
+                    return True
+            else:
+                aside.append((after, cure))
         if not moved and len(found) > 1 and self._together(state, walk, cures, found, detours):
             return True
         return detours > 0 and any(
@@ -190,6 +189,17 @@ class _Search:
 
     def _walk_after(self, parts: Sequence[tuple[Cure, Action]]) -> Walk:
         return self._start.after(action for _, action in parts).walk(self._question)
+
+
+def _gentle_first(
+    found: Sequence[tuple[Check, Suspicion]],
+) -> list[tuple[Check, Suspicion, Remedy]]:
+    """Every remedy of every suspicion; those that take something from others come last.
+
+    Else a path could be led around its faults by deleting a route that is in order.
+    """
+    every = [(check, said, remedy) for check, said in found for remedy in said.remedies]
+    return sorted(every, key=lambda one: any(action.disruptive for action in one[2]))
 
 
 def _in_path_order(cures: Cures, state: State, question: Question) -> Cures:
