@@ -28,6 +28,7 @@ from kvmdiag.diagnose.rules import (
     base_chain,
     could_match,
     has,
+    is_for_invalid,
     rules_of,
 )
 from kvmdiag.model.netfilter import (
@@ -47,6 +48,8 @@ def accept_rule_after_reject(case: Case) -> Iterator[Suspicion]:
         return
     if rule.backend == "nft" or rule.index is None or case.end.stage not in HOOKS:
         return
+    if is_for_invalid(stack, rule):
+        return  # in front on purpose: what is wrong is that the packet is invalid
     late = _late_accept(case, stack, rule)
     base = base_chain(stack, rule, HOOKS[case.end.stage])
     if late is None or base is None or rule.table not in ("filter", "raw", "mangle"):

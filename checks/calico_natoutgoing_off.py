@@ -28,9 +28,9 @@ _KEPT_BY = """kubectl patch ippool NAME --type merge -p '{"spec":{"natOutgoing":
 @check(severity=Severity.ERROR, needs={Facts.TABLES})
 def calico_natoutgoing_off(case: Case) -> Iterator[Suspicion]:
     """An untranslated packet has left a node with Calico's chains and no masquerade of theirs."""
-    if case.reason is not Reason.NO_RETURN_ROUTE:
-        return
     last = case.walk.request.end
+    if case.reason is not Reason.NO_RETURN_ROUTE or not last.packet.src.is_private:
+        return
     for stack, hop in case.routers():
         if stack.name != last.stack or not calico_leaves_pods_as_they_are(stack, hop.in_link):
             continue

@@ -13,24 +13,12 @@ Sources: net/netfilter/nf_conntrack_proto_tcp.c,
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    chain_of,
-    rule_fact,
-)
+from kvmdiag.diagnose.accepting import Accepting, accept_in_front
+from kvmdiag.diagnose.case import Case, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    HOOKS,
-    Accepting,
-    accept_in_front,
-)
-from kvmdiag.model.netfilter import (
-    ConntrackStateIs,
-)
+from kvmdiag.diagnose.rules import HOOKS, is_for_invalid
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.ERROR, needs={Facts.TABLES})
@@ -39,11 +27,7 @@ def conntrack_invalid_asymmetric(case: Case) -> Iterator[Suspicion]:
     stack, rule, end = case.here, case.rule, case.end
     if case.reason is not Reason.NETFILTER or stack is None or rule is None:
         return
-    chain = chain_of(stack, rule)
-    if rule.index is None or chain is None or end.stage not in HOOKS:
-        return
-    states = [p.states for p in chain.rules[rule.index].body if isinstance(p, ConntrackStateIs)]
-    if not any("invalid" in found for found in states):
+    if end.stage not in HOOKS or not is_for_invalid(stack, rule):
         return
     source, destination = (f"{a}/{a.max_prefixlen}" for a in (end.packet.src, end.packet.dst))
     narrow = Accepting(source=source, destination=destination)

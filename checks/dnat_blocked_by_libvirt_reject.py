@@ -17,16 +17,13 @@ Sources: https://wiki.libvirt.org/Networking.html#forwarding-incoming-connection
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import Accepting, accept_in_front
 from kvmdiag.diagnose.case import (
     Case,
     place,
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    Accepting,
-    accept_in_front,
-)
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop, Reason, RuleRef, Stage

@@ -5,7 +5,8 @@ Symptom: after Docker was installed, or libvirt upgraded, NAT guests get DHCP an
 Cause: a packet must pass every base chain of the forward hook. Libvirt's nft backend accepts in
     its own table; iptables' FORWARD has policy DROP and no rule for the guests' bridge.
 Harmless when: a rule accepts the bridge in both directions, as libvirt's iptables backend does in
-    the same table. A policy of DROP by itself proves nothing.
+    the same table. A policy of DROP by itself proves nothing; one that neither Docker has set nor
+    libvirt's own table meets is somebody's own (firewall-drop).
 Evidence: a routed packet from or to a guests' bridge ends at the policy of a forward chain.
 Fix: accept rules for the bridge, out and for replies back, in DOCKER-USER where Docker is, else
     in FORWARD; or firewall_backend = "iptables" in /etc/libvirt/network.conf, or
@@ -16,6 +17,7 @@ Sources: net/netfilter/core.c (nf_hook_slow), libvirt src/network/network_nftabl
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import both_ways
 from kvmdiag.diagnose.case import (
     Case,
     place,
@@ -25,11 +27,7 @@ from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.nets import (
     is_guest_bridge,
 )
-from kvmdiag.diagnose.rules import (
-    both_ways,
-    has_chain,
-    has_table,
-)
+from kvmdiag.diagnose.rules import has_chain, has_table
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop, Reason, Stage
@@ -43,8 +41,8 @@ def docker_forward_drop_vs_libvirt_nft(case: Case) -> Iterator[Suspicion]:
         return
     if end.stage is not Stage.FORWARD or rule.index is not None:
         return
-    if rule.backend == "iptables-legacy" and not has_chain(stack, "DOCKER"):
-        return  # somebody's old rules, which iptables-legacy-nft-mix explains
+    if not has_chain(stack, "DOCKER") and not has_table(stack, "libvirt_network"):
+        return  # somebody's own policy, which firewall-drop explains
     bridge = next((n for n in (end.in_link, end.out_link) if is_guest_bridge(stack, n)), None)
     if bridge is None:
         return

@@ -13,10 +13,11 @@ Sources: net/netfilter/core.c (nf_hook_slow), iptables(8), nft(8)
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import Accepting, accept_in_front, both_ways
 from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, Turn, check
 from kvmdiag.diagnose.owners import owner_of
-from kvmdiag.diagnose.rules import HOOKS, Accepting, accept_in_front, both_ways
+from kvmdiag.diagnose.rules import HOOKS
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop, Reason, RuleRef, Stage

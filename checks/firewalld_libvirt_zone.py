@@ -12,6 +12,7 @@ Sources: https://libvirt.org/firewall.html, firewalld.zone(5)
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import Accepting, accept_in_front, both_ways
 from kvmdiag.diagnose.case import (
     Case,
     place,
@@ -21,12 +22,7 @@ from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.nets import (
     is_guest_bridge,
 )
-from kvmdiag.diagnose.rules import (
-    HOOKS,
-    Accepting,
-    accept_in_front,
-    both_ways,
-)
+from kvmdiag.diagnose.rules import HOOKS
 from kvmdiag.model.report import Severity
 from kvmdiag.model.trace import (
     Reason,
@@ -43,6 +39,8 @@ def firewalld_libvirt_zone(case: Case) -> Iterator[Suspicion]:
     bridge = next((n for n in (end.in_link, end.out_link) if is_guest_bridge(stack, n)), None)
     if rule.table != "firewalld" or bridge is None or end.stage not in HOOKS:
         return
+    if "_libvirt" in rule.chain:
+        return  # it is in libvirt's zone, whose rules keep this out
     narrow = Accepting(in_link=end.in_link, out_link=end.out_link, packet=end.packet)
     remedy = accept_in_front(stack, rule, HOOKS[end.stage], narrow)
     if end.stage is Stage.FORWARD:

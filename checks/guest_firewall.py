@@ -13,15 +13,12 @@ Sources: iptables(8), nft(8)
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import Accepting, accept_in_front
 from kvmdiag.diagnose.case import (
     Case,
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    Accepting,
-    accept_in_front,
-)
 from kvmdiag.model.report import Severity
 from kvmdiag.model.trace import (
     Reason,

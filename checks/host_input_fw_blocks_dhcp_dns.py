@@ -14,6 +14,7 @@ Sources: https://libvirt.org/firewall.html, ufw(8)
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import Accepting, accept_in_front
 from kvmdiag.diagnose.case import (
     Case,
     address_fact,
@@ -21,10 +22,6 @@ from kvmdiag.diagnose.case import (
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    Accepting,
-    accept_in_front,
-)
 from kvmdiag.model.report import Severity
 from kvmdiag.model.trace import (
     Reason,

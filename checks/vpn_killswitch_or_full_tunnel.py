@@ -13,6 +13,7 @@ Sources: wg-quick(8), https://github.com/stangri/source.openwrt.melmac.net/issue
 
 from collections.abc import Iterator
 
+from kvmdiag.diagnose.accepting import both_ways
 from kvmdiag.diagnose.case import (
     Case,
     chain_of,
@@ -20,9 +21,6 @@ from kvmdiag.diagnose.case import (
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    both_ways,
-)
 from kvmdiag.model.netfilter import (
     InterfaceIs,
 )

@@ -29,7 +29,7 @@ def change(snapshot: Snapshot, stack: str = "host", **fields: object) -> Snapsho
     return snapshot.with_stack(replace(snapshot.stack(stack), **fields))
 
 
-def link(name: str, stack: str = "host", **fields: object):
+def link(name: str, stack: str = "host", /, **fields: object):
     """Change a link, or add it when it is not there."""
 
     def apply(snapshot: Snapshot) -> Snapshot:

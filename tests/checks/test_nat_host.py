@@ -12,9 +12,25 @@ pytestmark = pytest.mark.kernel
 # By check: who injects what, and the asked path.
 FAULTS = {
     "docker-forward-drop-vs-libvirt-nft": (
-        [("host", "iptables -P FORWARD DROP")],
+        [("host", "iptables -N DOCKER"), ("host", "iptables -P FORWARD DROP")],
         ("vm1", "10.0.0.9"),
     ),
+    "firewall-drop": (
+        [("host", "iptables -A FORWARD -s 192.168.122.0/24 -j DROP")],
+        ("vm1", "10.0.0.9"),
+    ),
+    "bridge-filter-drop": (
+        [
+            ("host", "nft add table bridge filter"),
+            (
+                "host",
+                "nft add chain bridge filter fw"
+                " { type filter hook forward priority 0 ; policy drop ; }",
+            ),
+        ],
+        ("vm1", "192.168.122.12"),
+    ),
+    "link-admin-down": ([("host", "ip link set virbr0 down")], ("vm1", "10.0.0.9")),
     "accept-rule-after-reject": (
         [
             ("host", "iptables -A FORWARD -i virbr0 -j REJECT"),
