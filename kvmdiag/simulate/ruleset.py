@@ -172,6 +172,8 @@ class _Run:
         """Where to go on after what a rule said, or the verdict that it is."""
         while end is not None and end.choose is not None:
             end = end.choose(seen)
+            if end is None:
+                seen.matched.pop()  # a map without an element breaks the rule off (NFT_BREAK)
         following = rule.index + 1
         if end is None:
             return rule.chain, following, back
