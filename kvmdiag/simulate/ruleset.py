@@ -170,10 +170,7 @@ class _Run:
         self, end: End | None, rule: CompiledRule, back: _Back | None, seen: Seen
     ) -> Verdict | _Fork | _Place:
         """Where to go on after what a rule said, or the verdict that it is."""
-        while end is not None and end.choose is not None:
-            end = end.choose(seen)
-            if end is None:
-                seen.matched.pop()  # a map without an element breaks the rule off (NFT_BREAK)
+        end = _looked_up(end, seen)
         following = rule.index + 1
         if end is None:
             return rule.chain, following, back
@@ -215,6 +212,15 @@ def _both_ways(rule: CompiledRule, back: _Back | None, seen: Seen) -> _Fork | No
         return None
     ways = (("does not match", None, seen.copy()), ("matches", end, matched))
     return _Fork(rule, back, doubt, ways)
+
+
+def _looked_up(end: End | None, seen: Seen) -> End | None:
+    """What a map says. Without an element it breaks the rule off, which has not matched then."""
+    while end is not None and end.choose is not None:
+        end = end.choose(seen)
+        if end is None:
+            seen.matched.pop()
+    return end
 
 
 def _any_of(
