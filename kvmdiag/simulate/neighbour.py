@@ -206,13 +206,14 @@ def _first_obstacle(view: View, stack: str, link: str, arp: Arp) -> Obstacle | N
 
 
 def _answer(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) -> bool | BadSource:
-    """Whether a stack answers for an address when asked on a link (arp_process).
+    """Whether a stack answers for an address when asked on a link (arp_process, ndisc_recv_ns).
 
-    One that would, were it not for its settings, says which they are.
+    With IPv6 that is only for addresses of that very link. One that would, were it not for its
+    settings, says which they are.
     """
     if wanted.version == 6:
-        owner = view.local_addresses.get(wanted)
-        return owner == link or (owner is not None and not wanted.is_link_local)
+        mine = (parse_address(entry.address) for entry in view.addresses_of(link, 6))
+        return wanted in mine or _stands_in(view, link, wanted)
     if wanted.is_loopback and not view.conf_any(link, "route_localnet"):
         return False
     # The question is routed as a packet from the asker would be: ip_route_input decides.
@@ -234,6 +235,14 @@ def _answer(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) ->
     if not proxied or found.link == link:
         return False
     return check_source(view, link, question, found.link) or True
+
+
+def _stands_in(view: StackView, link: str, wanted: IPAddress) -> bool:
+    """Whether neighbour discovery is answered for another (``proxy_ndp``, ndisc_recv_ns)."""
+    entry = view.neighbours.get((link, str(wanted)))
+    if entry is None or not entry.proxy or not view.conf(link, "forwarding", 6):
+        return False
+    return bool(view.conf("all", "proxy_ndp", 6) or view.conf(link, "proxy_ndp", 6))
 
 
 def _kept_quiet(

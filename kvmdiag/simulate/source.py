@@ -60,9 +60,13 @@ def select_address(
 def asking_address(view: StackView, link: str, wanted: IPAddress, source: IPAddress) -> IPAddress:
     """In whose name a stack asks for a neighbour, to send it a packet from ``source``.
 
-    Source: arp_solicit in net/ipv4/arp.c (``arp_announce``).
+    Sources: arp_solicit in net/ipv4/arp.c (``arp_announce``); ndisc_solicit in net/ipv6/ndisc.c.
     """
-    announce = view.conf_max(link, "arp_announce") if wanted.version == 4 else 0
+    if wanted.version == 6:
+        mine = [parse_address(entry.address) for entry in view.addresses_of(link, 6)]
+        near_ones = (address for address in mine if address.is_link_local)
+        return source if source in mine else next(near_ones, source)
+    announce = view.conf_max(link, "arp_announce")
     near = announce == 0 or (announce == 1 and _share_network(view, link, source, wanted))
     if near and source in view.local_addresses:
         return source

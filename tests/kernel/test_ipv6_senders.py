@@ -53,6 +53,23 @@ def test_masquerade_chooses_by_the_destination():
     assert fate_of(six(case)) != ARRIVES
 
 
+def test_an_address_is_answered_for_on_its_own_link_only():
+    """A machine with IPv4 answers for its addresses on all of its links."""
+    case = routed(Ask("guest", "10.0.2.1"), guest=Stack("guest", routes=("10.0.2.0/24 dev eth0",)))
+    assert fate_of(case) == ARRIVES
+    assert fate_of(six(case)) == "request unresolved unresolved"
+
+
+def test_nobody_asks_in_the_name_of_another_link():
+    """So the router does not learn where that address is, and asks for it in vain."""
+    guest = replace(GUEST, extra=("addr add 10.0.3.9/32 dev lo",))
+    case = routed(
+        Ask("guest", "10.0.1.1", bound="10.0.3.9"), guest=guest, routes=("10.0.3.9/32 dev in0",)
+    )
+    assert fate_of(case) == ARRIVES
+    assert fate_of(six(case)) == "reply unresolved unresolved"
+
+
 @pytest.mark.parametrize("make", [six, lambda case: case], ids=["IPv6", "IPv4"])
 def test_pings_are_ignored(make):
     """Each has a setting of its own, which lets everything else through."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from differential.counting import is_traced, killer
 from differential.plan import Ask, Case
 from differential.probe import Arrival, Crossing, Observation, Seen
@@ -36,12 +38,6 @@ def complaints(
     return [f"{ask}: {line}" for line in found]
 
 
-def traceable(walks: tuple[Walk, ...]) -> set[str]:
-    """The stacks where a rule is said to stop one of the packets that can tell of it."""
-    rules = (killer(trace) for walk in walks for trace in walk.traces)
-    return {rule.stack for rule in rules if rule is not None and is_traced(rule)}
-
-
 def is_unknown(walk: Walk) -> bool:
     """Whether the walk says that it cannot tell."""
     return any(trace.outcome is Outcome.UNKNOWN for trace in walk.traces)
@@ -61,7 +57,8 @@ def _direction(name: str, trace: Trace, seen: Seen, ports: set[tuple[str, str]])
         found.append(f"{name} seen at {_places(extra)}; {said}")
     rule = killer(trace)
     if rule is not None and is_traced(rule) and not _dropped_by(rule, seen):
-        found.append(f"{name} was stopped by {sorted(seen.dropped_by)}; {said}")
+        found.append(f"{name} was stopped by {_named(seen.dropped_by)}; {said}")
+    found += [f"{name} {line}; {said}" for line in _rules(trace, seen, {s for s, _ in ports})]
     arrivals = {_arrival(trace)} - {None}
     if arrivals != seen.arrivals:
         found.append(f"{name} arrived as {sorted(seen.arrivals)}, not {arrivals}; {said}")
@@ -69,7 +66,32 @@ def _direction(name: str, trace: Trace, seen: Seen, ports: set[tuple[str, str]])
 
 
 def _dropped_by(rule: RuleRef, seen: Seen) -> bool:
-    return Place(rule.family, rule.table, rule.chain, rule.handle) in seen.dropped_by
+    return (rule.stack, _place(rule)) in seen.dropped_by
+
+
+def _rules(trace: Trace, seen: Seen, bridging: set[str]) -> Iterator[str]:
+    """Rules of nf_tables that the packet matched, and should not have, or the other way round.
+
+    In a stack with bridges copies of it may have been flooded, and matched others.
+    """
+    rules = [r for hop in trace.hops for r in hop.matched if is_traced(r) and r.handle is not None]
+    expected = {(rule.stack, _place(rule)) for rule in rules}
+    # A map without an element for the packet ends the rule, which the kernel then does not tell of.
+    sure = {(rule.stack, _place(rule)) for rule in rules if "map " not in rule.text}
+    if missing := sure - seen.matched:
+        yield f"did not match {_named(missing)}"
+    if extra := {(s, place) for s, place in seen.matched - expected if s not in bridging}:
+        yield f"matched {_named(extra)}"
+
+
+def _place(rule: RuleRef) -> Place:
+    return Place(rule.family, rule.table, rule.chain, rule.handle)
+
+
+def _named(rules: set[tuple[str, Place]]) -> str:
+    return ", ".join(
+        f"{stack}: {p.family} {p.table} {p.chain} {p.handle}" for stack, p in sorted(rules, key=str)
+    )
 
 
 def _expected(trace: Trace) -> set[Crossing]:

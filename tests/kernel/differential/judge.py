@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from differential.build import Built, built
-from differential.compare import complaints, is_unknown, traceable
+from differential.compare import complaints, is_unknown
 from differential.counting import uncounted
 from differential.plan import Ask, Case
 from differential.probe import Watch
@@ -51,8 +51,9 @@ def judge(case: Case, quiet: float = QUIET) -> Verdict:
     with built(case) as network, Watch(network) as watch:
         snapshot = snapshot_of(network)
         predicted = [_walks(snapshot, ask) for ask in case.asks]
-        for stack in sorted({s for walks in predicted for s in traceable(walks)}):
-            watch.trace(stack)
+        for stack in snapshot.stacks:
+            if any(table.backend != "iptables-legacy" for table in stack.tables or ()):
+                watch.trace(stack.name)
         seen = watch.ask(quiet)
         idle = uncounted(snapshot, predicted, lambda: snapshot_of(network))
     agreed = unknown = 0

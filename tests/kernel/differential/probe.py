@@ -70,8 +70,10 @@ class Seen:
     strays: set[Crossing] = field(default_factory=set)
     """Copies for somebody else: flooded, and dropped by whoever got them."""
     arrivals: set[Arrival] = field(default_factory=set)
-    dropped_by: set[Place] = field(default_factory=set)
-    """Rules and policies that dropped or rejected it, of nf_tables."""
+    dropped_by: set[tuple[str, Place]] = field(default_factory=set)
+    """By stack, rules and policies of nf_tables that dropped or rejected it."""
+    matched: set[tuple[str, Place]] = field(default_factory=set)
+    """By stack, rules of nf_tables that it matched."""
 
 
 @dataclass
@@ -83,10 +85,7 @@ class Observation:
 
 
 class Watch:
-    """Sockets in every stack: they listen, answer, and see what passes.
-
-    In the stacks of ``traced`` the rules that drop are told too.
-    """
+    """Sockets in every stack: they listen, answer, and see what passes."""
 
     def __init__(self, network: Built) -> None:
         self._network = network
@@ -111,10 +110,10 @@ class Watch:
         self._opened.close()
 
     def trace(self, stack: str) -> None:
-        """Have nf_tables tell from now on which rules drop our packets in a stack."""
+        """Have nf_tables tell from now on which rules our packets match in a stack."""
         with entered(self._network.path(stack)):
             trace = self._opened.enter_context(contextlib.closing(RuleTrace()))
-        self._on(trace, self._drops, stack)
+        self._on(trace, self._traced, stack)
 
     def ask(self, quiet: float, longest: float = 4.0) -> list[tuple[Observation, Observation]]:
         """Ask everything the case asks, both rounds, and watch until all is quiet."""
@@ -233,13 +232,17 @@ class Watch:
             seen.arrivals.add(Arrival(stack, packet.src, packet.dst, dport, own_port))
         return ours
 
-    def _drops(self, trace: RuleTrace, _stack: str) -> bool:
+    def _traced(self, trace: RuleTrace, stack: str) -> bool:
         ours = False
-        for packet, place in trace.drops():
+        for packet, place, dropped in trace.events():
             seen = self._which(packet)
-            if seen is not None:
-                seen.dropped_by.add(place)
-                ours = True
+            if seen is None:
+                continue
+            ours = True
+            if place.handle is not None:
+                seen.matched.add((stack, place))
+            if dropped:
+                seen.dropped_by.add((stack, place))
         return ours
 
     def _echo(self, sock: socket.socket, stack: str) -> bool:

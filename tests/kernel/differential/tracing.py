@@ -1,4 +1,4 @@
-"""Which rules of nf_tables drop our packets in one namespace, told by the kernel's own trace.
+"""Which rules of nf_tables our packets match in one namespace, told by the kernel's own trace.
 
 Source: net/netfilter/nf_tables_trace.c, include/uapi/linux/netfilter/nf_tables.h (NFTA_TRACE).
 """
@@ -17,7 +17,7 @@ _TRACE = NFTABLES << 8 | 17
 _FAMILIES = {1: "inet", 2: "ip", 5: "netdev", 7: "bridge", 10: "ip6"}
 _TABLE, _CHAIN, _HANDLE, _TYPE, _VERDICT, _ID = range(1, 7)
 _NETWORK_HEADER, _TRANSPORT_HEADER, _POLICY = 8, 9, 16
-_IS_POLICY = 1
+_IS_POLICY, _IS_RULE = 1, 3
 _CODE, _DROP = 1, 0
 _OWN = "kvmdiag_differential"
 _EVERYTHING = "".join(
@@ -61,15 +61,20 @@ class RuleTrace:
         """Listen no more."""
         self._ears.close()
 
-    def drops(self) -> Iterator[tuple[Sighting, Place]]:
-        """Our packets that were dropped, and by what, since this was last asked."""
+    def events(self) -> Iterator[tuple[Sighting, Place, bool]]:
+        """Our packets, a rule that matched or policy that decided, and whether it dropped them.
+
+        All that has happened since this was last asked.
+        """
         for message in self._ears.waiting():
             if message.kind != _TRACE:
                 continue
             found = message.attributes
             packet = self._packet(found)
-            if packet is not None and _is_drop(found):
-                yield packet, _place(message, found)
+            kind = int.from_bytes(found.get(_TYPE, b""), "big")
+            own = _text(found.get(_TABLE, b"")) == _OWN
+            if packet is not None and kind in (_IS_POLICY, _IS_RULE) and not own:
+                yield packet, _place(message, found), _is_drop(found)
 
     def _packet(self, found: dict[int, bytes]) -> Sighting | None:
         """The headers come with the first event of each base chain."""
