@@ -42,10 +42,11 @@ _NO_FILES = Gap(
 
 
 @uncollected()
-def collect(scope: Scope) -> Snapshot:
+def collect(scope: Scope, tell: Callable[[str], None] = lambda _: None) -> Snapshot:
     """Read all facts of the scope, changing nothing.
 
-    What cannot be read is ``None`` and named by a gap.
+    What cannot be read is ``None`` and named by a gap. ``tell`` is called with what is read
+    next; it may take long.
 
     Raises:
         NotReadableError: the namespace that is to be the host cannot be entered.
@@ -53,14 +54,17 @@ def collect(scope: Scope) -> Snapshot:
     """
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
     known = known_namespaces()
-    readings, gaps = _read_all(scope, known)
+    readings, gaps = _read_all(scope, known, tell)
+    tell("asking libvirt")
     guests = _libvirt(scope, next(iter(readings)))
     stacks = [reading.stack for reading in readings.values()]
+    tell("looking into guests")
     inside, guest_gaps = _insides(scope, guests, [stack.name for stack in stacks])
     seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
     namespaces = {which: reading.stack.name for which, reading in readings.items()}
     # The files of this machine say nothing of a namespace that merely stands for a host.
     own = scope.host == OWN_NETNS
+    tell("reading configuration")
     daemons, daemon_gaps = _alone("daemons", lambda: read_daemons(namespaces, configured=own))
     persistent, persistent_gaps = (
         _alone("persistent", read_persistent) if own else (None, (_NO_FILES,))
@@ -121,7 +125,9 @@ def _insides(
     return inside, tuple(gap for reading in inside for gap in reading.gaps)
 
 
-def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tuple[Gap, ...]]:
+def _read_all(
+    scope: Scope, known: Known, tell: Callable[[str], None]
+) -> tuple[dict[Identity, Reading], tuple[Gap, ...]]:
     """Readings of the host, of what belongs to it and of all that cables lead to from there."""
     with entered(scope.host):
         host = identity(THREAD_NETNS)
@@ -140,6 +146,7 @@ def _read_all(scope: Scope, known: Known) -> tuple[dict[Identity, Reading], tupl
             paths[here] = namespace.path
             taken = {reading.stack.name for reading in readings.values()}
             name = unique(names.get(here, namespace.name), taken)
+            tell(f"reading {name}, {len(readings) + 1} of {len(seen)} stacks")
             reading = _read(namespace, name, holders)
             if reading is None:
                 continue

@@ -72,8 +72,8 @@ def read_facts(options: Options) -> Snapshot:
         )
     from kvmdiag.collect.snapshot import collect
 
-    with progress("reading the host", options):
-        return collect(scope)
+    with progress("reading the host", options) as tell:
+        return collect(scope, tell)
 
 
 def question(snapshot: Snapshot, source: str, destination: str, options: Options) -> Question:

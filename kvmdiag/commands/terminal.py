@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -78,19 +78,25 @@ def _plain(content: RenderableType) -> str:
 
 
 @contextmanager
-def progress(what: str, options: Options) -> Iterator[None]:
-    """Show that something is going on, on a terminal's standard error, when it takes a while."""
+def progress(what: str, options: Options) -> Iterator[Callable[[str], None]]:
+    """Show what is going on, on a terminal's standard error, when it takes a while.
+
+    The body may say what it has come to by calling what it is given.
+    """
     if not sys.stderr.isatty() or options.quiet:
-        yield
+        yield lambda _: None
         return
+    from rich.markup import escape
     from rich.status import Status
+
+    from kvmdiag.reports.escape import one_line
 
     status = Status(f"{what} ...", console=console(options, stderr=True))
     timer = threading.Timer(PATIENCE, status.start)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield lambda now: status.update(f"{escape(one_line(now))} ...")
     finally:
         timer.cancel()
         timer.join()
