@@ -190,7 +190,7 @@ class _Table:
             self._lengths = sorted(self._by_length, reverse=True)
             for nets in self._by_length.values():
                 for routes in nets.values():
-                    routes.sort(key=lambda route: route.metric)
+                    routes.sort(key=lambda route: (-_source_length(route), route.metric))
         bits = _BITS[flow.dst.version]
         number = int(flow.dst)
         for length in self._lengths:
@@ -204,9 +204,16 @@ class _Table:
 _NOWHERE = (NextHop(),)
 
 
+def _source_length(route: Route) -> int:
+    """How closely a route of IPv6 looks at the source (fib6_node_lookup_1)."""
+    return int(route.source.partition("/")[2]) if route.source is not None else 0
+
+
 def _usable_hops(route: Route, flow: Flow) -> tuple[NextHop, ...]:
     """The next hops that are alive and leave by the link asked for."""
     if route.tos:
+        return ()
+    if route.source is not None and (flow.src is None or not _within(flow.src, route.source)):
         return ()
     hops = route.next_hops
     if not hops:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from ipaddress import IPv4Address
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,65 +20,123 @@ from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel
 
-_LINKS = {"a0": "10.1.0.1/24", "b0": "10.2.0.1/24", "c0": "10.3.0.1/16"}
-_GATEWAYS = {"a0": "10.1.0.254", "b0": "10.2.0.254", "c0": "10.3.9.254"}
 _UNREACHABLE = "Network is unreachable"
 _INVALID = "Invalid argument"
 _TABLES = (254, 100, 200)
 
-_networks = st.sampled_from(
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn from, for one version of IP."""
+
+    version: int
+    links: dict[str, str]
+    gateways: dict[str, str]
+    networks: list[str]
+    selectors: list[str]
+    sources: list[str]
+    addresses: list[str]
+
+
+_FOUR = Plan(
+    4,
+    {"a0": "10.1.0.1/24", "b0": "10.2.0.1/24", "c0": "10.3.0.1/16"},
+    {"a0": "10.1.0.254", "b0": "10.2.0.254", "c0": "10.3.9.254"},
     ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.0.128/25", "172.16.0.0/12", "172.16.5.0/24",
-     "172.16.5.77/32", "192.0.2.0/24", "192.0.2.64/26"]
-)  # fmt: skip
-_routes = st.tuples(
-    _networks,
-    st.sampled_from([*_LINKS, "unreachable", "prohibit", "blackhole", "throw"]),
-    st.sampled_from(_TABLES),
-    st.sampled_from([0, 10, 20]),
-)
-_rules = st.tuples(
-    st.integers(1, 5),
-    st.sampled_from(["", "from 10.1.0.0/24", "to 172.16.0.0/16", "iif a0", "fwmark 7",
-                     "fwmark 0x10/0xf0", "ipproto udp dport 53", "not from 10.1.0.0/24"]),
-    st.sampled_from([*(f"lookup {t}" for t in _TABLES), "prohibit", "unreachable",
-                     "lookup 254 suppress_prefixlength 0"]),
-)  # fmt: skip
-_addresses = st.sampled_from(
+     "172.16.5.77/32", "192.0.2.0/24", "192.0.2.64/26"],
+    ["from 10.1.0.0/24", "to 172.16.0.0/16", "not from 10.1.0.0/24"],
+    [""],
     ["10.1.0.7", "10.1.0.200", "10.2.0.9", "10.3.44.1", "10.9.9.9", "172.16.5.77", "172.16.5.1",
-     "172.20.0.1", "192.0.2.65", "192.0.2.1", "8.8.8.8", "10.1.0.1"]
+     "172.20.0.1", "192.0.2.65", "192.0.2.1", "8.8.8.8", "10.1.0.1"],
 )  # fmt: skip
+_SIX = Plan(
+    6,
+    {"a0": "fd01::1/64", "b0": "fd02::1/64", "c0": "fd03::1/48"},
+    {"a0": "fd01::fe", "b0": "fd02::fe", "c0": "fd03::9:fe"},
+    ["::/0", "fd00::/8", "fd01::/48", "fd01::8000:0:0:0/65", "2001:db8::/32", "2001:db8:5::/48",
+     "2001:db8:5::77/128", "2001:db8:6::/64", "2001:db8:6::/80"],
+    ["from fd01::/64", "to 2001:db8:5::/48", "not from fd01::/64"],
+    ["", "", "from fd01::/64 ", "from fd00::/8 "],
+    ["fd01::7", "fd01::8000:0:0:1", "fd02::9", "fd03::44:1", "fd09::9", "2001:db8:5::77",
+     "2001:db8:5::1", "2001:db8:6::1", "2001:db8:6:0:0:1::", "2001:4860::8", "fd01::1"],
+)  # fmt: skip
+_SELECTORS = ["", "iif a0", "fwmark 7", "fwmark 0x10/0xf0", "ipproto udp dport 53",
+              "ipproto tcp sport 1000-6000", "iif b0 ipproto udp", "not fwmark 7", "oif b0",
+              "not iif a0"]  # fmt: skip
+_ACTIONS = [*(f"lookup {t}" for t in _TABLES), "prohibit", "unreachable", "blackhole",
+            *(f"lookup 254 suppress_prefixlength {n}" for n in (0, 16)), "goto 200"]  # fmt: skip
+
+
+def _routes(plan: Plan) -> st.SearchStrategy[list[tuple[str, str, str, int, int]]]:
+    target = st.sampled_from([*plan.links, *plan.links, "unreachable", "prohibit", "blackhole",
+                              "throw"])  # fmt: skip
+    one = st.tuples(
+        st.sampled_from(plan.networks),
+        st.sampled_from(plan.sources),
+        target,
+        st.sampled_from(_TABLES),
+        st.sampled_from([10, 20, 2000]),
+    )
+    return st.lists(one, max_size=8)
+
+
+def _rules(plan: Plan) -> st.SearchStrategy[list[tuple[str, str]]]:
+    selectors = st.sampled_from([*_SELECTORS, *plan.selectors])
+    return st.lists(st.tuples(selectors, st.sampled_from(_ACTIONS)), max_size=4)
+
+
+def _questions(plan: Plan) -> st.SearchStrategy[list[tuple[Any, ...]]]:
+    one = st.tuples(
+        st.sampled_from(plan.addresses),
+        st.sampled_from(plan.addresses),
+        st.sampled_from(list(plan.links)),
+        st.sampled_from([0, 7, 0x13]),
+        st.sampled_from([("udp", 5000, 53), ("tcp", 5000, 80)]),
+    )
+    return st.lists(one, min_size=5, max_size=15)
 
 
 @pytest.fixture
 def router(namespaces):
     """A router with three links whose far ends are up, so that all routes are alive."""
     here, there = namespaces("router"), namespaces("there")
-    commands = []
-    for link, network in _LINKS.items():
+    for space in (here, there):
+        space.sysctl("net.ipv6.conf.default.accept_dad", 0)
+    for link in _FOUR.links:
         here.cable(link, there, link)
         there.ip(f"link set {link} up")
-        commands += [f"addr add {network} dev {link}", f"link set {link} up"]
-    here.ip("link set lo up", *commands)
+        here.ip(
+            f"link set {link} up",
+            f"addr add {_FOUR.links[link]} dev {link}",
+            f"addr add {_SIX.links[link]} dev {link} nodad",
+        )
+    here.ip("link set lo up")
     here.sysctl("net.ipv4.ip_forward", 1)
+    here.sysctl("net.ipv6.conf.all.forwarding", 1)
     return here
 
 
-def _rebuild(router, routes, rules) -> None:
+def _rebuild(router, plan: Plan, routes, rules) -> None:
     """The given routes and rules, and nothing left of an earlier example."""
-    router.run("ip -4 rule flush")
-    router.ip(
-        *(f"rule add pref {pref} lookup {table}" for pref, table in ((32766, 254), (32767, 253))),
-        *(f"route flush table {table} proto static" for table in _TABLES),
-    )
-    for network, target, table, metric in routes:
-        via = f"via {_GATEWAYS[target]} dev {target}" if target in _LINKS else ""
-        kind = "" if target in _LINKS else target
-        router.run(
-            f"ip route add {kind} {network} {via} table {table} metric {metric} proto static",
-            check=False,  # the same one may be drawn twice
-        )
-    for number, (_, selector, action) in enumerate(rules):
-        router.run(f"ip rule add pref {100 + number} {selector} {action}")
+    ip = f"ip -{plan.version} -force -batch -"
+    lines = ["rule flush"]
+    if plan.version == 6:  # flush takes it, and without it nothing is local
+        lines.append("rule add pref 0 lookup 255")
+    lines += [
+        f"rule add pref {pref} lookup {table}" for pref, table in ((32766, 254), (32767, 253))
+    ]
+    lines += [f"route flush table {table} proto static" for table in _TABLES]
+    for network, source, target, table, metric in routes:
+        via = f"via {plan.gateways[target]} dev {target}" if target in plan.links else ""
+        kind = "" if target in plan.links else target
+        more = f"table {table} metric {metric} proto static"
+        lines.append(f"route add {kind} {network} {source}{via} {more}")
+    # Rules are refused that go to one that is not there yet.
+    lines.append("rule add pref 200 lookup 100")
+    for number, (selector, action) in enumerate(rules):
+        lines.append(f"rule add pref {100 + number} {selector} {action}")
+    # The same route may be drawn twice, and there is nothing to flush in an empty table.
+    router.run(ip, check=False, input="\n".join(lines) + "\n")
 
 
 def _ask_kernel(router, flows: list[Flow]) -> list[object]:
@@ -94,9 +154,8 @@ def _ask_kernel(router, flows: list[Flow]) -> list[object]:
 
 
 def _answer(route: dict[str, object]) -> object:
-    if route.get("type") == "local":
-        return "local"
-    return route["dev"], route.get("gateway")
+    kind = route.get("type", "unicast")
+    return (route["dev"], route.get("gateway")) if kind == "unicast" else kind
 
 
 def _ask_model(view: StackView, flow: Flow) -> object:
@@ -106,49 +165,35 @@ def _ask_model(view: StackView, flow: Flow) -> object:
     if found is None:
         return _UNREACHABLE
     if found.refusal is not None:
-        by_rule = found.ref.text.startswith("ip rule")  # fib4_rule_action answers otherwise
-        unreachable = _UNREACHABLE if by_rule else "No route to host"
-        refusals = {"unreachable": unreachable, "prohibit": "Permission denied"}
-        return refusals.get(found.refusal, _INVALID)
+        return _refusal(found)
     if check_source(view, flow.iif, flow, found.link) is not None:
         return _INVALID
     return found.link, found.gateway
 
 
-@given(
-    routes=st.lists(_routes, max_size=8),
-    rules=st.lists(_rules, max_size=3),
-    questions=st.lists(
-        st.tuples(
-            _addresses,
-            _addresses,
-            st.sampled_from(list(_LINKS)),
-            st.sampled_from([0, 7, 0x13]),
-            st.sampled_from([("udp", 5000, 53), ("tcp", 5000, 80)]),
-        ),
-        min_size=5,
-        max_size=15,
-    ),
-    filters=st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from([0, 1, 2]), st.booleans()),
-)
-@settings(
-    max_examples=60,
+def _refusal(found: Found) -> str:
+    """What the kernel says of a hole; of one in a rule otherwise (fib4_rule_action)."""
+    unreachable = _UNREACHABLE if found.ref.text.startswith("ip rule") else "No route to host"
+    refusals = {"unreachable": unreachable, "prohibit": "Permission denied"}
+    return refusals.get(found.refusal or "", _INVALID)
+
+
+_SETTINGS = settings(
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_the_walk_routes_as_the_kernel_does(router, routes, rules, questions, filters):
-    """Longest prefix, metric, tables, policy rules, refusals and the reverse path filter."""
-    _rebuild(router, routes, rules)
-    for name, value in zip(("all", "a0"), filters, strict=False):
-        router.sysctl(f"net.ipv4.conf.{name}.rp_filter", value)
-    router.sysctl("net.ipv4.conf.all.src_valid_mark", int(filters[2]))
+
+
+def _compare(router, plan: Plan, routes, rules, questions) -> None:
+    _rebuild(router, plan, routes, rules)
     with entered(router.path):
         view = StackView(read_stack("router", "host", router.path).stack)
     flows = [
         Flow(
-            dst=IPv4Address(dst),
-            src=IPv4Address(src),
+            dst=ip_address(dst),
+            src=ip_address(src),
             iif=iif,
             mark=mark,
             proto=proto,
@@ -159,3 +204,25 @@ def test_the_walk_routes_as_the_kernel_does(router, routes, rules, questions, fi
     ]
     for flow, kernel in zip(flows, _ask_kernel(router, flows), strict=True):
         assert kernel == _ask_model(view, flow), flow
+
+
+@given(
+    routes=_routes(_FOUR),
+    rules=_rules(_FOUR),
+    questions=_questions(_FOUR),
+    filters=st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from([0, 1, 2]), st.booleans()),
+)
+@_SETTINGS
+def test_the_walk_routes_as_the_kernel_does(router, routes, rules, questions, filters):
+    """Longest prefix, metric, tables, policy rules, refusals and the reverse path filter."""
+    for name, value in zip(("all", "a0"), filters, strict=False):
+        router.sysctl(f"net.ipv4.conf.{name}.rp_filter", value)
+    router.sysctl("net.ipv4.conf.all.src_valid_mark", int(filters[2]))
+    _compare(router, _FOUR, routes, rules, questions)
+
+
+@given(routes=_routes(_SIX), rules=_rules(_SIX), questions=_questions(_SIX))
+@_SETTINGS
+def test_ipv6_is_routed_as_the_kernel_does(router, routes, rules, questions):
+    """The same without a reverse path filter, and with routes for some sources only."""
+    _compare(router, _SIX, routes, rules, questions)

@@ -296,3 +296,15 @@ def test_a_connecting_socket_looks_twice(routed):
     routed.policy("guest", 100, source="10.1.0.2/32", action="blackhole")
     assert routed.walk("guest", "far").request.arrived
     assert routed.walk("guest", "far", "tcp", 80).request.outcome is Outcome.DROPPED
+
+
+def test_a_route_for_some_sources_only(net):
+    """IPv6 has them: who comes from elsewhere takes the route for all."""
+    net.cable("a", "eth0", "fd00::1/64", "b", "eth0", "fd00::2/64")
+    net.link("b", "dummy0", "fd09::1/64", kind="dummy")
+    net.route("b", "fd00::/64", dev="eth0")
+    net.route("a", "fd09::/64", "fd00::2")
+    net.add("a", "routes", Route(destination="fd09::/64", type="blackhole", source="fd05::/64"))
+    assert net.walk("a", "fd09::1").works is True
+    net.address("a", "eth0", "fd05::1/64")
+    assert net.walk("a", "fd09::1", bound="fd05::1").request.outcome is Outcome.DROPPED
