@@ -82,6 +82,14 @@ def _hand_over(journey: Journey, step: Transmit | Arrive, link: Link) -> Arrive:
         journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
         journey.connections.left_with = step.frame.vlan
         raise Ended(Outcome.LEFT, Reason.LEFT)
+    if link.tap is not None and link.tap.readers:
+        programs = " and ".join(f"{one.name} ({one.pid})" for one in link.tap.readers)
+        decision = f"handed to {programs} by {link.name} as {packet.src}"
+        journey.assume(f"{programs} passes on what it reads from {link.name}")
+        journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
+        raise Ended(Outcome.LEFT, Reason.LEFT)
+    if link.tap is not None:
+        raise NotUnderstood(step.stack, f"it is not known which program reads {link.name}")
     raise NotUnderstood(step.stack, f"links of kind {link.kind} ({link.name}) are not modelled")
 
 

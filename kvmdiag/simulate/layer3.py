@@ -16,7 +16,7 @@ from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.routing import hook_context, send, usable_route
 from kvmdiag.simulate.steps import Ascend, Ended, Frame, Step
-from kvmdiag.simulate.unread import NotRead
+from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.view import StackView, conf_name
 
 _IGNORING = {8: "net.ipv4.icmp_echo_ignore_all", 128: "net.ipv6.icmp.echo_ignore_all"}
@@ -39,11 +39,36 @@ def ascend(journey: Journey, step: Ascend) -> Step:
         return _deliver(journey, view, frame, step.link)
     if found is not None and found.route.type in ("local", "broadcast", "anycast"):
         _check_source(journey, step, packet, flow, None)
+        if found.route.type == "broadcast":
+            _check_broadcast(journey, view, step.link, packet)
         return _deliver(journey, view, frame, step.link)
     _check_forwarding(journey, view, step.link, packet)
     found = usable_route(journey, view, step.link, Stage.ROUTE, packet, found)
     _check_source(journey, step, packet, flow, found.link)
     return _forward(journey, view, frame, step.link, found)
+
+
+def _check_broadcast(journey: Journey, view: StackView, link: str, packet: Packet) -> None:
+    """A directed broadcast goes no further, and few answer (icmp_rcv, tcp_v4_conn_request)."""
+    if view.conf_any(link, "bc_forwarding"):
+        text = f"{view.name} forwards broadcasts that come in by {link}: not modelled"
+        raise NotUnderstood(view.name, text)
+    name = "net.ipv4.icmp_echo_ignore_broadcasts"
+    ignored = view.sysctl(name, 1) if packet.proto == "icmp" else packet.proto == "tcp"
+    if ignored:
+        names = ((name, "1"),) if packet.proto == "icmp" else ()
+        raise journey.end(
+            Outcome.DROPPED,
+            Reason.NO_LISTENER,
+            view.name,
+            link,
+            Stage.DELIVER,
+            packet,
+            "ignored",
+            f"{packet.dst} is a broadcast address of {view.name}, and such are not answered",
+            decider=SysctlRef(stack=view.name, values=names) if names else None,
+            in_link=link,
+        )
 
 
 def _accept_frame(journey: Journey, step: Ascend) -> None:
@@ -76,7 +101,8 @@ def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
     loopback = source.is_loopback or destination.is_loopback
     if loopback and packet.version == 4:
         loopback = not journey.stack(step.stack).conf_any(step.link, "route_localnet")
-    if loopback or source.is_multicast or source.is_unspecified or int(source) == 0xFFFFFFFF:
+    nobody = source.is_unspecified or destination.is_unspecified
+    if loopback or nobody or source.is_multicast or int(source) == 0xFFFFFFFF:
         raise journey.end(
             Outcome.DROPPED,
             Reason.MARTIAN,

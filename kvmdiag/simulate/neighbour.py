@@ -230,17 +230,22 @@ def _answer(view: StackView, link: str, wanted: IPAddress, sender: IPAddress) ->
         )
     if found.route.type != "unicast" or not view.conf(link, "forwarding"):
         return False
+    if found.link == link:
+        # Who cannot hear each other on one segment (arp_fwd_pvlan): isolated ports, say.
+        proxied = bool(view.conf(link, "proxy_arp_pvlan")) and sender != wanted
+    else:
+        proxied = view.conf_any(link, "proxy_arp") or _is_proxied(view, link, wanted)
+    return (check_source(view, link, question, found.link) or True) if proxied else False
+
+
+def _is_proxied(view: StackView, link: str, wanted: IPAddress) -> bool:
     entry = view.neighbours.get((link, str(wanted)))
-    proxied = view.conf_any(link, "proxy_arp") or (entry is not None and entry.proxy)
-    if not proxied or found.link == link:
-        return False
-    return check_source(view, link, question, found.link) or True
+    return entry is not None and entry.proxy
 
 
 def _stands_in(view: StackView, link: str, wanted: IPAddress) -> bool:
     """Whether neighbour discovery is answered for another (``proxy_ndp``, ndisc_recv_ns)."""
-    entry = view.neighbours.get((link, str(wanted)))
-    if entry is None or not entry.proxy or not view.conf(link, "forwarding", 6):
+    if not _is_proxied(view, link, wanted) or not view.conf(link, "forwarding", 6):
         return False
     return bool(view.conf("all", "proxy_ndp", 6) or view.conf(link, "proxy_ndp", 6))
 

@@ -16,6 +16,7 @@ from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.routing import hook_context, send, usable_route
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.steps import Frame, Originate, Step
+from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import StackView, parse_address
 
 
@@ -26,6 +27,9 @@ def originate(journey: Journey, step: Originate) -> Step:
     found = _route_own(journey, view, step)
     link = found.link or "lo"
     packet = step.packet
+    if packet.dst.is_multicast or found.route.type in ("broadcast", "multicast"):
+        text = f"{packet.dst} is for everybody on {link}; a walk goes to one machine"
+        raise NotUnderstood(view.name, text)
     if step.bound_address is None:
         packet = replace(packet, src=_own_source(journey, view, step, found, link))
         if packet.proto in ("tcp", "udp") and packet.version == 4:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from kvmdiag.model.packet import Packet
+from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.simulate import outside
 from kvmdiag.simulate.alternatives import all_ways
+from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.forks import Choices
 from kvmdiag.simulate.journey import Connections, Journey
 from kvmdiag.simulate.layer2 import arrive, transmit
@@ -53,7 +54,7 @@ def exchange(
     answer = reply_to(request.end.packet)
     reply = Journey(view, "reply", connections, choices)
     if request.outcome is Outcome.DELIVERED:
-        answered = _answer_of(request, answer)
+        answered = _answer_of(view, request, answer)
         if answered is None:
             return Walk(question=question, request=request)
         answer_trace = _go(reply, answered)
@@ -75,12 +76,20 @@ def _request(journey: Journey, question: Question) -> Trace:
         return _untold(journey, gap, packet)
 
 
-def _answer_of(request: Trace, answer: Packet) -> Originate | None:
-    """The reply of the stack that got the request; ``None`` when its inside is not seen."""
+def _answer_of(view: View, request: Trace, answer: Packet) -> Originate | None:
+    """The reply of the stack that got the request; ``None`` when its inside is not seen.
+
+    It comes from where the request went to, unless that was a broadcast address (icmp_reply).
+    """
     end = request.end
     if end.stage is not Stage.DELIVER:
         return None
-    return Originate(end.stack, answer, bound_address=answer.src)
+    stack = view.stacks[end.stack]
+    source: IPAddress | None = answer.src
+    if answer.src not in stack.local_addresses:
+        found = stack.fib.lookup(Flow(dst=answer.src))
+        source = None if found is not None and found.route.type == "broadcast" else source
+    return Originate(end.stack, answer, bound_address=source)
 
 
 def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:

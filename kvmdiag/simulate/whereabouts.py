@@ -106,7 +106,7 @@ def _may_answer_for_others(stack: Stack) -> bool:
         return True
     return (
         any(
-            value != "0" and name.endswith((".proxy_arp", ".proxy_ndp"))
+            value != "0" and name.endswith((".proxy_arp", ".proxy_arp_pvlan", ".proxy_ndp"))
             for name, value in (stack.sysctls or {}).items()
         )
         or any(entry.proxy for entry in stack.neighbours or ())

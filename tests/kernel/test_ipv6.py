@@ -152,3 +152,14 @@ def test_there_is_no_reverse_path_filter(net):
     net.stacks["far"].ip("route add fd00:1::2/128 via fd00:2::1")
     predicted = net.judged("g1", "fd00:2::2")
     assert predicted.request.arrived
+
+
+@pytest.mark.parametrize(("proxy", "works"), [(True, True), (False, False)])
+def test_a_router_answers_for_others(net, proxy, works):
+    """Proxy neighbour discovery: address by address, and only where it is switched on."""
+    net.stacks["g1"].ip("route add fd00:2::/64 dev eth0")
+    host = net.stacks["host"]
+    host.sysctl("net.ipv6.conf.br0.proxy_ndp", 1)
+    if proxy:
+        host.ip("neigh add proxy fd00:2::2 dev br0")
+    assert net.judged("g1", "fd00:2::2").works is works

@@ -8,6 +8,7 @@ import pytest
 from differential.networks import (
     ACROSS,
     ARRIVES,
+    FORWARD,
     OVER,
     bridged,
     drop,
@@ -90,3 +91,14 @@ def test_arp_has_no_protocol():
     """A rule for all but TCP does not match it, negated or not."""
     rule = Rule((("proto", "icmp", True),), ("drop",))
     assert fate_of(bridged(ACROSS, tables=(nft("bridge", "prerouting", rule),))) == ARRIVES
+
+
+@pytest.mark.parametrize(("pvlan", "fate"), [(1, ARRIVES), (0, "request unresolved isolated")])
+def test_proxy_arp_for_isolated_ports(pvlan, fate):
+    """The router answers for a neighbour on the same link, and sends the packet back out of it."""
+    case = bridged(
+        ACROSS,
+        ports=(("isolated", "on"), ("isolated", "on")),
+        sysctls=((FORWARD, 1), ("net.ipv4.conf.br1.proxy_arp_pvlan", pvlan)),
+    )
+    assert fate_of(case) == fate

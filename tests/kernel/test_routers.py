@@ -197,3 +197,12 @@ def test_a_link_that_takes_less(near, size, fate):
         for stack in case.stacks
     )
     assert fate_of(replace(case, stacks=stacks)) == fate
+
+
+@pytest.mark.parametrize(
+    ("ignore", "fate"), [(1, "request dropped no-listener"), (0, "reply dropped no-listener")]
+)
+def test_a_directed_broadcast(ignore, fate):
+    """The router takes it for itself, and few answer; then not from where they were asked."""
+    sysctls = (("net.ipv4.icmp_echo_ignore_broadcasts", ignore),)
+    assert fate_of(routed(Ask("guest", "10.0.2.255"), sysctls=sysctls)) == fate

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdiag.model.link import Tap
+from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.netfilter import Accept, Chain, IcmpTypeIs, ProtocolIs, Rule, Table
+from kvmdiag.model.stack import NextHop, Route
 from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage, SysctlRef
 
 
@@ -263,3 +266,31 @@ def test_neighbour_discovery_is_icmpv6(net):
     request = net.walk("a", "fd00::2").request
     assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.NETFILTER)
     assert "neighbour discovery" in request.end.because
+
+
+def test_a_program_at_the_end_of_a_tunnel(routed):
+    """A VPN's tun: the packet is handed to the program, and what becomes of it is assumed."""
+    tap = Tap(mode="tun", readers=(Process(pid=71, name="openvpn"),))
+    routed.link("host", "tun0", "10.8.0.2/24", kind="tun", type="none", mac=None, tap=tap)
+    routed.route("host", "203.0.113.0/24", dev="tun0")
+    request = routed.walk("host", "203.0.113.5").request
+    assert request.outcome is Outcome.LEFT
+    assert "openvpn (71)" in request.end.decision
+    assert any("openvpn (71)" in text for text in request.assumptions)
+    routed.alter("host", "tun0", tap=Tap(mode="tun"))
+    assert routed.walk("host", "203.0.113.5").request.reason is Reason.NOT_MODELLED
+
+
+@pytest.mark.parametrize("address", ["10.0.0.255", "224.0.0.1"])
+def test_what_is_for_everybody(bridged, address):
+    """Broadcast and multicast have no one path: said, rather than "nobody answers"."""
+    bridged.add(
+        "g1",
+        "routes",
+        Route(destination="10.0.0.255/32", table=255, type="broadcast",
+              next_hops=(NextHop(link="eth0"),)),
+        Route(destination="224.0.0.0/4", next_hops=(NextHop(link="eth0"),)),
+    )  # fmt: skip
+    request = bridged.walk("g1", address).request
+    assert (request.outcome, request.reason) == (Outcome.UNKNOWN, Reason.NOT_MODELLED)
+    assert "everybody" in request.end.because
