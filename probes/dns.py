@@ -20,6 +20,7 @@ from kvmdiag.model.trace import Walk
 from kvmdiag.probes import bpf
 from kvmdiag.probes.captures import open_captures
 from kvmdiag.probes.exchange import Message, messages, places
+from kvmdiag.probes.guest_programs import Enter
 from kvmdiag.probes.observation import Answer
 from kvmdiag.probes.packet import new_probe
 from kvmdiag.probes.scapy_quiet import services
@@ -36,9 +37,15 @@ _GOOD = (0, 3)
 
 
 def follow_dns(
-    snapshot: Snapshot, way: Walk, name: str, *, timeout: float = 2.0, on_tap: bool = False
+    snapshot: Snapshot,
+    way: Walk,
+    name: str,
+    *,
+    timeout: float = 2.0,
+    on_tap: bool = False,
+    enter: Enter | None = None,
 ) -> Exchange:
-    """Ask the walk's destination for a name and follow what happens.
+    """Ask the walk's destination for a name and follow what happens; sent as ``observe`` does.
 
     Raises:
         NotReadableError: the query cannot be sent, or capturing is not allowed.
@@ -50,7 +57,7 @@ def follow_dns(
     probe = new_probe(way.question)
     probe = msgspec.structs.replace(probe, payload=payload, mark=payload[:_MARK])
     with ExitStack() as opened:
-        sender = opened.enter_context(sender_for(snapshot, way, probe, on_tap=on_tap))
+        sender = opened.enter_context(sender_for(snapshot, way, probe, on_tap=on_tap, enter=enter))
         sender.prepare()
         captures = open_captures(
             snapshot,

@@ -191,18 +191,26 @@ def packets(printed: str) -> Iterator[Packet]:
 def _difference(
     inside: Sequence[Sighting], taps: dict[tuple[str, str], str], outside: Sequence[Sighting]
 ) -> int | None:
-    """How much our clock is ahead, by the first packet that was seen on both sides of a tap.
+    """How much our clock is ahead, by the packets that were seen on both sides of a tap.
 
-    What leaves the guest left it just before it was seen at the tap, what gets in, just after.
+    What leaves the guest does so before it is seen at the tap, what gets in, after: each
+    crossing bounds the difference from one side.
     """
+    least: list[int] = []
+    most: list[int] = []
     for one in inside:
         leaves = one.direction_on_link == "out"
         for other in outside:
             if taps.get((other.stack, other.link)) != one.link or other.direction != one.direction:
                 continue
             if (other.direction_on_link != "out") == leaves and _alike(one, other):
-                return other.time_ns - one.time_ns + (-1 if leaves else 1)
-    return None
+                (most if leaves else least).append(other.time_ns - one.time_ns)
+                break
+    if least and most:
+        return (max(least) + min(most)) // 2
+    if least:
+        return max(least) + 1
+    return min(most) - 1 if most else None
 
 
 def _alike(one: Sighting, other: Sighting) -> bool:

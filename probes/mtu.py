@@ -6,7 +6,8 @@ largest that passed and the smallest that did not, until nothing is left between
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -16,9 +17,10 @@ from kvmdiag.model.packet import Direction
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Hop, Reason, Stage, Walk
+from kvmdiag.probes.guest_programs import Enter
 from kvmdiag.probes.marks import marked
 from kvmdiag.probes.observation import Observation
-from kvmdiag.probes.packet import new_probe
+from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.trace import observe_all
 from kvmdiag.simulate.walk import walk
 
@@ -31,13 +33,18 @@ _MOST_ROUNDS = 12
 _LARGEST = 65535
 _CONFIRMATIONS = 3
 
-Try = Callable[[Iterable[int]], dict[int, Observation]]
+Send = Callable[[Sequence[Probe]], Sequence[Observation]]
 
 
 def path_mtu(
-    snapshot: Snapshot, way: Walk, *, timeout: float = 1.0, on_tap: bool = False
+    snapshot: Snapshot,
+    way: Walk,
+    *,
+    timeout: float = 1.0,
+    on_tap: bool = False,
+    enter: Enter | None = None,
 ) -> PathMtu:
-    """Search the largest size for the walk's question.
+    """Search the largest size for the walk's question; see ``observe`` for how it is sent.
 
     Raises:
         NotReadableError: the probes cannot be sent, or capturing is not allowed.
@@ -46,7 +53,10 @@ def path_mtu(
     """
     version = 6 if ":" in (way.question.destination.address or "") else 4
     ceiling = _ceiling(snapshot, way, SMALLEST[version])
-    search = _Search(snapshot, way, timeout, on_tap, SMALLEST[version], ceiling)
+    send = partial(
+        observe_all, snapshot, way, timeout=timeout, on_tap=on_tap, enter=enter, look=False
+    )
+    search = _Search(way.question, SMALLEST[version], ceiling, send)
     search.run()
     expected, place = _prediction(snapshot, way.question, SMALLEST[version], ceiling)
     found = search.lost_observation
@@ -68,17 +78,8 @@ def path_mtu(
 class _Search:
     """Closes in on the limit from both sides."""
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        way: Walk,
-        timeout: float,
-        on_tap: bool,
-        smallest: int,
-        ceiling: int,
-    ) -> None:
-        self._snapshot, self._way = snapshot, way
-        self._timeout, self._on_tap = timeout, on_tap
+    def __init__(self, question: Question, smallest: int, ceiling: int, send: Send) -> None:
+        self._question, self._send = question, send
         self._smallest, self._ceiling = smallest, ceiling
         self.passed: int | None = None
         self.lost: int | None = None
@@ -110,10 +111,8 @@ class _Search:
 
     def _round(self, sizes: list[int]) -> bool:
         """Send these sizes at once; whether any that counted as lost got through."""
-        probes = [new_probe(self._way.question, size=size) for size in sizes]
-        seen = observe_all(
-            self._snapshot, self._way, probes, timeout=self._timeout, on_tap=self._on_tap
-        )
+        probes = [new_probe(self._question, size=size) for size in sizes]
+        seen = self._send(probes)
         self.sent += len(sizes)
         self.remarks = seen[0].remarks
         before = self.lost

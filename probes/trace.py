@@ -62,8 +62,12 @@ def observe_all(
     timeout: float = 1.0,
     on_tap: bool = False,
     enter: Enter | None = None,
+    look: bool = True,
 ) -> tuple[Observation, ...]:
-    """The same with several probes at once, each with a mark of its own; in their order."""
+    """The same with several probes at once, each with a mark of its own; in their order.
+
+    Without ``look`` nothing is started in guests only to see what passes there.
+    """
     with ExitStack() as opened:
         senders = [
             opened.enter_context(sender_for(snapshot, walk, probe, on_tap=on_tap, enter=enter))
@@ -73,7 +77,7 @@ def observe_all(
             sender.prepare()
         sent = [sender.probe for sender in senders]
         kernel = opened.enter_context(gathering(snapshot, walk, sent))
-        looks = opened.enter_context(looking_inside(snapshot, walk, sent, enter))
+        looks = opened.enter_context(looking_inside(snapshot, walk, sent, enter if look else None))
         captures = _open_captures(snapshot, walk, sent, opened, kernel)
         watch = Watch(snapshot, senders, captures.opened, kernel)
         opened.callback(watch.close)

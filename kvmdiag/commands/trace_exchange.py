@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kvmdiag.commands.agents import agents
 from kvmdiag.commands.facts import facts, question
 from kvmdiag.commands.options import Options
 from kvmdiag.commands.terminal import emit, progress
@@ -47,7 +48,14 @@ def dns(source: str, name: str, wishes: Wishes, options: Options) -> int:
     asked = dataclasses.replace(options, proto="udp", port=PORT)
     way = walk(snapshot, question(snapshot, source, server, asked))
     with progress("waiting for the answer", options):
-        found = follow_dns(snapshot, way, name, timeout=options.timeout, on_tap=wishes.on_tap)
+        found = follow_dns(
+            snapshot,
+            way,
+            name,
+            timeout=options.timeout,
+            on_tap=wishes.on_tap,
+            enter=agents(snapshot, options),
+        )
     if why is not None:
         found = _with_remark(found, why)
     return _told(found, options)

@@ -48,7 +48,13 @@ def largest(snapshot: Snapshot, way: Walk, wishes: Wishes, options: Options) -> 
     if options.proto != "icmp":
         raise UsageError("--mtu sends icmp: others have but one size, or need not answer")
     with progress("sending packets of many sizes", options):
-        found = path_mtu(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap)
+        found = path_mtu(
+            snapshot,
+            way,
+            timeout=options.timeout,
+            on_tap=wishes.on_tap,
+            enter=agents(snapshot, options),
+        )
     if options.format == "json":
         emit(measure_json.render_mtu(found), options)
     else:

@@ -16,7 +16,9 @@ import pytest
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.probes.dns import follow_dns
 from kvmdiag.probes.guest_programs import Inside
+from kvmdiag.probes.mtu import path_mtu
 from kvmdiag.probes.trace import observe
 
 THERE = "a/a0> >r/r0 r/br0 r/rb> >b/b0"
@@ -174,6 +176,29 @@ def test_a_ping_of_chosen_size(routed: Any, asking: Any, walking: Any, size: int
     assert all(s.packet.dont_fragment for s in seen.travelling("request"))
     assert seen.evidence is not None
     assert [drop.reason for drop in seen.evidence.drops] == ["NETFILTER_DROP"]
+
+
+def test_the_path_mtu_from_inside(routed: Any, asking: Any, walking: Any) -> None:
+    """By the guest's own ping with DF, many at once; nothing else is started in there."""
+    routed["r"].ip("link set rb mtu 1400")
+    agent = FakeAgent(routed["a"])
+    predicted = walking(asking("198.51.100.2"), THERE, BACK)
+    snapshot = seen_from_outside(routed)
+    found = path_mtu(snapshot, predicted, timeout=1, enter=lambda _: Inside(agent))
+    assert (found.largest, found.lost) == (1400, 1401)
+    assert {command[0].rpartition("/")[2] for command in agent.asked} == {"ping"}
+
+
+def test_a_name_asked_for_from_inside(routed: Any, asking: Any, walking: Any) -> None:
+    """The guest's own socket sends the query; nobody serves, which the guest is told."""
+    predicted = walking(asking("198.51.100.2", proto="udp", port=53), THERE, BACK)
+    agent = FakeAgent(routed["a"])
+    snapshot = seen_from_outside(routed)
+    found = follow_dns(snapshot, predicted, "example.org", enter=lambda _: Inside(agent))
+    assert not found.works
+    assert str(found.legs[0].places[-1][0]) == "b/b0"
+    assert "sent by python3" in found.remarks[0]
+    assert "refused" in found.verdict
 
 
 @pytest.mark.parametrize("lacks", [("python3", "python", "platform-python"), ("tcpdump",)])
