@@ -7,6 +7,7 @@ is raised is a bug, and so is a result that cannot be saved.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from kvmdiag.collect import (
     libvirt_xml,
     qemu_processes,
 )
-from kvmdiag.collect.guest_agent import AgentNic
+from kvmdiag.collect.guest_agent import Agent, AgentError, AgentNic
 from kvmdiag.errors import InputError
 from kvmdiag.model.codec import encoded, load, save
 from kvmdiag.parse import ebtables, ipset, iptables, nft
@@ -112,6 +113,26 @@ def _sys(text: str) -> object:
     return guest_links.links([AgentNic(name=name) for name in names], content, "node1")
 
 
+def _agent(text: str) -> object:
+    """Whatever an agent is asked, it says this."""
+    results: list[object] = []
+    asked: tuple[Callable[[Agent], object], ...] = (
+        Agent.info,
+        Agent.nics,
+        lambda agent: agent.start("/usr/sbin/ip", ("link",)),
+        lambda agent: agent.result(1),
+        lambda agent: agent.read("/proc/net/route"),
+    )
+    for ask in asked:
+        # It never says that a program has ended: that is not waited for.
+        agent = Agent(lambda _command, _seconds: text, time.monotonic() + 0.001)
+        try:
+            results.append(ask(agent))
+        except AgentError:
+            continue
+    return results
+
+
 def _several(*parsers: Callable[[str], object]) -> Callable[[str], object]:
     """Each of them on its own; a refusal by one is none by the others."""
 
@@ -154,6 +175,7 @@ TARGETS = {
         lambda t: qemu_processes.parse_command(t.split(" "), lambda _fd: "vnet0"),
         (),
     ),
+    "agent": Target(_seeds("agent1", "agent2"), _agent, (), True),
     "agent-link": Target(
         _seeds("agent-link"), lambda t: guest_iproute.links(t, "node1"), _GUEST, True
     ),
