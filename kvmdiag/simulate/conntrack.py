@@ -193,7 +193,8 @@ class Conntrack:
 
     def taken(self, translated: Tuple, but: Connection) -> bool:
         """Whether answers to such packets belong to another connection (nf_nat_used_tuple)."""
-        if KERNEL_CHOOSES in (translated.sport, translated.dport):
+        alone = len(self._connections) == 1 and not self._known
+        if alone or KERNEL_CHOOSES in (translated.sport, translated.dport):
             return False
         answer = translated.inverted()
         return any(
@@ -207,7 +208,7 @@ class Conntrack:
         if packet.about is not None:
             return self._related(packet, packet.about, zone)
         mine = tuple_of(packet, zone)
-        if mine in self._known:
+        if self._known and mine in self._known:
             self._take_over(self._known[mine])
         for connection in self._connections:
             if mine not in (connection.original, connection.reply):
@@ -232,7 +233,7 @@ class Conntrack:
     def _related(self, packet: Packet, about: Packet, zone: int) -> Tracked:
         """An ICMP error goes with the connection it tells of (nf_conntrack_inet_error)."""
         answer = tuple_of(about, zone).inverted()
-        if answer in self._known:
+        if self._known and answer in self._known:
             self._take_over(self._known[answer])
         for connection in self._connections:
             if not connection.confirmed or answer not in (connection.original, connection.reply):

@@ -96,9 +96,10 @@ def run_hook(
     if active and result.kind == "accept" and at.hook in ("input", "postrouting"):
         hook.confirm()
     result.tracked = hook.seen.tracked
-    result.matched = tuple(
-        rule.chain.ref(at.view.name, rule.index, bridged=at.bridged) for rule in hook.seen.matched
-    )
+    if hook.seen.matched:
+        name, bridged = at.view.name, at.bridged
+        refs = [rule.chain.ref(name, rule.index, bridged=bridged) for rule in hook.seen.matched]
+        result.matched = tuple(refs)
     return result
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from msgspec.structs import replace
 
 from kvmdiag.model.packet import IPAddress, Packet
@@ -17,7 +20,7 @@ from kvmdiag.simulate.layer2 import arrive, transmit
 from kvmdiag.simulate.layer3 import ascend
 from kvmdiag.simulate.originate import originate
 from kvmdiag.simulate.packets import reply_to, request_of
-from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Originate, Step, Transmit
+from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Originate, Step, Transmit
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.view import View, parse_address
 
@@ -148,15 +151,15 @@ def _as_received(question: Question, request: Trace, reply: Trace) -> Trace:
 
 def _go(journey: Journey, step: Step) -> Trace:
     """Take steps until the way ends."""
-    seen: set[object] = set()
+    seen: dict[tuple[str, str], list[Frame]] = {}
     try:
         for _ in range(_STEPS):
             if isinstance(step, Arrive):
-                key = (step.stack, step.link, step.frame)
-                if key in seen:
+                before = seen.setdefault((step.stack, step.link), [])
+                if step.frame in before:
                     raise _loop(journey, step)
-                seen.add(key)
-            step = _take(journey, step)
+                before.append(step.frame)
+            step = _TAKE[type(step)](journey, step)
         raise _loop(journey, step)
     except Ended as ended:
         return _trace(journey, ended.outcome, ended.reason)
@@ -172,16 +175,12 @@ def _go(journey: Journey, step: Step) -> Trace:
         return _trace(journey, Outcome.UNKNOWN, Reason.NOT_MODELLED)
 
 
-def _take(journey: Journey, step: Step) -> Step:
-    match step:
-        case Originate():
-            return originate(journey, step)
-        case Transmit():
-            return transmit(journey, step)
-        case Arrive():
-            return arrive(journey, step)
-        case Ascend():
-            return ascend(journey, step)
+_TAKE: Mapping[type[Step], Callable[[Journey, Any], Step]] = {
+    Originate: originate,
+    Transmit: transmit,
+    Arrive: arrive,
+    Ascend: ascend,
+}
 
 
 def _loop(journey: Journey, step: Step) -> Ended:
