@@ -129,6 +129,11 @@ _WORDS = frozenset({
 
 
 def _number_range(operand: object) -> tuple[int, int]:
+    if isinstance(operand, Mapping) and "prefix" in operand:
+        # Of numbers nft writes ranges so only of marks, in sets, and then only where it can.
+        inner = operand["prefix"]
+        low = values.number(str(inner["addr"]), _ALL)
+        return low, low | _ALL >> values.number(str(inner["len"]), 32)
     if isinstance(operand, Mapping):
         first, last = operand["range"]
         return values.number(str(first), _ALL), values.number(str(last), _ALL)

@@ -111,7 +111,9 @@ def stopped_by(
         src_mac=arp.src_mac,
         dst_mac=arp.dst_mac,
     )
-    result = run_hook(at, Conntrack(), UNTRACKED, chains=chains)
+    # Conntrack takes a look at discovery, and lets it be; before that it is not even untracked.
+    tracked = None if family == "ip6" else UNTRACKED
+    result = run_hook(at, Conntrack(), tracked, chains=chains)
     if result.kind == "unknown":
         raise NotUnderstood(view.name, f"whether {arp.name} passes {hook}: {result.why}")
     return None if result.kind == "accept" else result.rule

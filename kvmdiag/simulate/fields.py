@@ -44,6 +44,14 @@ class Field:
     parse: Callable[[str], Span]
     bits: int = 32
 
+    def span(self, text: str) -> Span:
+        """The values an element stands for; nft writes ranges of numbers as prefixes if it can."""
+        number, found, length = text.partition("/")
+        if not found or self.parse is _address:
+            return self.parse(text)
+        first = values.number(number, (1 << self.bits) - 1)
+        return first, first | (1 << self.bits - values.number(length, self.bits)) - 1
+
 
 def _number(text: str) -> Span:
     return _range(text, lambda part: values.number(part, (1 << 128) - 1))
@@ -184,7 +192,12 @@ def _packet_type(seen: Seen) -> Value:
 
 
 def _state(seen: Seen) -> Value:
-    return UNKNOWN if seen.tracked is None else _STATES[seen.tracked.state]
+    if seen.tracked is not None:
+        return _STATES[seen.tracked.state]
+    # As for a match: before conntrack a packet without a connection counts as invalid.
+    if seen.at.family not in ("ip", "ip6"):
+        return UNKNOWN
+    return _STATES["untracked" if seen.notrack else "invalid"]
 
 
 def _direction(seen: Seen) -> Value:

@@ -95,7 +95,7 @@ def _lookup(
         for text in texts:
             key, _, behind = text.partition(" : ")
             parts = key.split(" . ")
-            spans = [f.parse(part) for f, part in zip(described, parts, strict=True)]
+            spans = [f.span(part) for f, part in zip(described, parts, strict=True)]
             elements.add(spans, value(behind))
     except (ValueError, KeyError):
         return None
