@@ -103,6 +103,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "Flow.tcp_state": _W,
     "FlowTuple.destination": _A,
     "FlowTuple.source": _A,
+    "Flowtable.devices": _L,
+    "Flowtable.name": _N,
     "Gap.fact": _W,
     "Gap.help": Meaning.PROSE,
     "Gap.stack": _N,

@@ -76,6 +76,7 @@ __all__ = [
     "Family",
     "FamilyIs",
     "FieldIs",
+    "Flowtable",
     "Goto",
     "HookName",
     "IcmpTypeIs",
@@ -155,6 +156,18 @@ class NamedSet(Fact, frozen=True, kw_only=True):
     elements: tuple[str, ...] = ()
 
 
+class Flowtable(Fact, frozen=True, kw_only=True):
+    """Where flows that a rule has put in (``flow add @name``) take a short cut past the hooks.
+
+    From when on a flow is in it, its packets go from ``devices`` to ``devices`` and are seen by
+    no chain after ingress.
+    """
+
+    name: str
+    devices: tuple[str, ...] = ()
+    priority: int = 0
+
+
 class Table(Fact, frozen=True, kw_only=True):
     """A table of one family and one backend, with all its chains in the order listed."""
 
@@ -163,6 +176,7 @@ class Table(Fact, frozen=True, kw_only=True):
     backend: Backend
     chains: tuple[Chain, ...] = ()
     sets: tuple[NamedSet, ...] = ()
+    flowtables: tuple[Flowtable, ...] = ()
 
     def chain(self, name: str) -> Chain | None:
         """The chain of that name, if this table has one."""

@@ -66,7 +66,13 @@ def _joined(listed: Table, saved: Table) -> Table:
     chains = tuple(
         _joined_chain(listed, chain, meanings.get(chain.name)) for chain in listed.chains
     )
-    return msgspec.structs.replace(saved, chains=chains, sets=listed.sets, backend="iptables-nft")
+    return msgspec.structs.replace(
+        saved,
+        chains=chains,
+        sets=listed.sets,
+        flowtables=listed.flowtables,
+        backend="iptables-nft",
+    )
 
 
 def _explained(listed: Table, saved: Table) -> Table:

@@ -10,6 +10,7 @@ import msgspec
 from kvmdiag.model.netfilter import (
     Chain,
     Family,
+    Flowtable,
     HookName,
     Match,
     NamedSet,
@@ -84,6 +85,7 @@ def _tables(
 ) -> tuple[Table, ...]:
     chains: dict[Key, list[_Object]] = {}
     sets: dict[Key, list[_Object]] = {}
+    flowtables: dict[Key, list[_Object]] = {}
     rules: dict[Key, dict[str, list[Rule]]] = {}
     decode_rule = msgspec.json.Decoder(_Listed).decode
     for item in listed:
@@ -107,26 +109,23 @@ def _tables(
                 chains.setdefault(key, []).append(inner)
             elif kind in ("set", "map"):
                 sets.setdefault(key, []).append(inner)
+            elif kind == "flowtable":
+                flowtables.setdefault(key, []).append(inner)
     return tuple(
-        _table(key, own, sets.get(key, ()), rules.get(key, {})) for key, own in chains.items()
+        Table(
+            family=key[0],
+            name=key[1],
+            backend="nft",
+            chains=tuple(_chain(one, rules.get(key, {}).get(str(one["name"]), ())) for one in own),
+            sets=tuple(map(_named_set, sets.get(key, ()))),
+            flowtables=tuple(map(_flowtable, flowtables.get(key, ()))),
+        )
+        for key, own in chains.items()
     )
 
 
 def _family(name: str) -> Family:
     return _FAMILIES[name]
-
-
-def _table(
-    key: Key, chains: Sequence[_Object], sets: Sequence[_Object], rules: Mapping[str, list[Rule]]
-) -> Table:
-    family, name = key
-    return Table(
-        family=family,
-        name=name,
-        backend="nft",
-        chains=tuple(_chain(chain, rules.get(str(chain["name"]), ())) for chain in chains),
-        sets=tuple(_named_set(item) for item in sets),
-    )
 
 
 def _elements(item: _Object) -> tuple[object, ...]:
@@ -149,7 +148,6 @@ def _chain(item: _Object, rules: Sequence[Rule]) -> Chain:
     if item.get("hook") is None:
         return Chain(name=str(item["name"]), rules=tuple(rules))
     hook, kind = _HOOKS[str(item["hook"])], _TYPES[str(item["type"])]
-    devices = item.get("dev", ())
     return Chain(
         name=str(item["name"]),
         rules=tuple(rules),
@@ -157,8 +155,20 @@ def _chain(item: _Object, rules: Sequence[Rule]) -> Chain:
         type=kind,
         priority=int(str(item["prio"])),
         policy="drop" if item.get("policy") == "drop" else "accept",
-        devices=tuple(map(str, devices)) if isinstance(devices, list | tuple) else (str(devices),),
+        devices=_devices(item),
     )
+
+
+def _flowtable(item: _Object) -> Flowtable:
+    return Flowtable(
+        name=str(item["name"]), devices=_devices(item), priority=int(str(item.get("prio", 0)))
+    )
+
+
+def _devices(item: _Object) -> tuple[str, ...]:
+    """One link is printed without a list."""
+    devices = item.get("dev", ())
+    return tuple(map(str, devices)) if isinstance(devices, list | tuple) else (str(devices),)
 
 
 def _handle(item: _Listed, _: Family) -> Rule:

@@ -15,6 +15,7 @@ from kvmdiag.model.netfilter import (
     DestinationNat,
     FamilyIs,
     FieldIs,
+    Flowtable,
     IcmpTypeIs,
     InSet,
     InterfaceIs,
@@ -151,6 +152,22 @@ def test_counter_is_no_statement():
     """Counts are the rule's; a rule of nothing else has no effect."""
     rule = rule_of({"counter": {"packets": 5, "bytes": 420}})
     assert (rule.packets, rule.bytes, rule.body) == (5, 420, (NoEffect(text="no verdict"),))
+
+
+def test_flowtables_are_part_of_their_table():
+    """With the links between which flows take the short cut; recorded, as nft prints them."""
+    listed = [
+        {"table": {"family": "inet", "name": "t", "handle": 1}},
+        {"flowtable": {"family": "inet", "name": "f", "table": "t", "handle": 2,
+                       "hook": "ingress", "prio": -10, "dev": ["eno1", "vnet0"]}},
+        {"flowtable": {"family": "inet", "name": "g", "table": "t", "handle": 3,
+                       "hook": "ingress", "prio": 0, "dev": "eno1"}},
+    ]  # fmt: skip
+    (table,) = parse_ruleset(json.dumps({"nftables": listed}))
+    assert table.flowtables == (
+        Flowtable(name="f", devices=("eno1", "vnet0"), priority=-10),
+        Flowtable(name="g", devices=("eno1",)),
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "Error: no", '{"nftables": 5}', "[" * 100_000])
