@@ -80,7 +80,12 @@ def _rules(trace: Trace, seen: Seen, bridging: set[str]) -> Iterator[str]:
     sure = {(rule.stack, _place(rule)) for rule in rules if "map " not in rule.text}
     if missing := sure - seen.matched:
         yield f"did not match {_named(missing)}"
-    if extra := {(s, place) for s, place in seen.matched - expected if s not in bridging}:
+    extra = {
+        (stack, place)
+        for stack, place in seen.matched - expected
+        if stack not in bridging and place.family != "netdev"
+    }
+    if extra:
         yield f"matched {_named(extra)}"
 
 
