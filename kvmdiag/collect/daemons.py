@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from kvmdiag.collect.daemon_arguments import COMMAND_LINE, read_arguments, setting
 from kvmdiag.model.daemons import ConfigFile, Daemon, Setting
 from kvmdiag.model.snapshot import Gap
 
@@ -21,7 +22,6 @@ Identity = tuple[int, int]
 _ROOT, _PROC = Path("/"), Path("/proc")
 _LONGEST = 256 << 10
 _MOST_SETTINGS = 2000
-_VALUE = 512
 _ARGUMENTS = 1 << 16
 # The name the kernel knows a process by has 15 letters (comm in proc(5)).
 _COMM = 15
@@ -53,7 +53,6 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "systemd-networkd": ("/etc/systemd/networkd.conf", "/etc/systemd/networkd.conf.d/*.conf"),
     "systemd-resolved": ("/etc/systemd/resolved.conf", "/etc/systemd/resolved.conf.d/*.conf"),
 }
-_SECRETS = ("password", "secret", "psk", "token", "key=")
 
 
 def read_daemons(
@@ -123,10 +122,11 @@ def _arguments(proc: Path, pid: int) -> Sequence[str]:
 
 
 def _config(root: Path, name: str, arguments: Sequence[str]) -> Iterator[ConfigFile]:
-    """The files that its command line names, else those in their usual places."""
-    named = [
-        a.partition("=")[2] for a in arguments if a.startswith(("--conf-file=", "--config-file="))
-    ]
+    """Its command line, and the files that this names, else those in their usual places."""
+    said = tuple(read_arguments(name, arguments[1:]))
+    if said:
+        yield ConfigFile(path=COMMAND_LINE, settings=said)
+    named = [s.value for s in said if s.key in ("conf-file", "config-file") and s.value]
     for pattern in named or _FILES.get(name, ()):
         relative = pattern.lstrip("/")
         try:
@@ -153,9 +153,7 @@ def _settings(path: Path) -> tuple[Setting, ...] | None:
         if not word or word.startswith(("#", ";")):
             continue
         key, _, value = word.partition("=")
-        secret = any(part in key.lower() for part in _SECRETS)
-        shown = "***" if secret else value.strip()[:_VALUE]
-        found.append(Setting(key=key.strip()[:_VALUE], value=shown))
+        found.append(setting(key.strip(), value.strip()))
     return tuple(found[:_MOST_SETTINGS])
 
 

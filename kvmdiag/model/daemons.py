@@ -13,7 +13,11 @@ class Setting(Fact, frozen=True, kw_only=True):
 
 
 class ConfigFile(Fact, frozen=True, kw_only=True):
-    """A configuration file; ``settings`` are ``None`` when it could not be read."""
+    """A configuration file; ``settings`` are ``None`` when it could not be read.
+
+    The ``path`` of a daemon's options is ``command line``; they bear the names that they have in
+    its file.
+    """
 
     path: str
     settings: tuple[Setting, ...] | None = None

@@ -58,12 +58,51 @@ def test_a_dnsmasq_of_libvirt_is_read_by_the_file_it_was_given(machine):
     ((dnsmasq,), _) = read_daemons(
         {namespace(root, "net-a"): "host"}, root=root, proc=root / "proc"
     )
-    (file,) = dnsmasq.files
+    words, file = dnsmasq.files
+    assert (words.path, words.settings[1].key) == ("command line", "leasefile-ro")
     assert file.path == "/var/default.conf"
     assert file.settings == (
         Setting(key="interface", value="virbr0"),
         Setting(key="dhcp-range", value="a,b"),
         Setting(key="strict-order", value=""),
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--interface=mybr0 --bind-interfaces --dhcp-range=192.0.2.10,192.0.2.99 --port=0",
+        "--interface mybr0 --bind-interfaces --dhcp-range 192.0.2.10,192.0.2.99 --port 0",
+        "-i mybr0 -z -F 192.0.2.10,192.0.2.99 -p 0",
+        "-imybr0 -z -F192.0.2.10,192.0.2.99 -p0",
+    ],
+)
+def test_a_dnsmasq_that_was_started_by_hand(machine, words):
+    """What it serves stands on its command line, in whatever form (getopt_long(3))."""
+    root, process = machine
+    process(8, "dnsmasq", "net-a", "dnsmasq", *words.split())
+    (root / "etc/dnsmasq.conf").write_text("domain=test.cluster\n")
+    ((dnsmasq,), _) = read_daemons(
+        {namespace(root, "net-a"): "host"}, root=root, proc=root / "proc"
+    )
+    told, usual = dnsmasq.files
+    assert [(s.key, s.value) for s in told.settings] == [
+        ("interface", "mybr0"),
+        ("bind-interfaces", ""),
+        ("dhcp-range", "192.0.2.10,192.0.2.99"),
+        ("port", "0"),
+    ]
+    assert usual.path == "/etc/dnsmasq.conf"
+
+
+def test_secrets_on_a_command_line_are_not_kept(machine):
+    """Nor are words that are no options."""
+    root, process = machine
+    process(8, "dockerd", "net-a", "dockerd", "--iptables=false", "--x-token", "abc", "abc")
+    ((docker,), _) = read_daemons({namespace(root, "net-a"): "host"}, root=root, proc=root / "proc")
+    assert docker.files[0].settings == (
+        Setting(key="iptables", value="false"),
+        Setting(key="x-token", value="***"),
     )
 
 
@@ -113,3 +152,5 @@ def test_a_real_daemon_in_a_real_namespace(namespaces, eventually):
         return [(d.name, d.stack) for d in found] == [("dnsmasq", "host")]
 
     eventually(is_found, "dnsmasq was not found")
+    (daemon,) = (one for one in read_daemons({which: "host"})[0] if one.running)
+    assert Setting(key="port", value="0") in daemon.files[0].settings
