@@ -213,6 +213,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "Rule.comment": Meaning.TEXT,
     "Rule.text": _R,
     "SetContains.fields": _W,
+    "AddToSet.name": _N,
     "SetContains.name": _N,
     "Setting.key": _W,
     "Setting.value": Meaning.TEXT,

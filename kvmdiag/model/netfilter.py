@@ -36,6 +36,7 @@ from kvmdiag.model.matches import (
 )
 from kvmdiag.model.statements import (
     Accept,
+    AddToSet,
     CopyMark,
     DestinationNat,
     Drop,
@@ -63,6 +64,7 @@ HookName = Literal["prerouting", "input", "forward", "output", "postrouting", "i
 
 __all__ = [
     "Accept",
+    "AddToSet",
     "AddressIs",
     "AddressTypeIs",
     "Backend",

@@ -144,6 +144,16 @@ class NoTrack(Part, frozen=True):
     """Conntrack does not look at this packet."""
 
 
+class AddToSet(Part, frozen=True, kw_only=True):
+    """Add the packet's fields to a set of the same table, or to an ipset.
+
+    Which fields is not kept: what the set says of later packets, and to later rules, is open.
+    """
+
+    name: str
+    ipset: bool = False
+
+
 class NoEffect(Part, frozen=True, kw_only=True):
     """A statement that does not change where the packet goes: counter, log, checksum fill."""
 
@@ -174,6 +184,7 @@ Statement = (
     | ValueMap
     | SetZone
     | NoTrack
+    | AddToSet
     | NoEffect
     | UnknownStatement
 )

@@ -11,6 +11,7 @@ from typing import Literal
 
 from kvmdiag.model.netfilter import (
     Accept,
+    AddToSet,
     CopyMark,
     DestinationNat,
     Drop,
@@ -210,7 +211,8 @@ def _life(text: str, options: Options, _family: Family) -> Statement:
 def _set_target(text: str, options: Options, _family: Family) -> Statement:
     if any(option.name.startswith("--map-") for option in options):
         raise ValueError(text)
-    return NoEffect(text=text)
+    added = [option.values[0] for option in options if option.name == "--add-set"]
+    return AddToSet(name=added[0], ipset=True) if added else NoEffect(text=text)
 
 
 def _ct(text: str, options: Options, _family: Family) -> Statement:

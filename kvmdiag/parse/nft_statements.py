@@ -7,6 +7,7 @@ from typing import Literal, TypeGuard
 
 from kvmdiag.model.netfilter import (
     Accept,
+    AddToSet,
     CopyMark,
     DestinationNat,
     Drop,
@@ -57,6 +58,8 @@ def statement(kind: str, inner: object, family: Family) -> Match | Statement:
     plain = _PLAIN.get(kind)
     if plain is not None:
         return plain
+    if kind == "set" and isinstance(inner, Mapping) and _adds(inner):
+        return AddToSet(name=str(inner["set"])[1:])
     if kind in _NO_EFFECT or _is_harmless(kind, inner):
         return NoEffect(text=text)
     if kind in _MAY_STOP or kind == "set" or (kind == "xt" and _is_xt(inner, "match")):
@@ -141,8 +144,14 @@ def _map_of(data: object) -> tuple[str | None, tuple[str, ...]]:
     return None, tuple(element_text(element) for element in data["set"])
 
 
+def _adds(inner: Mapping[str, object]) -> bool:
+    """Adding to a set, with no condition attached."""
+    named = str(inner.get("set", "")).startswith("@")
+    return named and inner.get("op") in ("add", "update") and "stmt" not in inner
+
+
 def _is_harmless(kind: str, inner: object) -> bool:
-    if kind == "set":  # adding to a set, with no condition attached
+    if kind == "set":  # taking out of a set, with no condition attached
         return isinstance(inner, Mapping) and "stmt" not in inner
     return kind == "xt" and (
         _is_xt(inner, "watcher")

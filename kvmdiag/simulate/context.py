@@ -47,10 +47,12 @@ class Seen:
     Addresses and the protocol are numbers, ``family`` is the packet's own (a table of bridge
     or inet sees both). ``tracked`` is ``None`` where conntrack is not active or has not seen
     the packet yet. Rules change ``mark``, ``connection_mark``, ``zone`` and ``notrack``;
-    those that matched are noted in ``matched``.
+    those that matched are noted in ``matched``, and sets they added the packet to in
+    ``added_to``, which all hooks of a stack share.
     """
 
     __slots__ = (
+        "added_to",
         "at",
         "connection_mark",
         "dport",
@@ -70,7 +72,13 @@ class Seen:
         "zone",
     )
 
-    def __init__(self, at: Context, packet: Packet, tracked: Tracked | None) -> None:
+    def __init__(
+        self,
+        at: Context,
+        packet: Packet,
+        tracked: Tracked | None,
+        added_to: set[object] | None = None,
+    ) -> None:
         self.at = at
         self.in_link = at.in_link
         self.out_link = at.out_link
@@ -79,6 +87,7 @@ class Seen:
         self.tracked = tracked
         self.connection_mark = tracked.mark if tracked is not None else 0
         self.matched: list[CompiledRule] = []
+        self.added_to: set[object] = set() if added_to is None else added_to
         self.take(packet)
 
     def take(self, packet: Packet) -> None:
@@ -99,12 +108,14 @@ class Seen:
         for name in Seen.__slots__:
             setattr(other, name, getattr(self, name))
         other.matched = self.matched.copy()
+        other.added_to = self.added_to.copy()
         return other
 
     def adopt(self, other: Seen) -> None:
         """Take over what rules changed in a copy."""
         self.mark, self.connection_mark, self.zone, self.notrack = other.changes
         self.matched = other.matched
+        self.added_to |= other.added_to
 
     @property
     def changes(self) -> tuple[int, int, int, bool]:

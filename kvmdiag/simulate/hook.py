@@ -116,7 +116,7 @@ class _Hook:
         self._conntrack = conntrack
         self._next_hop = next_hop
         self._choose = choose
-        self.seen = Seen(at, at.packet, tracked)
+        self.seen = Seen(at, at.packet, tracked, conntrack.added_to)
         self._result = HookResult("accept", at.packet)
 
     def run(self, chains: tuple[BaseChain, ...], *, active: bool) -> HookResult:

@@ -37,7 +37,7 @@ from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 from kvmdiag.simulate.fields import ABSENT, FIELDS, UNKNOWN
 from kvmdiag.simulate.routes import address_type, reverse_route
-from kvmdiag.simulate.sets import Sets
+from kvmdiag.simulate.sets import SetKey, Sets, set_key
 
 Matcher = Callable[[Seen], bool | None]
 
@@ -306,9 +306,20 @@ def _in_set(match: InSet, sets: Sets) -> Matcher:
     made = sets.lookup(match.fields, match.name, match.elements, lambda _text: True)
     if made is None:
         return _unknown(match, sets)
-    if not match.negate:
-        return made[0]
-    return _negated_lookup(match, made[0])
+    look_up: Matcher = made[0]
+    if match.name is not None:
+        look_up = _unless_added(look_up, set_key(sets, match.name, ipset=False))
+    return _negated_lookup(match, look_up) if match.negate else look_up
+
+
+def _unless_added(look_up: Matcher, key: SetKey) -> Matcher:
+    """What a set says; what is not in it may be by now if a rule has added to it."""
+
+    def answer(seen: Seen) -> bool | None:
+        found = look_up(seen)
+        return None if found is False and key in seen.added_to else found
+
+    return answer
 
 
 def _negated_lookup(match: InSet, lookup: Matcher) -> Matcher:
@@ -324,7 +335,10 @@ def _negated_lookup(match: InSet, lookup: Matcher) -> Matcher:
 
 
 def _set_contains(match: SetContains, sets: Sets) -> Matcher:
-    return sets.ipset(match.name, match.fields) or _unknown(match, sets)
+    look_up = sets.ipset(match.name, match.fields)
+    if look_up is None:
+        return _unknown(match, sets)
+    return _unless_added(look_up, set_key(sets, match.name, ipset=True))
 
 
 _MAKERS: dict[type[Any], Callable[[Any, Sets], Matcher]] = {

@@ -23,6 +23,15 @@ Lookup = Callable[[Seen], T | bool | None]
 _DEEPEST = 4
 
 
+SetKey = tuple[object, str]
+"""Names a set: the sets of its table, or ``None`` for an ipset, and its name."""
+
+
+def set_key(sets: Sets, name: str, *, ipset: bool) -> SetKey:
+    """What a set is called that rules add to while a packet passes."""
+    return None if ipset else sets, name
+
+
 class Sets:
     """The sets of one table by name; what cannot be looked up is ``None``."""
 

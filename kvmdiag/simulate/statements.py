@@ -9,6 +9,7 @@ from typing import Literal
 
 from kvmdiag.model.netfilter import (
     Accept,
+    AddToSet,
     CopyMark,
     DestinationNat,
     Drop,
@@ -31,7 +32,7 @@ from kvmdiag.model.netfilter import (
 )
 from kvmdiag.parse.values import number
 from kvmdiag.simulate.context import Seen
-from kvmdiag.simulate.sets import Sets
+from kvmdiag.simulate.sets import SetKey, Sets, set_key
 
 NatStatement = SourceNat | DestinationNat | Masquerade | Redirect | NetMap
 Effect = Callable[[Seen], bool | None]
@@ -100,6 +101,8 @@ def effects_of(statement: Statement, sets: Sets) -> Sequence[Effect] | None:
             return (_set_zone(statement.zone),)
         case NoTrack():
             return (_no_track,)
+        case AddToSet():
+            return (_add_to(set_key(sets, statement.name, ipset=statement.ipset)),)
         case ValueMap(action="mark" | "ct mark"):
             return (_mark_by_map(statement, sets),)
         case NoEffect():
@@ -137,6 +140,13 @@ def _set_zone(zone: int) -> Effect:
         seen.zone = zone
 
     return set_zone
+
+
+def _add_to(key: SetKey) -> Effect:
+    def add(seen: Seen) -> None:
+        seen.added_to.add(key)
+
+    return add
 
 
 def _no_track(seen: Seen) -> None:

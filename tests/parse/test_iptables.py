@@ -8,6 +8,7 @@ from kvmdiag.model.netfilter import (
     Accept,
     AddressIs,
     AddressTypeIs,
+    AddToSet,
     BridgedIs,
     BridgePortIs,
     ConntrackStateIs,
@@ -77,9 +78,7 @@ MATCHES = {
         side="dst", networks=("10.0.0.1/32",), negate=True, of="original"
     ),
     "-m conntrack --ctdir REPLY": FieldIs(field="ct direction", ranges=((1, 1),)),
-    "-m conntrack --ctstatus ASSURED": FieldIs(
-        field="ct status", ranges=((1, 0xFFFF),), mask=4
-    ),
+    "-m conntrack --ctstatus ASSURED": FieldIs(field="ct status", ranges=((1, 0xFFFF),), mask=4),
     "-m conntrack ! --ctstatus SEEN_REPLY,CONFIRMED": FieldIs(
         field="ct status", ranges=((1, 0xFFFF),), mask=10, negate=True
     ),
@@ -154,7 +153,8 @@ TARGETS = {
     "-j CT --zone mark": UnknownStatement(text="-j CT --zone mark"),
     "-j TTL --ttl-set 64": NoEffect(text="-j TTL --ttl-set 64"),
     "-j TTL --ttl-dec 3": UnknownStatement(text="-j TTL --ttl-dec 3"),
-    "-j SET --add-set s src": NoEffect(text="-j SET --add-set s src"),
+    "-j SET --add-set s src": AddToSet(name="s", ipset=True),
+    "-j SET --del-set s src": NoEffect(text="-j SET --del-set s src"),
     "-j CHECKSUM --checksum-fill": NoEffect(text="-j CHECKSUM --checksum-fill"),
     "-j TPROXY": UnknownStatement(text="-j TPROXY"),
     "": NoEffect(text="no target"),

@@ -5,8 +5,18 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from msgspec.structs import replace
 
-from kvmdiag.model.netfilter import Chain, NamedSet, Table, UnknownMatch, VerdictMap
+from kvmdiag.model.netfilter import (
+    AddToSet,
+    Chain,
+    Drop,
+    InSet,
+    NamedSet,
+    Table,
+    UnknownMatch,
+    VerdictMap,
+)
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
 from kvmdiag.parse.iptables import parse_rule, parse_save
@@ -203,3 +213,26 @@ def test_unknown_rule_in_a_long_chain_is_seen():
     found = verdict(*filler, f"-A FORWARD {LIMIT} -j DROP")
     assert (found.kind, found.why) == ("unknown", LIMIT)
     assert isinstance(parse_rule(LIMIT).body[0], UnknownMatch)
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_set_that_a_rule_adds_to(adds):
+    """What the snapshot's set does not have may be in it by the time of the next rule."""
+    known = NamedSet(name="s", type="ipv4_addr", elements=("10.9.9.9",))
+    body = (InSet(fields=("ip saddr",), name="s"), Drop())
+    bodies = ((AddToSet(name="s"),), body) if adds else (body,)
+    found, _ = of_table(chain_of(*bodies, sets=(known,)))
+    assert found.kind == ("unknown" if adds else "accept")
+    elsewhere = chain_of((AddToSet(name="s", ipset=True),), body, sets=(known,))
+    assert of_table(elsewhere)[0].kind == "accept"
+
+
+def test_an_ipset_that_a_rule_adds_to():
+    """The same for iptables, at whatever hook the packet comes by it."""
+    text = (
+        "*filter\n:FORWARD ACCEPT\n-A FORWARD -j SET --add-set s src\n"
+        "-A FORWARD -m set --match-set s src -j DROP\nCOMMIT\n"
+    )
+    (table,) = parse_save(text, family="ip", backend="iptables-nft")
+    empty = NamedSet(name="s", type="hash:ip")
+    assert of_table(replace(table, sets=(empty,)))[0].kind == "unknown"
