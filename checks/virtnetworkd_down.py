@@ -5,7 +5,8 @@ Symptom: "Failed to connect socket to /var/run/libvirt/virtnetworkd-sock"; netwo
 Cause: the modular daemons' sockets are not enabled, or modular and monolithic daemons are mixed.
 Harmless when: the service is inactive and its socket active: it starts when asked, and running
     bridges need no daemon.
-Evidence: libvirt could not be asked, and bridges of libvirt's are there.
+Evidence: libvirt could not be asked, which would have started it by its socket, and none of its
+    daemons runs, though bridges of libvirt's are there.
 Fix: systemctl enable --now virtnetworkd.socket (or libvirtd.socket).
 Sources: https://libvirt.org/daemons.html
 """
@@ -13,11 +14,12 @@ Sources: https://libvirt.org/daemons.html
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    is_libvirt_bridge,
-)
+from kvmdiag.diagnose.nets import is_libvirt_bridge
+from kvmdiag.diagnose.programs import runs
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
+
+_DAEMONS = ("libvirtd", "virtnetworkd", "virtqemud")
 
 
 @survey_check(severity=Severity.WARNING, needs={Facts.LINKS})
@@ -30,9 +32,13 @@ def virtnetworkd_down(survey: Survey) -> Iterator[Suspicion]:
     bridges = [n.name for n in host.links or () if is_libvirt_bridge(survey.snapshot, n.name)]
     if gap is None or not bridges:
         return
+    told = survey.snapshot.daemons is not None and not runs(survey.snapshot, *_DAEMONS)
+    evidence = [Evidence(gap.why, "libvirt")]
+    if told:
+        evidence.append(Evidence(f"none of {', '.join(_DAEMONS)} runs", "/proc"))
     yield Suspicion(
         subject=host.name,
         summary=f"libvirt does not answer, though {', '.join(bridges)} is there",
-        evidence=(Evidence(gap.why, "libvirt"),),
-        proof="systemctl is-active virtnetworkd.socket libvirtd.socket",
+        evidence=tuple(evidence),
+        proof="" if told else "systemctl is-active virtnetworkd.socket libvirtd.socket",
     )

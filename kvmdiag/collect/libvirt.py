@@ -301,6 +301,7 @@ def _leases(network: Any) -> tuple[Lease, ...] | None:
             address=str(ip_address(lease["ipaddr"])),
             hostname=lease.get("hostname"),
             expires=lease.get("expirytime"),
+            client_id=lease.get("clientid"),
         )
         for lease in told or ()
     )

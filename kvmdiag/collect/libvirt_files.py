@@ -40,6 +40,7 @@ class _Lease(msgspec.Struct, rename="kebab"):
     mac_address: str | None = None
     hostname: str | None = None
     expiry_time: int | None = None
+    client_id: str | None = None
 
 
 def domains(places: Places) -> tuple[Domain, ...]:
@@ -96,6 +97,7 @@ def leases(places: Places, bridge: str | None) -> tuple[Lease, ...] | None:
                 address=str(ip_address(lease.ip_address)),
                 hostname=lease.hostname,
                 expires=lease.expiry_time,
+                client_id=lease.client_id,
             )
             for lease in told
         )

@@ -14,13 +14,10 @@ from kvmdiag.diagnose.check import Check
 SUSPECTED = frozenset(
     {
         "bridge-mac-changed",
-        "clone-same-machine-id-same-ip",
         "cloud-port-security",
         "dhcp-checksum-offload",
         "dns-forward-loop",
         "dns-upstream-unreachable",
-        "dnsmasq-hostsfile-in-confdir",
-        "guest-driver-missing",
         "guest-nic-renamed",
         "kernel-upgraded-modules-gone",
         "kubevirt-pod-ip-changed",
@@ -35,10 +32,8 @@ SUSPECTED = frozenset(
         "qemu-bridge-helper-acl",
         "routed-net-no-return-route",
         "sriov-vf-to-pf-bridge",
-        "stale-conntrack-after-nat-change",
         "tap-queue-drops",
         "vhost-net-missing",
-        "virtnetworkd-down",
         "vmware-promiscuous",
         "vxlan-csum-offload",
     }

@@ -48,9 +48,19 @@ class Facts(StrEnum):
     DOMAINS = "domains"
     NETWORKS = "networks"
     GUESTS = "guests"
+    DAEMONS = "daemons"
+    PERSISTENT = "persistent"
 
 
-SNAPSHOT_FACTS = frozenset({Facts.DOMAINS, Facts.NETWORKS, Facts.GUESTS})
+SNAPSHOT_FACTS = frozenset(
+    {
+        Facts.DOMAINS,
+        Facts.NETWORKS,
+        Facts.GUESTS,
+        Facts.DAEMONS,
+        Facts.PERSISTENT,
+    }
+)
 
 
 class Turn(IntEnum):
@@ -73,7 +83,8 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     ``at`` is the hop where the fault does its harm, when that is not where the walk ended.
     ``severity`` stands in for the check's own. ``by_design`` marks what is meant to be so: it
     is told and never counts. ``proof`` is what would prove a fault that the facts can only
-    suggest; such a one is told and not acted upon.
+    suggest; such a one is told and not acted upon. ``decides`` marks what a survey found to
+    stop a connection of the asked path that is there already, though a new one would pass.
     """
 
     subject: str
@@ -84,6 +95,7 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity | None = None
     by_design: bool = False
     proof: str = ""
+    decides: bool = False
 
 
 CheckFunction = Callable[["Case"], Iterator[Suspicion]]

@@ -37,7 +37,7 @@ def surveyed(
             continue
         hidden = frozenset(lacking(state.snapshot, check))
         for said in check.survey(Survey(state, paths, question, hidden)):
-            yield _finding(state.snapshot, check, said, "latent")
+            yield _finding(state.snapshot, check, said, "cause" if said.decides else "latent")
 
 
 def _finding(snapshot: Snapshot, check: Check, said: Suspicion, role: Role) -> Finding:

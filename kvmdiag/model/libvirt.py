@@ -56,12 +56,16 @@ class Domain(Fact, frozen=True, kw_only=True):
 
 
 class Lease(Fact, frozen=True, kw_only=True):
-    """An address that a network's DHCP has given away; ``expires`` in seconds since 1970."""
+    """An address that a network's DHCP has given away; ``expires`` in seconds since 1970.
+
+    ``client_id`` is by what the server knows the client (RFC 4361), where it named itself.
+    """
 
     mac: str
     address: str
     hostname: str | None = None
     expires: int | None = None
+    client_id: str | None = None
 
 
 class Reservation(Fact, frozen=True, kw_only=True):

@@ -132,6 +132,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "Ipvlan.mode": _W,
     "Jump.chain": _C,
     "Lease.address": Meaning.TEXT,
+    "Lease.client_id": _N,
     "Lease.hostname": _N,
     "Lease.mac": _M,
     "Libvirt.firewall_backend": _W,

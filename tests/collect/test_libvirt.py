@@ -247,7 +247,8 @@ def places(tmp_path):
     (tmp_path / "etc/qemu/networks/other.xml").write_text(network.replace("default", "other"))
     (tmp_path / "etc/qemu/networks/autostart/default.xml").symlink_to("../default.xml")
     (tmp_path / "lib/dnsmasq/virbr0.status").write_text(
-        '[{"ip-address": "192.0.2.5", "mac-address": "52:54:00:00:00:0A", "expiry-time": 7}]'
+        '[{"ip-address": "192.0.2.5", "mac-address": "52:54:00:00:00:0A", "expiry-time": 7,'
+        ' "client-id": "ff:01"}]'
     )
     return made
 
@@ -261,7 +262,7 @@ def test_the_files_tell_what_a_dead_daemon_does_not(places):
         "off": ("shutoff", None),
     }
     networks = {n.name: (n.active, n.autostart, n.leases) for n in libvirt_files.networks(places)}
-    lease = Lease(mac="52:54:00:00:00:0a", address="192.0.2.5", expires=7)
+    lease = Lease(mac="52:54:00:00:00:0a", address="192.0.2.5", expires=7, client_id="ff:01")
     assert networks["default"] == (True, True, (lease,))
     assert networks["other"][:2] == (False, False)
 
