@@ -26,6 +26,7 @@ from kvmdiag.system.programs import Completed, run
 
 _DAEMON = "libvirtd"
 _ROUNDS = 2
+_SHELL_SECONDS = 120.0  # Docker takes its time to start
 _FOLDERS = ("run", "etc", "lib", "log")
 # What libvirt has learnt of QEMU, which takes it seconds; it looks itself whether that still holds.
 _CACHE = Path("/var/cache/kvmdiag/libvirt")
@@ -117,7 +118,8 @@ def shell(label: str, netns: str, text: str) -> None:
     if daemon is None:
         raise LabError(f"the libvirt of {label} has ended")
     where = (f"--net={netns}", f"--mount=/proc/{daemon}/ns/mnt")
-    done = run(("nsenter", *where, "--", "sh", "-ec", text), timeout=60)
+    script = f"PATH=$PATH:/usr/sbin:/sbin\n{text}"  # where a bare PATH lacks the daemons
+    done = run(("nsenter", *where, "--", "sh", "-ec", script), timeout=_SHELL_SECONDS)
     if done.returncode:
         raise LabError(complaint(done))
 

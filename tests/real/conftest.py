@@ -18,6 +18,7 @@ from kvmdiag.collect.snapshot import collect
 from kvmdiag.diagnose.check import load_checks
 from kvmdiag.diagnose.engine import diagnose
 from kvmdiag.lab import manager, real, real_daemon, state
+from kvmdiag.model.packet import Protocol
 from kvmdiag.model.report import Report
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.simulate.endpoints import resolve
@@ -74,39 +75,87 @@ class RealLab:
         """What is read of it."""
         return collect(replace(manager.scope(self.label), **scope))
 
-    def check(self, source: str, destination: str, **scope: str) -> Report:
+    def check(
+        self,
+        source: str,
+        destination: str,
+        proto: Protocol = "icmp",
+        port: int | None = None,
+        **scope: str,
+    ) -> Report:
         """What ``kvmdiag check`` finds."""
         facts = assume_guests(self.snapshot(**scope))
-        return diagnose(facts, load_checks(), resolve(facts, source, destination))
+        asked = resolve(facts, source, destination, proto=proto, port=port)
+        return diagnose(facts, load_checks(), asked)
 
-    def causes(self, source: str, destination: str, **scope: str) -> list[str]:
+    def causes(
+        self,
+        source: str,
+        destination: str,
+        proto: Protocol = "icmp",
+        port: int | None = None,
+        **scope: str,
+    ) -> list[str]:
         """The checks that name a cause."""
-        report = self.check(source, destination, **scope)
+        report = self.check(source, destination, proto, port, **scope)
         return [found.check for found in report.findings if found.role == "cause"]
 
 
-def _built(name: str) -> Iterator[RealLab]:
-    missing = [program for program in _NEEDED if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}: scripts/bootstrap --real")
-    if os.geteuid() != 0:
-        pytest.skip("needs root to run virtual machines in a namespace of their own")
-    label = f"real{os.getpid()}"
+class Labs:
+    """One practice network at a time: emulated guests need both processors."""
+
+    def __init__(self) -> None:
+        self.label = f"real{os.getpid()}"
+        self._name: str | None = None
+
+    def get(self, name: str) -> RealLab:
+        """The network of that name, built first if another stands."""
+        missing = [program for program in _NEEDED if shutil.which(program) is None]
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)}: scripts/bootstrap --real")
+        if os.geteuid() != 0:
+            pytest.skip("needs root to run virtual machines in a namespace of their own")
+        if self._name != name:
+            self.remove()
+            manager.up(name, label=self.label, real_guests=True)
+            self._name = name
+        return RealLab(self.label)
+
+    def remove(self) -> None:
+        """Take away what stands."""
+        self._name = None
+        if state.exists(self.label):
+            manager.down(self.label)
+
+
+@pytest.fixture(scope="session")
+def labs() -> Iterator[Labs]:
+    """Whichever network stands; none remains."""
+    made = Labs()
     try:
-        manager.up(name, label=label, real_guests=True)
-        yield RealLab(label)
+        yield made
     finally:
-        if state.exists(label):
-            manager.down(label)
+        made.remove()
 
 
-@pytest.fixture(scope="module")
-def libvirt_nat() -> Iterator[RealLab]:
-    """Network default with the guests web and db."""
-    yield from _built("libvirt-nat")
+@pytest.fixture
+def libvirt_nat(labs: Labs) -> Iterator[RealLab]:
+    """Network default with the guests web and db, sound again afterwards."""
+    yield from _mended(labs.get("libvirt-nat"))
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealLab]:
-    """The cluster whose router master is itself a guest."""
-    yield from _built("cluster")
+@pytest.fixture
+def cluster(labs: Labs) -> Iterator[RealLab]:
+    """The cluster whose router master is itself a guest, sound again afterwards."""
+    yield from _mended(labs.get("cluster"))
+
+
+@pytest.fixture
+def neighbours(labs: Labs) -> Iterator[RealLab]:
+    """A guest on network default, and programs beside libvirt that make rules too."""
+    yield from _mended(labs.get("neighbours"))
+
+
+def _mended(lab: RealLab) -> Iterator[RealLab]:
+    yield lab
+    lab.mend()

@@ -38,26 +38,20 @@ def test_what_dhcp_and_dns_of_the_router_gave_is_read(cluster):
 def test_a_second_nic_alone_does_no_harm(cluster):
     """Both NICs of node1 are up, and replies by either are taken."""
     manager.break_(cluster.label, "second-nic")
-    try:
-        assert cluster.reaches("node1", OUTSIDE)
-        assert cluster.reaches("node1", OUTSIDE, "-I", "ens3")
-        for source in ("node1", "node1:ens3"):
-            assert cluster.check(source, OUTSIDE).verdict == "healthy"
-    finally:
-        cluster.mend()
+    assert cluster.reaches("node1", OUTSIDE)
+    assert cluster.reaches("node1", OUTSIDE, "-I", "ens3")
+    for source in ("node1", "node1:ens3"):
+        assert cluster.check(source, OUTSIDE).verdict == "healthy"
 
 
 def test_names_without_a_dot(cluster):
     """Without a search domain they are not found; the path to an address is as good as before."""
     assert cluster.inside("node1", "/bin/nslookup", "master.test.cluster") == 0
     manager.break_(cluster.label, "dns-single-label-resolved")
-    try:
-        assert cluster.inside("node1", "/bin/nslookup", "master") != 0
-        report = cluster.check("node1", OUTSIDE)
-        assert report.verdict == "healthy"
-        assert "dns-single-label-resolved" in {found.check for found in report.findings}
-    finally:
-        cluster.mend()
+    assert cluster.inside("node1", "/bin/nslookup", "master") != 0
+    report = cluster.check("node1", OUTSIDE)
+    assert report.verdict == "healthy"
+    assert "dns-single-label-resolved" in {found.check for found in report.findings}
 
 
 def test_without_looking_inside_nothing_is_claimed(cluster):

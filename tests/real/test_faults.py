@@ -8,7 +8,7 @@ where it cannot; then the ping is answered.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+import shutil
 from typing import NamedTuple
 
 import pytest
@@ -21,7 +21,7 @@ from kvmdiag.model.report import Report
 
 from .conftest import RealLab
 
-OUTSIDE = "10.0.0.9"
+OUTSIDE, GATEWAY = "10.0.0.9", "192.168.122.1"
 
 
 class Way(NamedTuple):
@@ -67,41 +67,62 @@ CLUSTER = {
     "net-restart-orphan-taps": BEHIND_MASTER,
     "tap-admin-down": NODE1,
 }
-NO_PATH = {"dns-single-label-resolved", "second-nic"}
-"""These stop no packet to an address; see the tests of the cluster."""
-
-
-@pytest.fixture
-def web(libvirt_nat: RealLab) -> Iterator[RealLab]:
-    """Network default, sound again afterwards."""
-    yield libvirt_nat
-    libvirt_nat.mend()
-
-
-@pytest.fixture
-def node1(cluster: RealLab) -> Iterator[RealLab]:
-    """The cluster, sound again afterwards."""
-    yield cluster
-    cluster.mend()
+NEIGHBOURS = {
+    "docker-forward-drop-vs-libvirt-nft": Way(),
+    "docker-user-half-fixed": Way(),
+    "firewalld-libvirt-zone": Way(),
+    "vpn-killswitch-or-full-tunnel": Way(),
+}
+NO_PATH = {"dns-single-label-resolved", "second-nic", "host-input-fw-blocks-dhcp-dns"}
+"""These stop no packet to an address; see the tests of the cluster, and of ufw below."""
+PROGRAMS = {"docker": "dockerd", "firewalld": "firewalld"}
 
 
 def test_every_fault_has_its_way() -> None:
     """None is left out here."""
-    expected = {"libvirt-nat": set(NAT), "cluster": set(CLUSTER) | NO_PATH}
-    for name, faults in expected.items():
-        assert {fault.name for fault in REAL_NETWORKS[name].namespaces.faults} == faults
-
-
-@pytest.mark.parametrize("name", NAT)
-def test_network_default(web: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One bridge between guests that speak DHCP and the world."""
-    broken_and_cured(web, name, NAT[name], capsys)
+    expected = {"libvirt-nat": NAT, "cluster": CLUSTER, "neighbours": NEIGHBOURS}
+    for name, ways in expected.items():
+        faults = {fault.name for fault in REAL_NETWORKS[name].namespaces.faults}
+        assert faults - NO_PATH == set(ways)
 
 
 @pytest.mark.parametrize("name", CLUSTER)
-def test_cluster(node1: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cluster(cluster: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A router that is itself a guest."""
-    broken_and_cured(node1, name, CLUSTER[name], capsys)
+    broken_and_cured(cluster, name, CLUSTER[name], capsys)
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_neighbours(neighbours: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Docker and firewalld are the real ones, running; of the VPN there are the rules alone."""
+    needed = PROGRAMS.get(name.partition("-")[0])
+    if needed is not None and shutil.which(needed) is None:
+        pytest.skip(f"needs {needed}: scripts/bootstrap --real")
+    broken_and_cured(neighbours, name, NEIGHBOURS[name], capsys)
+
+
+@pytest.mark.skipif(shutil.which("ufw") is None, reason="needs ufw: scripts/bootstrap --real")
+def test_ufw_lets_no_dns_in(neighbours: RealLab) -> None:
+    """Addresses are reached as before, names are not found; the repair opens that port alone."""
+    ask = ("web", "/bin/nslookup", "-type=a", "web", GATEWAY)
+    assert neighbours.inside(*ask) == 0
+    manager.break_(neighbours.label, "host-input-fw-blocks-dhcp-dns")
+    assert neighbours.reaches("web", OUTSIDE)
+    assert neighbours.inside(*ask) != 0
+    for access in ("agent", "none"):
+        found = neighbours.causes("web", GATEWAY, "udp", 53, guest_access=access)
+        assert found == ["host-input-fw-blocks-dhcp-dns"]
+    question = ("web", GATEWAY, "--proto", "udp", "--port", "53")
+    assert main(["--lab", neighbours.label, "fix", *question, "--yes"]) == 0
+    assert neighbours.inside(*ask) == 0
+
+
+@pytest.mark.parametrize("name", NAT)
+def test_network_default(
+    libvirt_nat: RealLab, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bridge between guests that speak DHCP and the world."""
+    broken_and_cured(libvirt_nat, name, NAT[name], capsys)
 
 
 def broken_and_cured(lab: RealLab, name: str, way: Way, capsys: pytest.CaptureFixture[str]) -> None:

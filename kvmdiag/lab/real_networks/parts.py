@@ -10,6 +10,15 @@ OUTSIDE = Machine(
     links=(Link(name="lan", mac="52:54:00:10:00:09", addresses=("10.0.0.9/24", "10.0.0.1/24")),),
 )
 
+RESTART_LIBVIRT = """\
+daemon=$(cat /run/libvirtd.pid)
+kill $daemon
+while kill -0 $daemon 2> /dev/null; do sleep 0.1; done
+libvirtd --daemon --pid-file /run/libvirtd.pid
+until virsh -q list > /dev/null 2>&1; do sleep 0.2; done
+"""
+"""Shell that does what ``systemctl restart libvirtd`` does; guests run on."""
+
 
 def host(*links: Link) -> Machine:
     """A host that forwards, with one uplink and these links."""
