@@ -6,7 +6,7 @@ from ipaddress import ip_interface
 
 import msgspec
 
-from kvmdiag.actions.keep import keep
+from kvmdiag.actions.keep import keep_link
 from kvmdiag.actions.link import address_routes, link_named
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Route, Stack
@@ -32,11 +32,17 @@ class AddAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """Where addresses are configured."""
-        how = (
-            f"'addresses: [{self.address}]' under {self.link} in netplan, or Address= in its "
-            ".network file"
-        )
-        return keep(snapshot.stack(self.stack), how)
+        address, link = self.address, self.link
+        ways = {
+            "netplan": f"'addresses: [{address}]' under {link} in {{name}}; then netplan apply",
+            "networkd": f"'Address={address}' under [Network] in {{name}}",
+            "networkmanager": f"nmcli connection modify {{name}} +ipv4.addresses {address}",
+            "ifupdown": f"'address {address}' under 'iface {link}' in {{name}}",
+            "libvirt": "the <ip> of the network: virsh net-edit {name}",
+            "any": f"'addresses: [{address}]' under {link} in netplan, or Address= in its "
+            ".network file",
+        }
+        return keep_link(snapshot, snapshot.stack(self.stack), link, ways)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The address, and on a link that is up its routes."""
@@ -74,8 +80,15 @@ class DeleteAddress(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """The file that gives the link its address must not."""
-        how = f"take {self.address} (or dhcp4) of {self.link} out of netplan or its .network file"
-        return keep(snapshot.stack(self.stack), how)
+        address, link = self.address, self.link
+        ways = {
+            "netplan": f"take {address} (or dhcp4) from under {link} in {{name}}",
+            "networkd": f"take 'Address={address}' (or DHCP=) out of {{name}}",
+            "networkmanager": f"nmcli connection modify {{name}} -ipv4.addresses {address}",
+            "ifupdown": f"'iface {link} inet manual' in {{name}}",
+            "any": f"take {address} (or dhcp4) of {link} out of netplan or its .network file",
+        }
+        return keep_link(snapshot, snapshot.stack(self.stack), link, ways)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """Without the address, its routes, and those that prefer it as source (fib_del_ifaddr)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvmdiag.actions.keep import keep
+from kvmdiag.actions.keep import keep, keep_link
 from kvmdiag.actions.link import link_named, with_link
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
@@ -31,11 +31,17 @@ class SetMtu(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """Where MTUs are configured."""
-        how = (
-            f"<mtu size='{self.mtu}'/> in libvirt's network or interface XML for a tap; "
-            f"netplan 'mtu: {self.mtu}' or MTUBytes={self.mtu} in the .network file for a NIC"
-        )
-        return keep(snapshot.stack(self.stack), how)
+        mtu, link = self.mtu, self.link
+        ways = {
+            "netplan": f"'mtu: {mtu}' under {link} in {{name}}; then netplan apply",
+            "networkd": f"'MTUBytes={mtu}' under [Link] in {{name}}",
+            "networkmanager": f"nmcli connection modify {{name}} 802-3-ethernet.mtu {mtu}",
+            "ifupdown": f"'mtu {mtu}' under 'iface {link}' in {{name}}",
+            "libvirt": f"<mtu size='{mtu}'/> in the network's XML: virsh net-edit {{name}}",
+            "any": f"<mtu size='{mtu}'/> in libvirt's network or interface XML for a tap; "
+            f"netplan 'mtu: {mtu}' or MTUBytes={mtu} in the .network file for a NIC",
+        }
+        return keep_link(snapshot, snapshot.stack(self.stack), link, ways)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The link with the MTU, and its bridge with that of its smallest port."""

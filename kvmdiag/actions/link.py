@@ -6,7 +6,7 @@ from ipaddress import ip_interface
 
 import msgspec
 
-from kvmdiag.actions.keep import keep
+from kvmdiag.actions.keep import keep, keep_link
 from kvmdiag.model.link import BridgePort, Link, LinkRef
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, FdbEntry, NextHop, Route, Stack
@@ -89,16 +89,26 @@ class SetMaster(msgspec.Struct, frozen=True, kw_only=True):
         stack = snapshot.stack(self.stack)
         link = link_named(stack, self.link)
         if link is not None and link.is_uplink:
-            return keep(
-                stack,
-                f"name {self.link} where {self.master} is set up: netplan's "
-                f"'interfaces: [{self.link}]', or 'Bridge={self.master}' in a .network file",
-            )
+            return self._persist_uplink(snapshot, stack)
         how = (
             "the repair lasts while the guest runs; restarting virtnetworkd or libvirtd "
             "plugs in the taps of its own networks again"
         )
         return keep(stack, how)
+
+    def _persist_uplink(self, snapshot: Snapshot, stack: Stack) -> str:
+        """Whoever sets up the bridge names its NIC."""
+        link, bridge = self.link, self.master
+        ways = {
+            "netplan": f"'interfaces: [{link}]' under {bridge} in {{name}}; then netplan apply",
+            "networkd": f"'Bridge={bridge}' under [Network] in the .network file of {link}"
+            " ({name} is the bridge's)",
+            "networkmanager": f"nmcli connection add type ethernet ifname {link} master {bridge}",
+            "ifupdown": f"'bridge_ports {link}' under 'iface {bridge}' in {{name}}",
+            "any": f"name {link} where {bridge} is set up: netplan's 'interfaces: [{link}]', or "
+            f"'Bridge={bridge}' in a .network file",
+        }
+        return keep_link(snapshot, stack, bridge, ways)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The link as a port, its own address in the FDB, and the bridge's carrier."""

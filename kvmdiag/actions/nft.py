@@ -42,7 +42,7 @@ class InsertNftRule(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """By whom the rule is put back."""
-        return keep_rule(snapshot.stack(self.stack))
+        return keep_rule(snapshot, snapshot.stack(self.stack), self.command(snapshot))
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule in front; tables that were not read stay unread."""

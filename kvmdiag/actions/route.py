@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from kvmdiag.actions.keep import keep
+from kvmdiag.actions.keep import keep, keep_link
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import NextHop, Route
 
@@ -48,9 +48,20 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
         to = self._words[0]
         via = "" if self.gateway is None else f", via: {self.gateway}"
         by = f"Destination={to}" if self.gateway is None else f"Gateway={self.gateway}"
-        netplan = f"netplan: 'routes: [{{to: {to}{via}}}]' under {self.link}"
-        networkd = f"systemd-networkd: '[Route] {by}'"
-        return keep(snapshot.stack(self.stack), f"{netplan}; or {networkd} in its .network file")
+        netplan = f"'routes: [{{to: {to}{via}}}]' under {self.link}"
+        networkd = f"'[Route] {by}'"
+        way = " ".join(word for word in (self.destination, self.gateway) if word)
+        version = 6 if ":" in self.destination else 4
+        added = f"'up ip route add {' '.join(self._words)}'"
+        ways = {
+            "netplan": f"{netplan} in {{name}}; then netplan apply",
+            "networkd": f"{networkd} in {{name}}; then networkctl reload",
+            "networkmanager": f"nmcli connection modify {{name}} +ipv{version}.routes '{way}'",
+            "ifupdown": f"{added} under 'iface {self.link}' in {{name}}",
+            "libvirt": f"<route> for {way} in the network's XML: virsh net-edit {{name}}",
+            "any": f"netplan: {netplan}; or systemd-networkd: {networkd} in its .network file",
+        }
+        return keep_link(snapshot, snapshot.stack(self.stack), self.link, ways)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The routes with the new one; a stack whose routes were not read stays unread."""

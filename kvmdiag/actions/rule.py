@@ -58,7 +58,14 @@ class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
     def persist(self, snapshot: Snapshot) -> str:
         """By whom the rule is put back."""
         stack = snapshot.stack(self.stack)
-        return keep_rule(stack) if self.kept_by is None else keep(stack, self.kept_by)
+        if self.kept_by is not None:
+            return keep(stack, self.kept_by)
+        return keep_rule(snapshot, stack, self._line)
+
+    @property
+    def _line(self) -> tuple[str, ...]:
+        """The command that makes the rule."""
+        raise NotImplementedError
 
     def _applied(self, snapshot: Snapshot, position: int | None) -> Snapshot:
         """The chain with the rule before ``position`` (from 0), or at its end."""
@@ -111,6 +118,10 @@ class InsertRule(_AddRule, frozen=True, kw_only=True):
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``iptables -I CHAIN POSITION RULE``."""
         del snapshot  # the command does not depend on what was there
+        return self._line
+
+    @property
+    def _line(self) -> tuple[str, ...]:
         place = ("-I", self.chain, str(self.position))
         return (*self._program, *place, *shlex.split(self.rule))
 
@@ -125,6 +136,10 @@ class AppendRule(_AddRule, frozen=True, kw_only=True):
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``iptables -A CHAIN RULE``."""
         del snapshot  # the command does not depend on what was there
+        return self._line
+
+    @property
+    def _line(self) -> tuple[str, ...]:
         return (*self._program, "-A", self.chain, *shlex.split(self.rule))
 
     def apply(self, snapshot: Snapshot) -> Snapshot:

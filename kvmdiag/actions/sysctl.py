@@ -39,7 +39,7 @@ class SetSysctl(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """A file in sysctl.d."""
-        return keep_sysctls(snapshot.stack(self.stack), self.values)
+        return keep_sysctls(snapshot, snapshot.stack(self.stack), self.values)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The sysctls after the write; a stack whose sysctls were not read stays unread."""
