@@ -2,8 +2,9 @@
 
 One look at the open files of all processes serves every namespace: inodes of sockets are
 unique on the machine. A tap's name is not, so the kernel is asked in which namespace the
-device behind a file is. Source: proc(5), drivers/net/tun.c (tun_chr_show_fdinfo,
-TUNGETDEVNETNS), pidfd_getfd(2).
+device behind a file is; of a macvtap it does not tell, and it is taken to be where the process
+is, as libvirt and KubeVirt have it. Source: proc(5), drivers/net/tun.c (tun_chr_show_fdinfo,
+TUNGETDEVNETNS), drivers/net/tap.c (tap_ioctl), pidfd_getfd(2).
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ _MOST_PROCESSES = 32768
 _MOST_FILES = 16384
 _SOCKET = "socket:["
 _TUN = "/dev/net/tun"
+_MACVTAP = "/dev/tap"
 _IFF = re.compile(r"^iff:\s*(\S+)", re.MULTILINE)
 _PIDFD_GETFD = 438
+_TUNGETIFF = 0x800454D2
 _TUNGETDEVNETNS = 0x54E3
+_IFREQ = 40
+_NAME = 16
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def read_holders() -> Holders:
     all_taps = True
     for pid in pids[:_MOST_PROCESSES]:
         try:
-            files = [(d, t) for d, t in _files(pid) if t.startswith((_SOCKET, _TUN))]
+            files = [(d, t) for d, t in _files(pid) if t.startswith((_SOCKET, _TUN, _MACVTAP))]
             process = Process(pid=pid, name=_name(pid)) if files else None
         except PermissionError:
             complete = False
@@ -71,7 +76,8 @@ def read_holders() -> Holders:
                 sockets[int(target[len(_SOCKET) : -1])].add(process)
                 continue
             try:
-                tap = _tap(pid, descriptor)
+                look = _macvtap if target.startswith(_MACVTAP) else _tap
+                tap = look(pid, descriptor)
             except OSError:
                 all_taps = False
                 continue
@@ -110,6 +116,16 @@ def _tap(pid: int, descriptor: int) -> tuple[Identity, str] | None:
             return identity_of(namespace), name[1]
         finally:
             os.close(namespace)
+
+
+def _macvtap(pid: int, descriptor: int) -> tuple[Identity, str]:
+    """The same of a macvtap or ipvtap, whose file is of its own."""
+    asked = bytearray(_IFREQ)
+    with _borrowed(pid, descriptor) as tap:
+        fcntl.ioctl(tap, _TUNGETIFF, asked)
+    namespace = os.stat(f"/proc/{pid}/ns/net")
+    name = bytes(asked[:_NAME]).rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return (namespace.st_dev, namespace.st_ino), name
 
 
 @contextmanager

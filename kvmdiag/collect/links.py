@@ -219,14 +219,20 @@ def with_readers(
     links_: Sequence[Link], readers: Callable[[str], tuple[Process, ...] | None]
 ) -> tuple[Link, ...]:
     """The links with the processes that read and write taps, by a tap's name."""
-    return tuple(
-        link
-        if link.tap is None
-        else msgspec.structs.replace(
-            link, tap=msgspec.structs.replace(link.tap, readers=readers(link.name))
-        )
-        for link in links_
-    )
+
+    def read(link: Link) -> Link:
+        if link.tap is not None:
+            tap = msgspec.structs.replace(link.tap, readers=readers(link.name))
+            return msgspec.structs.replace(link, tap=tap)
+        if link.kind == "macvtap" and link.macvlan is not None:
+            macvlan = msgspec.structs.replace(link.macvlan, readers=readers(link.name))
+            return msgspec.structs.replace(link, macvlan=macvlan)
+        if link.kind == "ipvtap" and link.ipvlan is not None:
+            ipvlan = msgspec.structs.replace(link.ipvlan, readers=readers(link.name))
+            return msgspec.structs.replace(link, ipvlan=ipvlan)
+        return link
+
+    return tuple(map(read, links_))
 
 
 def _link(link: RawLink, names: Mapping[int, str]) -> Link:

@@ -166,8 +166,8 @@ def _with_activity(stack: Stack, facts: _Facts, holders: Holders) -> Stack:
 
     read = None if stack.links is None else links.with_readers(stack.links, readers)
     sockets = facts.make("sockets", (), lambda: read_sockets(holders.sockets, holders.complete))
-    taps = [link.tap for link in read or () if link.tap is not None]
-    if any(tap.readers is None for tap in taps) or any(
+    held = [one for link in read or () for one in (link.tap, link.macvlan, link.ipvlan) if one]
+    if any(one.readers is None for one in held) or any(
         socket.processes is None for socket in sockets or ()
     ):
         facts.lack("processes", "open files of some processes may not be looked at")

@@ -18,16 +18,19 @@ class Process(Fact, frozen=True, kw_only=True, omit_defaults=True):
 class Macvlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A macvlan or macvtap on its lower link: private, vepa, bridge, passthru or source.
 
-    In none of the modes does it reach the stack of its own lower link.
+    In none of the modes does it reach the stack of its own lower link. ``readers`` are the
+    processes that hold a macvtap (QEMU), ``None`` when that could not be read.
     """
 
     mode: str
+    readers: tuple[Process, ...] | None = ()
 
 
 class Ipvlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """An ipvlan on its lower link: l2, l3 or l3s."""
+    """An ipvlan on its lower link: l2, l3 or l3s; ``readers`` are those of an ipvtap."""
 
     mode: str
+    readers: tuple[Process, ...] | None = ()
 
 
 class Vxlan(Fact, frozen=True, kw_only=True, omit_defaults=True):
