@@ -6,7 +6,7 @@ net/ipv4/fib_rules.c (fib4_rule_match, fib4_rule_suppress).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_network
@@ -190,12 +190,15 @@ class _Table:
             self._lengths = sorted(self._by_length, reverse=True)
             for nets in self._by_length.values():
                 for routes in nets.values():
-                    routes.sort(key=lambda route: (-_source_length(route), route.metric))
+                    routes.sort(key=_order)
         bits = _BITS[flow.dst.version]
         number = int(flow.dst)
         for length in self._lengths:
             shift = bits - length
-            for route in self._by_length[length].get(number >> shift << shift, ()):
+            here: Sequence[Route] = self._by_length[length].get(number >> shift << shift) or ()
+            if len(here) > 1 and bits == _BITS[6] and flow.iif != "lo":
+                here = sorted(here, key=lambda route: _order(route, flow.iif))
+            for route in here:
                 hops = _usable_hops(route, flow)
                 if hops:
                     yield route, hops
@@ -204,9 +207,15 @@ class _Table:
 _NOWHERE = (NextHop(),)
 
 
-def _source_length(route: Route) -> int:
-    """How closely a route of IPv6 looks at the source (fib6_node_lookup_1)."""
-    return int(route.source.partition("/")[2]) if route.source is not None else 0
+def _order(route: Route, iif: str | None = None) -> tuple[int, int, bool]:
+    """The order in which routes to one network are tried.
+
+    With IPv6 those come first that look closely at the source (fib6_node_lookup_1), and of
+    equals one that leads back out by where the packet came in (rt6_score_route).
+    """
+    closely = int(route.source.partition("/")[2]) if route.source is not None else 0
+    back = iif is not None and any(hop.link == iif for hop in route.next_hops)
+    return -closely, route.metric, not back
 
 
 def _usable_hops(route: Route, flow: Flow) -> tuple[NextHop, ...]:

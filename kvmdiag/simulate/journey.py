@@ -7,6 +7,7 @@ from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, RuleRef, Stage
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.forks import Choices
 from kvmdiag.simulate.steps import Ended
+from kvmdiag.simulate.tunnels import Wrapped
 from kvmdiag.simulate.view import StackView, View
 
 OUTSIDE = "outside"
@@ -44,7 +45,8 @@ class Journey:
 
     ``port_named`` is false when nobody asked for a port and one had to be made up: then it
     does not matter whether anything listens there. ``choices`` are the answers supposed where
-    it cannot be told which way the packet goes.
+    it cannot be told which way the packet goes. ``wrapped`` are the frames that the packet
+    carries through tunnels, the outermost first.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Journey:
         self.connections = connections
         self.hops: list[Hop] = []
         self.assumptions: list[str] = []
+        self.wrapped: list[Wrapped] = []
 
     def stack(self, name: str) -> StackView:
         """The indexed facts of a stack."""

@@ -28,6 +28,7 @@ from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
 from kvmdiag.simulate.stop import require_room, stop
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import Upper
+from kvmdiag.simulate.wrapping import enter_tunnel
 
 
 def transmit(journey: Journey, step: Transmit) -> Step:
@@ -52,6 +53,8 @@ def transmit(journey: Journey, step: Transmit) -> Step:
         return _send_by_macvlan(journey, step, link, lower)
     if link.kind == "bond" and journey.stack(step.stack).ports.get(link.name):
         return _send_by_bond(journey, step, link)
+    if link.vxlan is not None:
+        return enter_tunnel(journey, step, link)
     return _hand_over(journey, step, link)
 
 

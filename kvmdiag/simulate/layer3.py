@@ -219,7 +219,8 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
     """INPUT, and the packet is there."""
     at = hook_context(view, "input", frame, link, None)
     packet = pass_hook(journey, frame, at, Stage.INPUT, link).packet
-    if packet.proto in ("tcp", "udp") and journey.direction == "request":
+    requested = journey.direction == "request" and not journey.wrapped
+    if packet.proto in ("tcp", "udp") and requested:
         _find_listener(journey, view, packet, link)
     ignoring = _IGNORING.get(packet.icmp_type or 0)
     if ignoring is not None and view.sysctl(ignoring):

@@ -33,6 +33,7 @@ from kvmdiag.simulate.stacked import (
     untaken,
     vlan_device,
 )
+from kvmdiag.simulate.tunnels import peers
 from kvmdiag.simulate.view import StackView, Upper, View
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 from kvmdiag.simulate.whereabouts import Machines
@@ -58,16 +59,20 @@ def reached_from(
     link: str,
     *,
     vlan: int | None = None,
+    incoming: bool = False,
     arp: Arp | None = None,
     despite_obstacles: bool = False,
     machines: Machines | None = None,
 ) -> Iterator[Reached]:
     """Everything that a broadcast sent out of ``link`` of ``stack`` comes to.
 
-    ``vlan`` is the tag it is sent with. With ``arp`` it must also get past the rules of the
-    bridges on its way. With ``machines`` what leads to others only is left out.
+    ``vlan`` is the tag it is sent with; ``incoming`` is one that comes in there. With ``arp``
+    it must also get past the rules of the bridges on its way. With ``machines`` what leads to
+    others only is left out.
     """
-    for found in _Search(view, arp, machines).leave(stack, link, vlan, None):
+    search = _Search(view, arp, machines)
+    begin = search.enter if incoming else search.leave
+    for found in begin(stack, link, vlan, None):
         if found.obstacle is None or despite_obstacles:
             yield found
 
@@ -109,9 +114,11 @@ class _Search:
         elif ports := bond_ports(self._view.stacks[stack], link):
             for port in ports:
                 yield from self.leave(stack, port.name, vlan, obstacle)
+        elif link.vxlan is not None:
+            yield from self._leave_tunnel(stack, link, vlan, obstacle)
         elif link.peer is not None:
             obstacle = obstacle or cable_obstacle(self._view, stack, link)
-            yield from self._enter(link.peer.stack, link.peer.link, vlan, obstacle)
+            yield from self.enter(link.peer.stack, link.peer.link, vlan, obstacle)
         elif not link.is_loopback:
             yield Reached(stack, name, True, obstacle or link_obstacle(stack, link))
 
@@ -139,7 +146,18 @@ class _Search:
             yield from self._give(other, vlan, obstacle)
         yield from self.leave(lower.stack, lower.link, vlan, obstacle)
 
-    def _enter(
+    def _leave_tunnel(
+        self, stack: str, link: Link, vlan: int | None, obstacle: Obstacle | None
+    ) -> Iterator[Reached]:
+        """To all peers; whether what carries it gets there is not asked here."""
+        obstacle = obstacle or link_obstacle(stack, link)
+        for peer in peers(self._view, stack, link, None):
+            if peer.end is None:
+                yield Reached(stack, link.name, True, obstacle)
+            else:
+                yield from self.enter(peer.end.stack, peer.end.link, vlan, obstacle)
+
+    def enter(
         self, stack: str, name: str, vlan: int | None, obstacle: Obstacle | None
     ) -> Iterator[Reached]:
         """A broadcast comes in by a link."""
@@ -153,7 +171,7 @@ class _Search:
         obstacle = obstacle or self._rules(stack, name, None, "ingress", family="netdev")
         view = self._view.stacks[stack]
         if vlan and (device := vlan_device(self._view, stack, name, vlan)) is not None:
-            yield from self._enter(device.stack, device.link.name, None, obstacle)
+            yield from self.enter(device.stack, device.link.name, None, obstacle)
             return
         master = view.links.get(link.master or "")
         if master is not None and master.kind == "bridge":
@@ -161,7 +179,7 @@ class _Search:
             return
         if master is not None and master.kind == "bond":
             if stands_by(stack, link, master) is None:
-                yield from self._enter(stack, master.name, vlan, obstacle)
+                yield from self.enter(stack, master.name, vlan, obstacle)
             return
         sender = self._arp.src_mac if self._arp is not None else None
         children, itself = hearers(self._view, LinkRef(stack, name), sender)
@@ -175,9 +193,9 @@ class _Search:
         stack, link = to
         obstacle = obstacle or (None if link.up else link_obstacle(stack, link))
         if link.kind != "macvtap":
-            yield from self._enter(stack, link.name, vlan, obstacle)
+            yield from self.enter(stack, link.name, vlan, obstacle)
         elif link.peer is not None:
-            yield from self._enter(link.peer.stack, link.peer.link, vlan, obstacle)
+            yield from self.enter(link.peer.stack, link.peer.link, vlan, obstacle)
         else:
             yield Reached(stack, link.name, True, obstacle)
 
@@ -188,7 +206,7 @@ class _Search:
         if not vlan:
             yield Reached(stack, name, obstacle=obstacle)
         elif (device := vlan_device(self._view, stack, name, vlan)) is not None:
-            yield from self._enter(device.stack, device.link.name, None, obstacle)
+            yield from self.enter(device.stack, device.link.name, None, obstacle)
         else:
             yield Reached(stack, name, obstacle=obstacle or untaken(stack, name, vlan))
 

@@ -23,6 +23,7 @@ from kvmdiag.simulate.packets import reply_to, request_of
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Originate, Step, Transmit
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.view import View, parse_address
+from kvmdiag.simulate.wrapping import leave_tunnel
 
 # No packet passes this many links: each router takes one from the time to live, and a bridge
 # that sends in circles is caught when a frame comes by a second time.
@@ -159,7 +160,12 @@ def _go(journey: Journey, step: Step) -> Trace:
                 if step.frame in before:
                     raise _loop(journey, step)
                 before.append(step.frame)
-            step = _TAKE[type(step)](journey, step)
+            try:
+                step = _TAKE[type(step)](journey, step)
+            except Ended as ended:
+                if not journey.wrapped:
+                    raise
+                step = leave_tunnel(journey, ended)
         raise _loop(journey, step)
     except Ended as ended:
         return _trace(journey, ended.outcome, ended.reason)

@@ -226,3 +226,19 @@ def test_the_walk_routes_as_the_kernel_does(router, routes, rules, questions, fi
 def test_ipv6_is_routed_as_the_kernel_does(router, routes, rules, questions):
     """The same without a reverse path filter, and with routes for some sources only."""
     _compare(router, _SIX, routes, rules, questions)
+
+
+def test_one_network_on_two_links(router):
+    """IPv4 takes the first route; IPv6 rather that by which the packet came in."""
+    router.ip("addr add fd01::42/64 dev b0 nodad", "addr add 10.1.0.42/24 dev b0")
+    with entered(router.path):
+        view = StackView(read_stack("router", "host", router.path).stack)
+    ends = (("10.1.0.9", "10.2.0.9"), ("fd01::9", "fd02::9"))
+    flows = [
+        Flow(dst=ip_address(dst), src=ip_address(src), iif=iif, proto="udp", sport=5000, dport=53)
+        for dst, src in ends
+        for iif in ("a0", "b0", "c0")
+    ]
+    kernel = _ask_kernel(router, flows)
+    assert kernel == [_ask_model(view, flow) for flow in flows]
+    assert kernel[3:] == [("a0", None), ("b0", None), ("a0", None)]
