@@ -145,22 +145,26 @@ def _locked_out(view: StackView, bridge: Link, port: Link, frame: Frame) -> Obst
 
 
 def _redirected(journey: Journey, view: StackView, bridge: Link, frame: Frame) -> Frame:
-    """A translation changed where a bridged frame goes (br_nf_pre_routing_finish).
+    """A translation changed where a bridged frame goes (br_nf_pre_routing_finish, and _ipv6).
 
     It is routed as if it had come up. If it is then to go out by the same bridge it stays on
-    layer 2, else it does go up, also where it will only be refused for want of forwarding.
+    layer 2, else it does go up; IPv4 also where it will only be refused for want of forwarding,
+    which IPv6 does not ask for.
     """
     packet = frame.packet
     flow = flow_of(packet, bridge.name)
     up = replace(frame, dst_mac=bridge.mac)
     found = view.fib.lookup(flow)
+    place = LinkRef(view.name, bridge.name)
     if found is None or found.refusal is not None:
+        if packet.version == 6:
+            text = f"no route to {packet.dst}, to which it was redirected"
+            stop(journey, Obstacle(Reason.NO_ROUTE, place, text), Stage.BRIDGE, packet)
         return up
     local = found.route.type == "local"
-    if not local and not view.conf(bridge.name, "forwarding", packet.version):
+    if packet.version == 4 and not local and not view.conf(bridge.name, "forwarding"):
         return up
     bad = check_source(view, bridge.name, flow, None if local else found.link)
-    place = LinkRef(view.name, bridge.name)
     if bad is not None:
         stop(journey, Obstacle(bad.reason, place, bad.because), Stage.BRIDGE, packet)
     if found.link != bridge.name:

@@ -178,3 +178,27 @@ def test_filters_before_and_after_snat(priority, address, fate):
     filters = nft("ip", "postrouting", drop(("saddr", address, False)), priority=priority)
     tables = (iptables("nat", "POSTROUTING", rule), filters)
     assert fate_of(routed(OVER, tables=tables)) == fate
+
+
+@pytest.mark.parametrize(
+    ("routes", "fate"),
+    [((), ARRIVES), (("unreachable fd00::104/128",), "reply dropped no-route")],
+)
+def test_a_translated_reply_over_a_bridge_needs_no_forwarding_in_ipv6(routes, fate):
+    """It stays on the bridge, forwarding or not; what has no route there is gone in silence."""
+    rule = Rule(does=("netmap", "fd00::200/120"))
+    table = Table("iptables", "ip6", "nat", (Chain("POSTROUTING", (rule,), "postrouting", "nat"),))
+    host = Stack(
+        "host",
+        links=(Link("v1", master="br1"), Link("v2", master="br1")),
+        bridges=(Bridge("br1", "fd00::101/120"),),
+        routes=routes,
+        tables=(table,),
+    )
+    guests = (
+        Stack("g1", links=(Link("eth0", "fd00::104/120"),)),
+        Stack("g2", links=(Link("eth0", "fd00::103/120"),), routes=("default via fd00::101",)),
+    )
+    cables = tuple(Cable((f"g{n}", "eth0"), ("host", f"v{n}")) for n in (1, 2))
+    case = Case((host, *guests), cables, (Ask("g1", "fd00::103"),), version=6)
+    assert fate_of(case) == fate
