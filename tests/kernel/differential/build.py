@@ -92,6 +92,14 @@ def _lay_cables(network: Built) -> None:
     ]
     with entered(network.path(network.case.stacks[0].name)):
         _run(["ip", "-batch", "-"], "".join(lines))
+    standing = ((stack, link) for stack in network.case.stacks for link in stack.links)
+    for number, (stack, link) in enumerate(standing, 300):
+        if link.over is not None:
+            below, lower, mode = link.over
+            name, namespace = link.name, network.namespace(stack.name)
+            line = f"link add link {lower} name {name} index {number} netns {namespace}"
+            with entered(network.path(below)):
+                _run(["ip", "-batch", "-"], f"{line} type macvlan mode {mode}\n")
 
 
 def _prepare(network: Built, stack: Stack) -> None:

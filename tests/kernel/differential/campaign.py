@@ -34,10 +34,14 @@ class Tally:
     doubts: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def questions(self) -> int:
+        """How many were asked in all cases."""
+        return self.agreed + self.unknown + len(self.disagreements)
+
     def __str__(self) -> str:
-        asked = self.agreed + self.unknown + len(self.disagreements)
         return (
-            f"{self.cases} cases, {asked} questions: {self.agreed} agreements,"
+            f"{self.cases} cases, {self.questions} questions: {self.agreed} agreements,"
             f" {self.unknown} unknown, {len(self.disagreements)} disagreements"
         )
 
@@ -53,11 +57,19 @@ class Tally:
         self.fates.update(other.fates)
 
 
-def campaign(number: int, start: int, *, shrink: int = 0, most: int = 5, jobs: int = 1) -> Tally:
+def campaign(
+    number: int,
+    start: int,
+    *,
+    shrink: int = 0,
+    most: int = 5,
+    jobs: int = 1,
+    tell: Callable[[Tally], object] = lambda _tally: None,
+) -> Tally:
     """Judge ``number`` cases drawn from seed ``start``; stop after ``most`` wrong ones.
 
     ``jobs`` processes share the work. The seed alone decides which cases are drawn and in which
-    order they are reported.
+    order they are reported. ``tell`` is shown how things stand from time to time.
     """
     # Hypothesis varies what it has drawn before; new seeds keep the cases from being alike.
     parts = [
@@ -68,6 +80,7 @@ def campaign(number: int, start: int, *, shrink: int = 0, most: int = 5, jobs: i
     with contextlib.closing(_judged_parts(parts, partial(_part, shrink, most), jobs)) as found:
         for part in found:
             tally.add(part)
+            tell(tally)
             if len(tally.disagreements) >= most:
                 break
     return tally

@@ -62,6 +62,8 @@ def cases(draw: Draw) -> Case:
         _guest_router(draw, sketch)
     if draw(_one_in(3)):
         _second_leg(draw, sketch)
+    if draw(_one_in(5)):
+        _macvlans(draw, sketch)
     for name in list(sketch.stacks):
         _settings(draw, sketch, name)
     _rulesets(draw, sketch)
@@ -169,6 +171,18 @@ def _second_leg(draw: Draw, sketch: _Sketch) -> None:
         sketch.stack("x", routes=(route,))
     elif "br2" in bridges:
         sketch.plug("g12", Link("eth1", "10.0.2.8/24"), "host", Link("v2s", master="br2"))
+
+
+def _macvlans(draw: Draw, sketch: _Sketch) -> None:
+    """Guests without a bridge, on the host's way out; it cannot itself speak to them."""
+    if "x" not in sketch.stacks:
+        return
+    modes = st.sampled_from(["bridge", "bridge", "vepa", "private"])
+    for number in range(1, draw(st.integers(1, 2)) + 1):
+        over = ("host", "up0", draw(modes))
+        link = Link("eth0", f"10.0.8.{number + 2}/24", over=over)
+        route = f"default via 10.0.8.{draw(st.sampled_from([1, 2]))}"
+        sketch.stack(f"m{number}", links=(link,), routes=(route,))
 
 
 def _settings(draw: Draw, sketch: _Sketch, name: str) -> None:

@@ -67,6 +67,8 @@ class Link:
     port: tuple[str, ...] = ()
     mac: str | None = None
     mtu: int | None = None
+    over: tuple[str, str, str] | None = None
+    """Of a macvlan: the stack and link that it stands on, and its mode."""
 
 
 @dataclass(frozen=True)
