@@ -18,10 +18,10 @@ import msgspec
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.measure import Exchange, Leg
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.probes import bpf
+from kvmdiag.probes import bpf_messages
 from kvmdiag.probes.captures import open_captures
 from kvmdiag.probes.dhcp_client import Client, client_of, discover, port_of
-from kvmdiag.probes.exchange import Message, places, wait_for
+from kvmdiag.probes.exchange import Message, ends, messages, places, wait_for
 
 PATIENCE = 5.0
 """dnsmasq and others ping an address for up to three seconds before they offer it."""
@@ -68,13 +68,17 @@ def follow_dhcp(
     with ExitStack() as opened:
         port = opened.enter_context(port_of(client))
         frame = discover(client.mac, transaction)
-        captures = open_captures(snapshot, opened, bpf.dhcp(transaction), first=[client.stack.name])
+        captures = open_captures(
+            snapshot, opened, bpf_messages.dhcp(transaction), first=[client.stack.name]
+        )
         sent_ns = time.time_ns()
         port.put(frame)
         arrived = _Arrivals(client)
-        found = wait_for(captures.opened, timeout, arrived.enough)
+        found = wait_for(captures.opened, timeout, arrived.enough, messages)
     unwatched = tuple(f"{name}: {why}" for name, why in captures.blind)
-    return _exchange(client, found, _ends(snapshot, found, client), sent_ns, unwatched)
+    asked = [m for m in found if m.payload[:1] == bytes((_REQUEST,))]
+    got_to = ends(snapshot, asked, client.place)
+    return _exchange(client, found, got_to, sent_ns, unwatched)
 
 
 class _Arrivals:
@@ -140,7 +144,7 @@ def _address(value: bytes | None) -> IPv4Address | None:
 def _exchange(
     client: Client,
     found: Sequence[Message],
-    ends: Sequence[LinkRef],
+    got_to: Sequence[LinkRef],
     sent_ns: int,
     unwatched: tuple[str, ...],
 ) -> Exchange:
@@ -149,7 +153,7 @@ def _exchange(
     arrived = [m for m in offers if _has_arrived(m, client)]
     told = list(dict.fromkeys(str(_offer(m)) for m in arrived or offers))
     legs = (
-        _question_leg(asked, ends, bool(offers), sent_ns),
+        _question_leg(asked, got_to, bool(offers), sent_ns),
         Leg(
             name="OFFER",
             arrived=bool(arrived),
@@ -171,51 +175,32 @@ def _exchange(
     elif offers:
         verdict += f"the OFFER is lost; it was last seen at {offers[-1].place}"
     else:
-        verdict += f"no OFFER; DISCOVER {_fate(asked, ends)}"
+        verdict += f"no OFFER; DISCOVER {_fate(asked, got_to)}"
     return Exchange(
         kind="dhcp", subject=client.name, works=bool(arrived), verdict=verdict, legs=legs,
         remarks=tuple(remarks),
     )  # fmt: skip
 
 
-def _ends(snapshot: Snapshot, found: Iterable[Message], client: Client) -> tuple[LinkRef, ...]:
-    """Where the broadcast ended: links it came in by and that are no port of a bridge."""
-    ports = {
-        LinkRef(stack.name, link.name)
-        for stack in snapshot.stacks
-        for link in stack.links or ()
-        if link.master is not None
-    }
-    return tuple(
-        dict.fromkeys(
-            m.place
-            for m in found
-            if m.payload[:1] == bytes((_REQUEST,))
-            and not m.outgoing
-            and m.place not in {*ports, client.place}
-        )
-    )
-
-
-def _fate(asked: Sequence[Message], ends: Sequence[LinkRef]) -> str:
+def _fate(asked: Sequence[Message], got_to: Sequence[LinkRef]) -> str:
     if not asked:
         return "was seen nowhere"
-    if ends:
-        return f"got to {', '.join(map(str, ends))}"
+    if got_to:
+        return f"got to {', '.join(map(str, got_to))}"
     return f"did not get beyond {asked[-1].place}"
 
 
 def _question_leg(
     asked: Sequence[Message],
-    ends: Sequence[LinkRef],
+    got_to: Sequence[LinkRef],
     answered: bool,
     sent_ns: int,
 ) -> Leg:
-    text = _fate(asked, ends)
+    text = _fate(asked, got_to)
     arrived: bool | None = answered
     if answered:
         text = "a server got it"
-    elif ends:
+    elif got_to:
         text, arrived = f"{text}; whether a server listens is not known", None
     return Leg(name="DISCOVER", arrived=arrived, text=text, places=places(asked, sent_ns))
 

@@ -5,32 +5,18 @@ Source: RFC 2131.
 
 from __future__ import annotations
 
-import socket
-from typing import Protocol, Self
-
 import msgspec
 
-from kvmdiag.errors import NotReadableError, UsageError
+from kvmdiag.errors import UsageError
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.probes.behind_tap import mac_behind, taps_of
+from kvmdiag.probes.frame_port import FramePort, Port
 from kvmdiag.probes.scapy_quiet import layers, services
 from kvmdiag.probes.tap import injector
-from kvmdiag.system.namespaces import entered
 
 _BROADCAST = 0x8000
-
-
-class Port(Protocol):
-    """Something that frames can be put on."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def put(self, frame: bytes) -> None:
-        """Send a frame."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,33 +73,11 @@ def _nic(stack: Stack, wanted: str | None) -> Link:
 
 def port_of(client: Client) -> Port:
     """What its frames are put on."""
-    return injector(client.stack, client.link) if client.on_tap else _Nic(client)
-
-
-class _Nic:
-    """Sends as a DHCP client does: frames, because there is no address yet."""
-
-    def __init__(self, client: Client) -> None:
-        with entered(client.stack.netns or ""):
-            try:
-                self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-                self._socket.bind((client.link.name, 0))
-            except OSError as error:
-                raise NotReadableError(
-                    f"cannot send from {client.place}: {error.strerror}"
-                ) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def put(self, frame: bytes) -> None:
-        try:
-            self._socket.send(frame)
-        except OSError as error:
-            raise NotReadableError(f"cannot send: {error.strerror}") from None
+    return (
+        injector(client.stack, client.link)
+        if client.on_tap
+        else FramePort(client.stack, client.link)
+    )
 
 
 def discover(mac: str, transaction: int) -> bytes:

@@ -17,7 +17,7 @@ from kvmdiag.errors import UsageError
 from kvmdiag.model.measure import Exchange, Leg
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Walk
-from kvmdiag.probes import bpf
+from kvmdiag.probes import bpf_messages
 from kvmdiag.probes.captures import open_captures
 from kvmdiag.probes.exchange import Message, messages, places
 from kvmdiag.probes.guest_programs import Enter
@@ -62,7 +62,7 @@ def follow_dns(
         captures = open_captures(
             snapshot,
             opened,
-            bpf.dns(wire),
+            bpf_messages.dns(wire),
             first=[way.question.source.stack or "", *(hop.stack for hop in way.hops)],
         )
         watch = Watch(snapshot, [sender], captures.opened)

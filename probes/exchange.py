@@ -6,15 +6,34 @@ import selectors
 import time
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.capture import Capture, without_link_layer
 
 _UDP = 17
+_M = TypeVar("_M", bound="Passing")
 _ASK_EVERY = 0.1
+
+
+class Passing(Protocol):
+    """A message that was seen passing a link; ``outgoing`` as seen from its stack."""
+
+    @property
+    def place(self) -> LinkRef:
+        """Stack and link."""
+
+    @property
+    def outgoing(self) -> bool:
+        """Whether it left by the link."""
+
+    @property
+    def time_ns(self) -> int:
+        """CLOCK_REALTIME."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +48,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wait_for(
-    captures: Sequence[Capture], seconds: float, done: Callable[[list[Message]], bool]
-) -> list[Message]:
-    """All messages that pass within so many seconds, in the order of time.
+    captures: Sequence[Capture],
+    seconds: float,
+    done: Callable[[list[_M]], bool],
+    read: Callable[[Iterable[Capture]], list[_M]],
+) -> list[_M]:
+    """All messages that pass within so many seconds, in the order of time, as ``read`` tells.
 
     Ends when ``done`` with what has come so far: it is asked again and again.
     """
@@ -42,11 +64,11 @@ def wait_for(
         while (left := end - time.monotonic()) > 0:
             for key, _ in selector.select(min(left, _ASK_EVERY)):
                 key.data.drain()
-            if done(messages(captures)):
+            if done(read(captures)):
                 break
     for capture in captures:  # a link shows it before the socket behind it gets it
         capture.drain()
-    return messages(captures)
+    return read(captures)
 
 
 def messages(captures: Iterable[Capture]) -> list[Message]:
@@ -85,7 +107,7 @@ def _datagram(packet: bytes) -> tuple[IPAddress, IPAddress, bytes]:
 
 
 def places(
-    found: Iterable[Message], start_ns: int, most: int = 40
+    found: Iterable[Passing], start_ns: int, most: int = 40
 ) -> tuple[tuple[LinkRef, float], ...]:
     """Where the messages were seen first, with the microseconds since the start."""
     first: dict[LinkRef, float] = {}
@@ -93,3 +115,18 @@ def places(
         if len(first) < most:
             first.setdefault(message.place, (message.time_ns - start_ns) / 1000)
     return tuple(first.items())
+
+
+def ends(snapshot: Snapshot, found: Iterable[Passing], start: LinkRef) -> tuple[LinkRef, ...]:
+    """Where a broadcast ended: links it came in by that are no port of a bridge, nor ``start``."""
+    ports = {
+        LinkRef(stack.name, link.name)
+        for stack in snapshot.stacks
+        for link in stack.links or ()
+        if link.master is not None
+    }
+    return tuple(
+        dict.fromkeys(
+            one.place for one in found if not one.outgoing and one.place not in {*ports, start}
+        )
+    )

@@ -16,7 +16,7 @@ from typing import Self
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import Link
 from kvmdiag.model.stack import Stack
-from kvmdiag.probes import bpf
+from kvmdiag.probes import bpf, bpf_messages
 from kvmdiag.probes.behind_tap import BehindTap
 from kvmdiag.probes.capture import Frame, without_link_layer
 from kvmdiag.probes.frames import answering_mac, as_frame, resolution_request
@@ -101,7 +101,7 @@ class TapSender:
             listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         with listener, selectors.DefaultSelector() as selector:
             listener.setblocking(False)
-            bpf.attach_code(listener, bpf.resolution_answer(behind.next_hop))
+            bpf.attach_code(listener, bpf_messages.resolution_answer(behind.next_hop))
             with entered(behind.stack.netns or ""):
                 listener.bind((behind.link.name, _ALL_PROTOCOLS))
             selector.register(listener, selectors.EVENT_READ)

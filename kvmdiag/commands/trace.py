@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 REACHED, NOT_REACHED, INCONCLUSIVE = 0, 1, 3
+EXCHANGES = ("arp", "dhcp", "dns")
+"""What can stand in place of a destination: messages to be followed."""
 
 
 @app.command()
@@ -60,17 +62,19 @@ def trace(
     if silent:
         wishes.refuse("nothing is sent with --no-probe or --snapshot")
     options = with_port(options, tcp, udp)
-    if destination in ("dhcp", "dns"):
+    if destination in EXCHANGES:
         return _exchange(source, destination, name, silent, wishes, options)
     if name is not None or server is not None:
-        raise UsageError("a name and --server go with dns only: trace SRC dns NAME")
+        raise UsageError(
+            "a name and --server go with dns only: trace SRC dns NAME (trace SRC arp ADDRESS)"
+        )
     return _path(source, destination, silent, wishes, options)
 
 
 def _exchange(
     source: str, kind: str, name: str | None, silent: bool, wishes: Wishes, options: Options
 ) -> int:
-    from kvmdiag.commands.trace_exchange import dhcp, dns
+    from kvmdiag.commands.trace_exchange import arp, dhcp, dns
 
     if silent:
         raise UsageError(f"{kind} is followed by sending only, never predicted")
@@ -79,8 +83,12 @@ def _exchange(
         if name is None:
             raise UsageError("which name shall be asked for? trace SRC dns NAME")
         return dns(source, name, wishes, options)
-    if name is not None or wishes.server is not None:
-        raise UsageError("dhcp takes no name and no --server: trace SRC dhcp")
+    if wishes.server is not None:
+        raise UsageError(f"--server goes with dns, not with {kind}")
+    if kind == "arp":
+        return arp(source, name, wishes, options)
+    if name is not None:
+        raise UsageError("dhcp takes no name: trace SRC dhcp")
     return dhcp(source, wishes, options)
 
 

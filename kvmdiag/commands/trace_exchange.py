@@ -1,4 +1,4 @@
-"""``kvmdiag trace GUEST dhcp`` and ``kvmdiag trace GUEST dns NAME``."""
+"""``kvmdiag trace GUEST dhcp``, ``kvmdiag trace GUEST dns NAME``, ``kvmdiag trace GUEST arp``."""
 
 from __future__ import annotations
 
@@ -35,6 +35,27 @@ def dhcp(source: str, wishes: Wishes, options: Options) -> int:
             snapshot, source, timeout=max(options.timeout, PATIENCE), on_tap=wishes.on_tap
         )
     return _told(found, options)
+
+
+def arp(source: str, address: str | None, wishes: Wishes, options: Options) -> int:
+    """Follow the question who has the next hop towards an address; by default the gateway."""
+    from kvmdiag.probes.arp import follow_arp
+    from kvmdiag.simulate.walk import walk
+
+    snapshot = facts(options)
+    wanted = address or _gateway_of(snapshot, source)
+    if wanted is None:
+        raise UsageError(f"the gateway of {source} is not known; say: trace {source} arp ADDRESS")
+    way = walk(snapshot, question(snapshot, source, wanted, options))
+    with progress("waiting for the answer", options):
+        found = follow_arp(snapshot, way, timeout=options.timeout, on_tap=wishes.on_tap)
+    return _told(found, options)
+
+
+def _gateway_of(snapshot: Snapshot, source: str) -> str | None:
+    name = source.partition(":")[0]
+    stack = next((stack for stack in snapshot.stacks if stack.name == name), None)
+    return None if stack is None else _gateway(stack)
 
 
 def dns(source: str, name: str, wishes: Wishes, options: Options) -> int:

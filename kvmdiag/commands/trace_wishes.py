@@ -20,9 +20,11 @@ Source = Annotated[
 ]
 Destination = Annotated[
     str,
-    typer.Argument(metavar="DST", help="The same, or anything outside; or: dhcp, or dns NAME."),
+    typer.Argument(
+        metavar="DST", help="The same, or anything outside; or: arp [ADDRESS], dhcp, dns NAME."
+    ),
 ]
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="What dns asks for.")]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="What dns or arp asks for.")]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Predict only; send nothing.")]
 Tcp = Annotated[
     int | None, typer.Option(metavar="PORT", min=1, max=65535, help="A TCP connection to PORT.")

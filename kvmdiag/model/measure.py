@@ -78,7 +78,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that belong together, in their order; ``works`` when all that count arrived."""
 
-    kind: Literal["dhcp", "dns"]
+    kind: Literal["arp", "dhcp", "dns"]
     subject: str
     works: bool | None
     verdict: str
