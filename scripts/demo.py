@@ -1,7 +1,8 @@
 """The story that scripts/demo shows. Every claim is checked; the first that fails ends it.
 
 What a person reads comes from the commands themselves, as anybody would run them. What is
-checked comes from their exit codes, from their JSON and from real pings.
+checked comes from their exit codes, from their JSON and from real pings. With --real master and
+node1 are virtual machines of a libvirt; pings and repairs inside them go by the guest agent.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 TARGET = "10.0.0.9"
 LAB = f"demo-{os.getpid()}"
+REAL = "--real" in sys.argv[1:]
 NINE_INTERFACES = (
     ("node1", "ens6"),
     ("host", "vnet3"),
@@ -29,6 +31,8 @@ NINE_INTERFACES = (
     ("host", "virbr0"),
     ("host", "eno1"),
 )
+# Inside a virtual machine nobody captures.
+INTERFACES = tuple(place for place in NINE_INTERFACES if not REAL or place[0] == "host")
 
 
 class NotAsClaimedError(Exception):
@@ -71,15 +75,25 @@ def kvmdiag(*arguments: str) -> tuple[str, ...]:
 
 def ping(*options: str, answers: bool) -> None:
     """Ping the outside from node1 for real; it must be answered, or must not be."""
-    ping = ("ping", *options, "-n", "-q", "-c", "3", "-i", "0.3", "-W", "1", TARGET)
-    command = ("ip", "netns", "exec", f"kvmdiag-{LAB}-node1", *ping)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    summary = [line for line in done.stdout.splitlines() if "transmitted" in line]
-    print(f"\n$ {shlex.join(command)}\n{''.join(summary) or done.stderr.strip()}")
-    claim(
-        done.returncode == (0 if answers else 1),
-        f"{shlex.join(command)} was {'not ' if answers else ''}answered",
-    )
+    if REAL:
+        code, printed = inside("node1", "ping", *options, "-q", "-c", "3", "-W", "1", TARGET)
+    else:
+        ping = ("ping", *options, "-n", "-q", "-c", "3", "-i", "0.3", "-W", "1", TARGET)
+        command = ("ip", "netns", "exec", f"kvmdiag-{LAB}-node1", *ping)
+        print(f"\n$ {shlex.join(command)}")
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        code, printed = done.returncode, done.stdout or done.stderr
+    summary = [line for line in printed.splitlines() if "transmitted" in line]
+    print("".join(summary) or printed.strip())
+    claim(code == (0 if answers else 1), f"the ping was {'not ' if answers else ''}answered")
+
+
+def inside(guest: str, *command: str) -> tuple[int, str]:
+    """What its owner types inside a virtual machine: exit code, and what was printed."""
+    from kvmdiag.lab import real
+
+    print(f"\n{guest}$ {shlex.join(command)}")
+    return real.output_inside(LAB, guest, "/bin/env", *command)
 
 
 def finding(report: Any, check: str) -> Any:
@@ -109,7 +123,7 @@ def as_predicted(trace: Any) -> None:
 def healthy() -> None:
     """A network on which all is well."""
     act("A healthy cluster: node1 reaches the outside through master and the host")
-    show("kvmdiag", "lab", "up", "cluster", "--as", LAB)
+    show("kvmdiag", "lab", "up", "cluster", *(("--real",) if REAL else ()), "--as", LAB)
     show(*kvmdiag("check", "node1", TARGET))
     report = ask("check", "node1", TARGET)
     claim(report["verdict"] == "healthy", f"the verdict is {report['verdict']}, not healthy")
@@ -131,17 +145,18 @@ def broken_and_cured() -> None:
 
 def traced() -> None:
     """A live probe passes all nine interfaces, and its source is rewritten twice."""
-    act("Traced: a real packet on all nine interfaces, its source rewritten twice")
+    where = "the host's six" if REAL else "all nine"
+    act(f"Traced: a real packet on {where} interfaces, its source rewritten twice")
     show(*kvmdiag("trace", "node1", TARGET))
     trace = ask("trace", "node1", TARGET)
     claim(trace["probe"]["answer"], "the probe got no answer")
     as_predicted(trace)
     sources = seen(trace["hops"], "request")
-    for place in NINE_INTERFACES:
+    for place in INTERFACES:
         claim(place in sources, f"the probe was not seen on {place[0]} {place[1]}")
     for place, source in (
-        (("node1", "ens6"), "192.168.48.20"),
-        (("master", "ens3"), "192.168.122.236"),
+        (("host", "vnet3"), "192.168.48.20"),
+        (("host", "vnet0"), "192.168.122.236"),
         (("host", "eno1"), "10.0.0.10"),
     ):
         claim(source in sources[place], f"{source} was not seen on {place[0]} {place[1]}")
@@ -157,16 +172,29 @@ def cold_case() -> None:
     trace = ask("trace", "node1:ens3", TARGET, expect=1)
     claim(trace["probe"]["answer"] is None, "the probe was answered")
     as_predicted(trace)
-    claim(("node1", "ens3") in seen(trace["hops"], "reply"), "the reply never came to node1 ens3")
+    last = ("host", "vnet1") if REAL else ("node1", "ens3")
+    claim(last in seen(trace["hops"], "reply"), f"the reply never came to {' '.join(last)}")
     end = trace["dropped_at"] or {}
     claim(
         (end.get("stack"), end.get("link")) == ("node1", "ens3"),
         f"the reply is said to be lost at {end}, not at node1 ens3",
     )
     show(*kvmdiag("check", "node1:ens3", TARGET), expect=1)
-    finding(ask("check", "node1:ens3", TARGET, expect=1), "guest-rp-filter-multihomed")
+    report = ask("check", "node1:ens3", TARGET, expect=1)
+    finding(report, "guest-rp-filter-multihomed")
+    if REAL:
+        typed_inside(report)
     show(*kvmdiag("fix", "node1:ens3", TARGET, "--yes"))
     ping("-I", "ens3", answers=True)
+
+
+def typed_inside(report: Any) -> None:
+    """A repair inside a virtual machine is its owner's to type; ``fix`` says what."""
+    show(*kvmdiag("fix", "node1:ens3", TARGET, "--yes"), expect=2)
+    for step in report["plan"]["steps"]:
+        claim(step["where"] == "inside node1", f"a step is for {step['where']}, not inside node1")
+        code, printed = inside("node1", *shlex.split(step["command"]))
+        claim(code == 0, f"it did not succeed inside node1: {printed}")
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -90,12 +91,24 @@ def run_inside(label: str, guest: str, *argv: str, seconds: float = 20) -> int:
         LabError: the agent does not answer, or the program does not end in time.
 
     """
-    started = agent(label, guest, "guest-exec", path=argv[0], arg=list(argv[1:]))
+    return output_inside(label, guest, *argv, seconds=seconds)[0]
+
+
+def output_inside(label: str, guest: str, *argv: str, seconds: float = 20) -> tuple[int, str]:
+    """Run a program inside a guest to its end; its exit code and what it printed.
+
+    Raises:
+        LabError: the agent does not answer, or the program does not end in time.
+
+    """
+    asked = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
+    started = agent(label, guest, "guest-exec", **asked)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         status = agent(label, guest, "guest-exec-status", pid=started["pid"])
         if status["exited"]:
-            return int(status.get("exitcode", -1))
+            printed = base64.b64decode(status.get("out-data", "")).decode(errors="replace")
+            return int(status.get("exitcode", -1)), printed
         time.sleep(_PAUSE / 2)
     raise LabError(f"{argv[0]} in {guest} did not end within {seconds:g} s")
 

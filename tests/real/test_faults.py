@@ -172,4 +172,4 @@ def type_inside(lab: RealLab, report: Report) -> None:
         assert step.where.startswith("inside ")
         guest = step.where.removeprefix("inside ")
         words = shlex.split(step.command)
-        assert lab.inside(guest, "/usr/bin/env", *words) == 0
+        assert lab.inside(guest, "/bin/env", *words) == 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from kvmdiag.lab.real_networks import cluster, libvirt_nat, neighbours
+from kvmdiag.lab.real_networks import cluster, libvirt_nat, models, neighbours
 
-_ALL = (cluster.REAL_NETWORK, libvirt_nat.REAL_NETWORK, neighbours.REAL_NETWORK)
-
+_ALL = (
+    cluster.REAL_NETWORK,
+    libvirt_nat.REAL_NETWORK,
+    models.REAL_NETWORK,
+    neighbours.REAL_NETWORK,
+)
 REAL_NETWORKS = {made.namespaces.name: made for made in _ALL}
 """By name."""
