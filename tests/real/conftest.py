@@ -156,6 +156,12 @@ def neighbours(labs: Labs) -> Iterator[RealLab]:
     yield from _mended(labs.get("neighbours"))
 
 
+@pytest.fixture
+def models(labs: Labs) -> Iterator[RealLab]:
+    """Isolated, routed, NAT, open and bridged networks, sound again afterwards."""
+    yield from _mended(labs.get("models"))
+
+
 def _mended(lab: RealLab) -> Iterator[RealLab]:
     yield lab
     lab.mend()
