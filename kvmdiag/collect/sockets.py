@@ -1,6 +1,6 @@
 """Who listens: TCP sockets that listen, and UDP sockets open to anybody.
 
-Read from ``/proc/thread-self/net``, not by sock_diag: asking that may load a module.
+Read from ``/proc/thread-self/net``, not by sock_diag, which may not be there.
 Source: proc(5), net/ipv4/tcp_ipv4.c (get_openreq4, listeners come first), net/ipv4/udp.c.
 """
 

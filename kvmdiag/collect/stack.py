@@ -17,6 +17,7 @@ from kvmdiag.collect.links import Attachment
 from kvmdiag.collect.netfilter import read_tables
 from kvmdiag.collect.netlink import read_dumps, read_filters
 from kvmdiag.collect.policy_rules import policy_rules
+from kvmdiag.collect.socket_links import read_bound, with_links
 from kvmdiag.collect.sockets import read_sockets
 from kvmdiag.collect.sysctls import read_sysctls
 from kvmdiag.collect.sysfs import addresses_assigned
@@ -166,6 +167,8 @@ def _with_activity(stack: Stack, facts: _Facts, holders: Holders) -> Stack:
 
     read = None if stack.links is None else links.with_readers(stack.links, readers)
     sockets = facts.make("sockets", (), lambda: read_sockets(holders.sockets, holders.complete))
+    if sockets:
+        sockets = with_links(sockets, facts.make("links of sockets", (), read_bound), facts.names)
     held = [one for link in read or () for one in (link.tap, link.macvlan, link.ipvlan) if one]
     if any(one.readers is None for one in held) or any(
         socket.processes is None for socket in sockets or ()

@@ -27,4 +27,8 @@ def lacks_dhcp(network: Network, host: Stack) -> bool:
     """Whether a network that is to serve DHCP is active and no program does."""
     if host.sockets is None or not network.active or not network.dhcp or network.bridge is None:
         return False
-    return not any(s.port == _DHCP and s.protocol == "udp" for s in host.sockets)
+    # libvirt's dnsmasq binds its socket to the bridge: another network's is no help.
+    return not any(
+        s.port == _DHCP and s.protocol == "udp" and s.serves(network.bridge) is not False
+        for s in host.sockets
+    )

@@ -15,8 +15,8 @@ class ListeningSocket(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A TCP socket that listens, or a UDP socket that takes what comes from anybody.
 
     ``address`` is ``0.0.0.0`` or ``::`` for all; such an IPv6 socket takes IPv4 as well unless
-    it asked not to, which cannot be seen; nor can whether it serves one link only
-    (SO_BINDTODEVICE). ``processes`` hold it; ``None`` when that could not be read.
+    it is ``only_v6``. ``links`` is the one link that it serves (SO_BINDTODEVICE), empty when it
+    serves all. ``processes`` hold it. ``None`` is what could not be read.
     """
 
     protocol: str
@@ -25,11 +25,33 @@ class ListeningSocket(Fact, frozen=True, kw_only=True, omit_defaults=True):
     uid: int
     inode: int
     processes: tuple[Process, ...] | None = None
+    links: tuple[str, ...] | None = None
+    only_v6: bool | None = None
 
     @property
     def version(self) -> int:
         """4 or 6."""
         return 6 if ":" in self.address else 4
+
+    def serves(self, *links: str | None) -> bool | None:
+        """Whether it takes what comes in by these: a link, and the VRF that it is a port of.
+
+        ``None`` when that is not known.
+        """
+        if self.links is None:
+            return None
+        return not self.links or any(link in self.links for link in links)
+
+    def hears(self, address: str, *links: str | None) -> bool | None:
+        """Whether it takes what is sent to an address of its stack and comes in by these links."""
+        if self.address == address:
+            return self.serves(*links)
+        everywhere = ("::",) if ":" in address else ("0.0.0.0", "::")  # noqa: S104 - compared
+        if self.address not in everywhere:
+            return False
+        if self.address == "::" and ":" not in address and self.only_v6 is not False:
+            return None if self.only_v6 is None and self.serves(*links) is not False else False
+        return self.serves(*links)
 
 
 class Conntrack(Fact, frozen=True, kw_only=True, omit_defaults=True):

@@ -247,11 +247,18 @@ def _find_listener(journey: Journey, view: StackView, packet: Packet, link: str)
     if sockets is None or not journey.port_named:
         journey.assume(f"something on {view.name} listens on {packet.proto} {packet.dport}")
         return
-    wanted = {str(packet.dst), "::", *(("0.0.0.0",) if packet.version == 4 else ())}  # noqa: S104
-    if any(
-        socket.protocol == packet.proto and socket.port == packet.dport and socket.address in wanted
+    # A socket may serve one link only, or be for all ports of a VRF.
+    incoming = view.links.get(link)
+    by = (link, incoming.master if incoming is not None else None)
+    heard = {
+        socket.hears(str(packet.dst), *by)
         for socket in sockets
-    ):
+        if socket.protocol == packet.proto and socket.port == packet.dport
+    }
+    if True in heard:
+        return
+    if None in heard:
+        journey.assume(f"what listens on {packet.proto} {packet.dport} of {view.name} hears it")
         return
     answer = "a reset" if packet.proto == "tcp" else "icmp port-unreachable"
     raise journey.end(

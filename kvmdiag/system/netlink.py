@@ -19,6 +19,7 @@ from contextlib import suppress
 from types import TracebackType
 
 ROUTE = 0
+SOCK_DIAG = 4
 NETFILTER = 12
 GENERIC = 16
 

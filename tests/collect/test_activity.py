@@ -13,6 +13,7 @@ from kvmdiag.collect.counters import read_conntrack, read_counters
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.collect.sockets import read_sockets
+from kvmdiag.model.activity import ListeningSocket
 from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.stack import MdbEntry, TunnelEntry
 from kvmdiag.system.modules import is_there
@@ -142,6 +143,56 @@ def test_who_listens(host):
         for one in (tcp, both, udp, connected, talking):
             one.close()
     assert read(host).sockets == ()
+
+
+def test_sockets_that_serve_one_link(host):
+    """As dnsmasq's for DHCP do (SO_BINDTODEVICE), and those that take IPv6 only."""
+    host.ip("link set lo up", "link add br0 up type bridge")
+    with entered(host.path):
+        dhcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"br0\0")
+        dhcp.bind(("0.0.0.0", 67))
+        v6 = socket.create_server(("::", 53), family=socket.AF_INET6)
+        both = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+    with dhcp, v6, both:
+        found = {one.port: one for one in read(host).sockets}
+    assert [(found[port].links, found[port].only_v6) for port in (67, 53, 80)] == [
+        (("br0",), False),
+        ((), True),
+        ((), False),
+    ]
+    assert found[67].serves("br0") is True
+    assert found[67].serves("vnet0", "br0") is True
+    assert found[67].hears("192.0.2.1", "vnet0") is False
+    assert found[53].hears("192.0.2.1", "br0") is False
+    assert found[53].hears("2001:db8::1", "br0") is True
+    assert found[80].hears("192.0.2.1", "br0") is True
+
+
+def test_what_a_socket_hears_that_nobody_told_of():
+    """Unknown where the link or the version may keep it from hearing, and never guessed."""
+
+    def heard(address, bound, to):
+        one = ListeningSocket(protocol="udp", address=address, port=53, uid=0, inode=1, **bound)
+        return one.hears(to, "br0")
+
+    assert heard("0.0.0.0", {}, "192.0.2.1") is None
+    assert heard("::", {"links": ()}, "192.0.2.1") is None
+    assert heard("::", {"links": ("br1",)}, "192.0.2.1") is False
+    assert heard("192.0.2.2", {}, "192.0.2.1") is False
+    assert heard("192.0.2.1", {"links": ()}, "192.0.2.1") is True
+
+
+def test_where_nobody_tells_what_sockets_serve(host, monkeypatch):
+    """No module is loaded by asking; it is said once, and nothing is missing."""
+    monkeypatch.setattr("kvmdiag.collect.socket_links.is_there", lambda _: None)
+    with entered(host.path):
+        server = socket.create_server(("127.0.0.1", 53))
+    with server:
+        snapshot = collect(Scope(host=host.path, libvirt=False))
+    assert [one.links for one in snapshot.stack("host").sockets] == [None]
+    (gap,) = (gap for gap in snapshot.gaps if gap.fact == "links of sockets")
+    assert (gap.stack, gap.expected) == (None, True)
 
 
 def test_a_listener_whose_process_cannot_be_seen(host):
