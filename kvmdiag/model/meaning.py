@@ -154,6 +154,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "LinkRef.link": _L,
     "LinkRef.stack": _N,
     "ListeningSocket.address": _A,
+    "ListeningSocket.links": _L,
     "ListeningSocket.protocol": _W,
     "MacIs.macs": _M,
     "Macvlan.mode": _W,
