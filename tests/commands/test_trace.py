@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +120,28 @@ def test_several_probes(trace: Run, tmp_path: Path) -> None:
     assert "2 of 2 answered" in text
 
 
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="needs tshark")
+def test_wireshark_opens_the_capture(trace: Run, tmp_path: Path) -> None:
+    """Each link is an interface under its own name, each packet has its hop as a comment."""
+    file = tmp_path / "trace.pcapng"
+    code, _ = trace("node1", OUTSIDE, "--pcap", str(file), "-q")
+    assert code == 0
+    fields = ("frame.interface_name", "icmp.type", "frame.comment")
+    columns = [word for field in fields for word in ("-e", field)]
+    shown = subprocess.run(
+        ["tshark", "-r", str(file), "-T", "fields", *columns],
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.splitlines()  # fmt: skip
+    assert shown[0] == "node1/ens6\t8\trequest, hop 1: node1/ens6 out, egress"
+    assert shown[-1] == "node1/ens6\t0\treply, hop 9: node1/ens6 in, ingress"
+    assert len(shown) == 18
+    told_by = subprocess.run(
+        ["capinfos", str(file)], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert "nanoseconds" in told_by
+    assert re.search(r"Number of packets: +18\b", told_by)
+
+
 def test_all_probes_lost(broken: str, trace: Run) -> None:
     """Exit code 1."""
     assert broken
@@ -151,6 +175,18 @@ def test_dhcp_without_a_server(trace: Run) -> None:
     found = told(text)
     assert found["schema"] == "kvmdiag.exchange/1"
     assert [leg["name"] for leg in found["legs"]] == ["DISCOVER", "OFFER"]
+
+
+def test_who_has_the_gateway(trace: Run) -> None:
+    """Asked by ARP from inside, and on the tap; nobody there is exit code 1."""
+    for how in ((), ("--on-tap",)):
+        code, text = trace("node1", "arp", *how)
+        assert code == 0
+        assert "(master/ens6)" in text
+    code, text = trace("node1", "arp", "192.168.48.77", "--timeout", "0.4", "--format", "json")
+    assert code == 1
+    found = told(text)
+    assert (found["kind"], found["subject"], found["works"]) == ("arp", "192.168.48.77", False)
 
 
 def test_dns_of_a_server_that_is_none(trace: Run) -> None:
