@@ -107,19 +107,28 @@ def start(label: str, netns: str) -> None:
         raise LabError(f"{_DAEMON} does not start: {complaint(done)}")
 
 
-def shell(label: str, netns: str, text: str) -> None:
-    """Run a few lines of shell in a network namespace, among the files of its libvirt.
+def beside(label: str, netns: str) -> tuple[str, ...]:
+    """What to put in front of a command that is to see what the libvirt there sees.
 
     Raises:
-        LabError: the last of them does not succeed, or its libvirt has ended.
+        LabError: that libvirt has ended.
 
     """
     daemon = next((pid for pid in _processes(label) if _name(pid) == _DAEMON), None)
     if daemon is None:
         raise LabError(f"the libvirt of {label} has ended")
-    where = (f"--net={netns}", f"--mount=/proc/{daemon}/ns/mnt")
+    return ("nsenter", f"--net={netns}", f"--mount=/proc/{daemon}/ns/mnt", "--")
+
+
+def shell(label: str, netns: str, text: str) -> None:
+    """Run a few lines of shell in a network namespace, among the files of its libvirt.
+
+    Raises:
+        LabError: one of them does not succeed, or its libvirt has ended.
+
+    """
     script = f"PATH=$PATH:/usr/sbin:/sbin\n{text}"  # where a bare PATH lacks the daemons
-    done = run(("nsenter", *where, "--", "sh", "-ec", script), timeout=_SHELL_SECONDS)
+    done = run((*beside(label, netns), "sh", "-ec", script), timeout=_SHELL_SECONDS)
     if done.returncode:
         raise LabError(complaint(done))
 

@@ -14,7 +14,6 @@ import pytest
 from kvmdiag.errors import LabError
 from kvmdiag.lab import manager, real, real_daemon, state
 
-
 KVMDIAG = (sys.executable, "-c", "from kvmdiag.commands.main import run; run()")
 NOTHING = ([], [], False, False)
 
