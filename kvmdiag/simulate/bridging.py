@@ -19,6 +19,7 @@ from kvmdiag.simulate.neighbour import Silent, resolve
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.next_hop import first_to_answer
 from kvmdiag.simulate.obstacles import Obstacle, admin_obstacle, port_obstacle
+from kvmdiag.simulate.routing import in_pieces
 from kvmdiag.simulate.segment import meets_ip
 from kvmdiag.simulate.steps import Arrive, Frame, Transmit
 from kvmdiag.simulate.stop import require_room, stop
@@ -104,8 +105,10 @@ def _bridge_on(
     # br_nf_dev_queue_xmit would cut it up, were it allowed to; else is_skb_forwardable decides.
     if not shown:
         require_room(journey, stack, to, to.mtu + VLAN_TAG, Stage.BRIDGE, frame.packet)
-    elif frame.packet.dont_fragment:
+    elif frame.packet.dont_fragment or frame.packet.version == 6:
         require_room(journey, stack, to, to.mtu, Stage.BRIDGE, frame.packet)
+    else:
+        frame = replace(frame, packet=in_pieces(frame.packet, to.mtu))
     return Transmit(stack, to.name, replace(frame, vlan=tag_of(view, to, vid, frame.vlan)))
 
 

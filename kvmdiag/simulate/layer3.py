@@ -19,6 +19,9 @@ from kvmdiag.simulate.steps import Ascend, Ended, Frame, Step
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.view import StackView, conf_name
 
+# What the sender is told (icmp_send, icmpv6_send).
+_TOO_OLD = {4: "rejected with icmp time-exceeded", 6: "rejected with icmpv6 time-exceeded"}
+_TOO_BIG = {4: "rejected with icmp fragmentation-needed", 6: "rejected with icmpv6 packet-too-big"}
 _IGNORING = {8: "net.ipv4.icmp_echo_ignore_all", 128: "net.ipv6.icmp.echo_ignore_all"}
 
 
@@ -197,7 +200,7 @@ def _check_size_and_life(
             out,
             Stage.FORWARD,
             packet,
-            "rejected with icmp time-exceeded",
+            _TOO_OLD[packet.version],
             "its time to live is over",
         )
     mtu = found.route.mtu or view.links[out].mtu
@@ -209,7 +212,7 @@ def _check_size_and_life(
             out,
             Stage.FORWARD,
             packet,
-            "rejected with icmp fragmentation-needed",
+            _TOO_BIG[packet.version],
             f"{packet.length} bytes do not fit the MTU {mtu} of {out}",
             decider=LinkStateRef(stack=view.name, link=out, text=f"mtu {mtu}"),
         )

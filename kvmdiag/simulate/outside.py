@@ -25,7 +25,7 @@ def doubt_of_return(view: View, request: Trace) -> str | None:
     """Why the outside may not know the way back to a packet that left; ``None``: it does.
 
     It knows the addresses of the machine that sent the packet out, and those that lie in
-    the network of the uplink itself.
+    the network of the uplink itself; of others it has shown so if it answered before.
     """
     source, target = request.end.packet.src, request.end.packet.dst
     owner = next((s.name for s in view.stacks.values() if target in _seen_addresses(s)), None)
@@ -41,9 +41,20 @@ def doubt_of_return(view: View, request: Trace) -> str | None:
             if not routed or stack.conf_any(link, "proxy_arp"):
                 return None
             return f"{source} is in the uplink's own network, but nobody answers ARP for it"
-    if not routed:
+    if not routed or _came_back_before(stack, source, target):
         return None
     return f"{source} is not an address of {stack.name}, and no rule translated it"
+
+
+def _came_back_before(stack: StackView, source: IPAddress, target: IPAddress) -> bool:
+    """Whether a tracked connection of the same two, untranslated, has had an answer."""
+    ends = str(source), str(target)
+    return any(
+        "seen-reply" in flow.status
+        and (flow.original.source, flow.original.destination) == ends
+        and (flow.reply.destination, flow.reply.source) == ends
+        for flow in stack.stack.flows or ()
+    )
 
 
 def _was_routed(request: Trace) -> bool:

@@ -92,11 +92,19 @@ def send(
     at = hook_context(view, "postrouting", frame, None, link)
     frame = pass_hook(journey, frame, at, Stage.POSTROUTING, link, next_hop)
     device = view.links[link]
-    frame = Frame(frame.packet, device.mac, tracked=frame.tracked)
+    packet = in_pieces(frame.packet, found.route.mtu or device.mtu)
+    frame = Frame(packet, device.mac, tracked=frame.tracked)
     if not device.is_loopback:
         mac = mac_of_next_hop(journey, view, link, next_hop, frame.packet)
         frame = replace(frame, dst_mac=mac)
     return Transmit(view.name, link, frame)
+
+
+def in_pieces(packet: Packet, mtu: int) -> Packet:
+    """The largest piece of a packet that is cut up on its way out (ip_fragment)."""
+    if packet.length <= mtu or packet.dont_fragment or packet.version == 6:
+        return packet
+    return replace(packet, length=mtu)
 
 
 def hook_context(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdiag.model.activity import Flow, FlowTuple
 from kvmdiag.model.link import Tap
 from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.netfilter import Accept, Chain, IcmpTypeIs, ProtocolIs, Rule, Table
@@ -220,6 +221,23 @@ def test_an_untranslated_source_may_not_come_back(routed):
     assert walk.request.outcome is Outcome.LEFT
     assert walk.reply.reason is Reason.NO_RETURN_ROUTE
     assert walk.works is None
+
+
+@pytest.mark.parametrize(("status", "works"), [("seen-reply", True), ("confirmed", None)])
+def test_an_answer_that_came_back_before(routed, status, works):
+    """A routed network: that the outside knows the way back is shown by a tracked connection."""
+    routed.link("host", "up0", "198.51.100.2/24", kind="veth")
+    routed.route("host", "default", "198.51.100.1")
+    routed.forward("host")
+    there = FlowTuple(
+        source="10.1.0.2", destination="203.0.113.5", source_port=1, destination_port=2
+    )
+    back = FlowTuple(
+        source="203.0.113.5", destination="10.1.0.2", source_port=2, destination_port=1
+    )
+    flow = Flow(protocol="tcp", original=there, reply=back, status=frozenset({status}))
+    routed.change("host", flows=(flow,))
+    assert routed.walk("guest", "203.0.113.5").works is works
 
 
 def test_an_address_left_on_a_bridge_port(net):

@@ -72,3 +72,20 @@ def test_an_entry_for_one_address(tunnel):
     tunnel.change("host", tunnels=(TunnelEntry(link="vx0", mac=mac, remote="192.0.2.9"),))
     tunnel.fdb("host", "br0", "vx0", mac, sticky=True)
     assert "192.0.2.9" in tunnel.walk("g1", "10.0.0.77").request.end.decision
+
+
+def test_a_router_cuts_up_what_carries_it(tunnel):
+    """The outer packet may be cut up: a narrow link on its way loses nothing."""
+    tunnel.cable("host", "out0", "198.51.100.1/24", "far", "eth0", "198.51.100.2/24")
+    tunnel.cable("far", "eth1", "203.0.113.1/24", "end", "eth0", "203.0.113.2/24")
+    for link in (("far", "eth1"), ("end", "eth0")):
+        tunnel.alter(*link, mtu=100)
+    tunnel.forward("far")
+    tunnel.route("host", "203.0.113.0/24", "198.51.100.2")
+    tunnel.route("end", "default", "203.0.113.1")
+    vxlan = Vxlan(vni=5, port=4789, local="198.51.100.1", remote="203.0.113.2")
+    tunnel.alter("host", "vx0", vxlan=vxlan)
+    other = Vxlan(vni=5, port=4789, local="203.0.113.2", remote="198.51.100.1")
+    tunnel.link("end", "vx0", "10.0.0.50/24", kind="vxlan", vxlan=other, mtu=1450)
+    tunnel.change("end", tunnels=())
+    assert tunnel.walk("g1", "10.0.0.50").works is True
