@@ -248,6 +248,8 @@ class _Search:
         if self._arp is None:
             return None
         view = self._view.stacks[stack]
+        if not view.filters_frames and self._arp.packet.family != "ip6":
+            return None
         for hook in hooks:
             rule = stopped_by(view, self._arp, family, hook, in_link, out_link)
             rule = rule or self._ip_rules(view, hook, in_link or out_link or "")

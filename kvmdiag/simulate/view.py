@@ -197,6 +197,16 @@ class StackView:
         """The connections that were there before, by both of their tuples."""
         return {way: flow for flow in self.stack.flows or () for way in conntrack.tuples_of(flow)}
 
+    @cached_property
+    def filters_frames(self) -> bool:
+        """Whether there are chains that see frames in bridges or on links, not packets of IP."""
+        return any(
+            table.family in ("bridge", "netdev") or chain.hook in ("ingress", "egress")
+            for table in self._read(self.stack.tables, "tables")
+            for chain in table.chains
+            if chain.hook is not None
+        )
+
     def is_idle(self, family: Family, hook: HookName) -> bool:
         """Whether nothing happens to packets of a family at a hook: no chains, no conntrack."""
         found = self._idle.get((family, hook))
