@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -24,21 +24,15 @@ from kvmdiag.collect.libvirt import Guests, not_asked, read_files, read_libvirt
 from kvmdiag.collect.persistent import read_persistent
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
+from kvmdiag.collect.unknown import left_unknown
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.snapshot import Gap, Snapshot
-from kvmdiag.model.stack import OWN_NETNS, Stack
+from kvmdiag.model.stack import OWN_NETNS
 from kvmdiag.system.memory import uncollected
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
 _Fact = TypeVar("_Fact")
 _HOST = "host"
-_NO_DIAG = Gap(
-    stack=None,
-    fact="links of sockets",
-    why="whether a socket serves one link only is told by modules that are not loaded",
-    help="modprobe udp_diag tcp_diag",
-    expected=True,
-)
 _NO_FILES = Gap(
     stack=None,
     fact="persistent",
@@ -91,7 +85,7 @@ def collect(scope: Scope, tell: Callable[[str], None] = lambda _: None) -> Snaps
         gaps=(
             *(g for reading in readings.values() for g in reading.gaps),
             *gaps,
-            *_unknown_links(stacks),
+            *left_unknown(stacks),
             *guests.gaps,
             *guest_gaps,
             *daemon_gaps,
@@ -203,11 +197,6 @@ def _chosen_names(scope: Scope) -> dict[Identity, str]:
         except OSError:
             continue
     return names
-
-
-def _unknown_links(stacks: Iterable[Stack]) -> tuple[Gap, ...]:
-    sockets = [socket for stack in stacks for socket in stack.sockets or ()]
-    return (_NO_DIAG,) if sockets and all(one.links is None for one in sockets) else ()
 
 
 def _unknown_ends(reading: Reading, ends: Mapping[int, Identity], known: Known) -> tuple[Gap, ...]:

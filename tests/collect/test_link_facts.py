@@ -195,7 +195,7 @@ def test_taps_with_readers(host):
 
 
 def test_where_an_address_is_from(host):
-    """Made up, or set; of the own namespace only, for sysfs shows no other."""
+    """Made up, or set; of the own namespace only, for sysfs shows no other, and that is said."""
     host.ip(
         "link add v1 type veth peer name v2",
         "link add v3 address 02:00:00:00:00:03 type veth peer name v4",
@@ -210,7 +210,10 @@ def test_where_an_address_is_from(host):
         "v3": "set",
         "v4": "random",
     }
-    assert {link.address_assigned for link in links(host).values()} == {None}
+    snapshot = collect(Scope(host=host.path, libvirt=False))
+    assert {link.address_assigned for link in snapshot.stack("host").links} == {None}
+    (gap,) = (gap for gap in snapshot.gaps if gap.fact == "address_assigned")
+    assert (gap.expected, "of host" in gap.why) == (True, True)
 
 
 def test_queueing_disciplines(host):
