@@ -15,28 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from kvmdiag.model.activity import Flow
-from kvmdiag.model.netfilter import (
-    AddressIs,
-    ConntrackStateIs,
-    CopyMark,
-    DestinationNat,
-    FieldIs,
-    InSet,
-    MarkIs,
-    Masquerade,
-    Match,
-    NetMap,
-    Redirect,
-    SetMark,
-    SetZone,
-    SourceNat,
-    Statement,
-    Table,
-    UnknownMatch,
-    UnknownStatement,
-    ValueMap,
-    VerdictMap,
-)
 from kvmdiag.model.packet import KERNEL_CHOOSES, Direction, IPAddress, Packet
 
 Manipulation = Literal["source", "destination"]
@@ -283,51 +261,3 @@ def _may_begin(packet: Packet) -> bool:
     if packet.proto == "tcp":
         return not {"syn", "ack"} <= packet.tcp_flags and "rst" not in packet.tcp_flags
     return True
-
-
-def is_active(tables: tuple[Table, ...], family: str) -> bool:
-    """Whether a rule makes the kernel track connections in this family.
-
-    Conntrack is switched on by the first rule that needs it: a translation, or any match on
-    the connection (nf_ct_netns_get).
-    """
-    return any(
-        _needs_conntrack(part)
-        for table in tables
-        if table.family in (family, "inet")
-        for chain in table.chains
-        for rule in chain.rules
-        for part in rule.body
-    )
-
-
-def _needs_conntrack(part: Match | Statement) -> bool:
-    match part:
-        case MarkIs() | SetMark():
-            return part.of == "connection"
-        case AddressIs():
-            return part.of != "packet"
-        case FieldIs():
-            return part.field.startswith("ct ")
-        case InSet() | VerdictMap():
-            return any(field.startswith("ct ") for field in part.fields)
-        case ValueMap():
-            return part.action != "mark" or any(field.startswith("ct ") for field in part.fields)
-        case UnknownMatch() | UnknownStatement():
-            return part.text.startswith(_CONNECTION_WORDS)
-    return isinstance(part, _NEEDS_CONNTRACK)
-
-
-_NEEDS_CONNTRACK = (
-    ConntrackStateIs,
-    CopyMark,
-    DestinationNat,
-    Masquerade,
-    NetMap,
-    Redirect,
-    SetZone,
-    SourceNat,
-)
-
-# How rules begin that we do not understand and that ask about the connection nevertheless.
-_CONNECTION_WORDS = ("ct ", "--ct", "-m conn", "-m helper", "-j CT", "-j CONNMARK", "synproxy")

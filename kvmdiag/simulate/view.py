@@ -20,6 +20,7 @@ from kvmdiag.model.stack import Address, BridgeVlan, FdbEntry, Neighbour, Stack
 from kvmdiag.simulate import conntrack
 from kvmdiag.simulate.chains import BaseChain, base_chains
 from kvmdiag.simulate.fib import Fib
+from kvmdiag.simulate.tracking import is_active
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.whereabouts import Whereabouts
 
@@ -220,7 +221,7 @@ class StackView:
         """Whether connections of this family are tracked."""
         found = self._conntrack_active.get(family)
         if found is None:
-            found = conntrack.is_active(self._read(self.stack.tables, "tables"), family)
+            found = is_active(self._read(self.stack.tables, "tables"), family)
             self._conntrack_active[family] = found
         return found
 
