@@ -16,13 +16,19 @@ from kvmdiag.reports.probe_notes import ProbeNotes
 SCHEMA = "kvmdiag.trace/1"
 
 
-def render_trace(walk: Walk, *, notes: ProbeNotes | None = None) -> str:
+def render_trace(
+    walk: Walk, *, notes: ProbeNotes | None = None, unprobed: str | None = None
+) -> str:
     """The object as indented ASCII text, which no control character survives in."""
-    return json.dumps(trace_object(walk, notes=notes), indent=2) + "\n"
+    return json.dumps(trace_object(walk, notes=notes, unprobed=unprobed), indent=2) + "\n"
 
 
-def trace_object(walk: Walk, *, notes: ProbeNotes | None = None) -> dict[str, Any]:
+def trace_object(
+    walk: Walk, *, notes: ProbeNotes | None = None, unprobed: str | None = None
+) -> dict[str, Any]:
     """The object in plain dicts and lists; ``probe`` is ``null`` when none was sent.
+
+    ``not_probed`` says why none could be, ``null`` when one was or was not asked for.
 
     ``outcome``, ``direction`` and ``dropped_at`` are those of the direction in which the fate
     was decided; ``hops`` are those of the request, then those of the reply.
@@ -39,6 +45,7 @@ def trace_object(walk: Walk, *, notes: ProbeNotes | None = None) -> dict[str, An
             dict.fromkeys(text for trace in walk.traces for text in trace.assumptions)
         ),
         "probe": None if notes is None else _probe(notes),
+        "not_probed": unprobed,
     }
 
 

@@ -21,15 +21,23 @@ _MARKS = {True: ("✓ ", "bold green"), False: ("✗ ", "bold red"), None: ("? "
 
 
 def render_trace(
-    walk: Walk, *, verbose: int = 0, notes: ProbeNotes | None = None
+    walk: Walk,
+    *,
+    verbose: int = 0,
+    notes: ProbeNotes | None = None,
+    unprobed: str | None = None,
 ) -> RenderableType:
     """The verdict, the table, and what must be known to read it.
 
     ``verbose`` adds the steps between the links, and at each hook the rules that matched.
-    Without ``notes`` no probe was sent, and the columns of the observation are left out.
+    Without ``notes`` no probe was sent, and the columns of the observation are left out;
+    ``unprobed`` says why none could be.
     """
     lines = Lines()
-    lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[walk.works])
+    lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[None if unprobed else walk.works])
+    if unprobed is not None:
+        lines.prose((unprobed, "bold yellow"), lead=("not probed  ", "yellow"))
+        lines.prose("what stands here is only what the facts that could be read let expect")
     if notes is not None and notes.disagreement is not None:
         parted = notes.kernel.diverged_at if notes.kernel is not None else None
         where = f"; they part at {parted}" if parted is not None else ""
@@ -43,10 +51,12 @@ def render_trace(
     )
 
 
-def render_verdict(walk: Walk, *, notes: ProbeNotes | None = None) -> RenderableType:
+def render_verdict(
+    walk: Walk, *, notes: ProbeNotes | None = None, unprobed: str | None = None
+) -> RenderableType:
     """The verdict line alone."""
     lines = Lines()
-    lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[walk.works])
+    lines.prose((_verdict(walk, notes), "bold"), lead=_MARKS[None if unprobed else walk.works])
     return lines
 
 

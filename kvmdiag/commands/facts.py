@@ -37,8 +37,10 @@ def scope_of(options: Options) -> Scope:
     )
 
 
-def facts(options: Options) -> Snapshot:
+def facts(options: Options, *, unprivileged: bool = False) -> Snapshot:
     """What was read, with guests whose inside is not seen assumed to be in order.
+
+    ``unprivileged`` takes what can be read without being root.
 
     Raises:
         InputError: the file is missing, damaged or of an unknown version.
@@ -47,11 +49,13 @@ def facts(options: Options) -> Snapshot:
     """
     from kvmdiag.simulate.unseen import assume_guests
 
-    return assume_guests(read_facts(options))
+    return assume_guests(read_facts(options, unprivileged=unprivileged))
 
 
-def read_facts(options: Options) -> Snapshot:
+def read_facts(options: Options, *, unprivileged: bool = False) -> Snapshot:
     """The snapshot of the file the user named, else of the live host, and nothing assumed.
+
+    ``unprivileged`` takes what can be read without being root.
 
     Raises:
         InputError: the file is missing, damaged or of an unknown version.
@@ -63,7 +67,7 @@ def read_facts(options: Options) -> Snapshot:
 
         return read_snapshot(options.snapshot)
     scope = scope_of(options)
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and not unprivileged:
         from kvmdiag.errors import NotReadableError
 
         raise NotReadableError(

@@ -14,7 +14,7 @@ from kvmdiag.commands.facts import facts, question
 from kvmdiag.commands.flows import with_flows
 from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, takes
 from kvmdiag.commands.trace_wishes import Wishes, with_port
-from kvmdiag.errors import UsageError
+from kvmdiag.errors import NotReadableError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -96,7 +96,7 @@ def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: 
     from kvmdiag.commands.terminal import emit
     from kvmdiag.simulate.walk import walk
 
-    snapshot = facts(options)
+    snapshot = facts(options, unprivileged=not (wishes.mtu or wishes.watch or wishes.count > 1))
     asked = question(snapshot, source, destination, options)
     snapshot = with_flows(snapshot, asked, options)
     way = walk(snapshot, asked)
@@ -108,9 +108,14 @@ def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: 
         from kvmdiag.commands.trace_repeated import repeated
 
         return repeated(snapshot, way, wishes, options)
-    notes = None
-    if not silent:
+    if silent:
+        emit(rendered(way, None, options), options)
+        return exit_code(way, None)
+    try:
         way, notes = probed(snapshot, way, wishes, options)
+    except NotReadableError as error:
+        emit(rendered(way, None, options, unprobed=str(error)), options)
+        return INCONCLUSIVE
     emit(rendered(way, notes, options), options)
     return exit_code(way, notes)
 
@@ -181,14 +186,16 @@ def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:
     )
 
 
-def rendered(way: Walk, notes: ProbeNotes | None, options: Options) -> RenderableType:
-    """The trace in the format the user chose."""
+def rendered(
+    way: Walk, notes: ProbeNotes | None, options: Options, *, unprobed: str | None = None
+) -> RenderableType:
+    """The trace in the format the user chose; ``unprobed`` is why no probe could be sent."""
     if options.format == "json":
         from kvmdiag.reports import trace_json
 
-        return trace_json.render_trace(way, notes=notes)
+        return trace_json.render_trace(way, notes=notes, unprobed=unprobed)
     from kvmdiag.reports import trace_text
 
     if options.quiet:
-        return trace_text.render_verdict(way, notes=notes)
-    return trace_text.render_trace(way, verbose=options.verbose, notes=notes)
+        return trace_text.render_verdict(way, notes=notes, unprobed=unprobed)
+    return trace_text.render_trace(way, verbose=options.verbose, notes=notes, unprobed=unprobed)

@@ -217,6 +217,23 @@ def test_what_does_not_fit_together(trace: Run, arguments: tuple[str, ...]) -> N
     assert "Traceback" not in text
 
 
+@pytest.mark.parametrize(
+    "less", [["--reuid=65534", "--clear-groups"], ["--bounding-set=-net_raw,-sys_admin,-bpf"]]
+)
+def test_without_the_rights_it_is_predicted_only(net: str, less: list[str]) -> None:
+    """Somebody else than root, and root without capabilities: it says so, and exit code 3."""
+    inside = ["ip", "netns", "exec", f"kvmdiag-{net}-host", "setpriv", *less, "--inh-caps=-all"]
+    command = [sys.executable, "-m", "kvmdiag", "trace", "host", OUTSIDE, "--format", "json"]
+    done = subprocess.run(
+        [*inside, *command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 3, done.stderr
+    found = told(done.stdout)
+    assert found["probe"] is None
+    assert "not allowed to send from host" in found["not_probed"]
+    assert found["hops"][0]["stack"] == "host"
+
+
 def test_from_outside_only_on_request(trace: Run) -> None:
     """Whoever is there would get the answer: it is said how to ask for that, and where."""
     trace("host", OUTSIDE)  # so that the host knows its MAC address
