@@ -1,7 +1,7 @@
 """An accept rule stands behind the rule that ends the packet, so it is never asked.
 
 Symptom: "I added the ACCEPT rule and it still fails", often after libvirt or Docker was
-    restarted.
+    restarted. A rule that such a restart will put behind is told before it happens.
 Cause: the rule was appended behind a rule that ends the packet, or libvirt or Docker put their
     own chains in front again.
 Harmless when: what stands in front lets the packet pass; order matters only among rules that
@@ -21,7 +21,9 @@ from kvmdiag.diagnose.case import (
     place,
     rule_fact,
 )
-from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
+from kvmdiag.diagnose.forwarded import port_forwards
+from kvmdiag.diagnose.restarts import after_docker, after_libvirt, foreign_rules
 from kvmdiag.diagnose.rules import (
     HOOKS,
     Placed,
@@ -31,16 +33,66 @@ from kvmdiag.diagnose.rules import (
     is_for_invalid,
     rules_of,
 )
+from kvmdiag.diagnose.survey import Survey, failure
 from kvmdiag.model.netfilter import (
     Accept,
     ConntrackStateIs,
 )
-from kvmdiag.model.report import Severity
+from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Reason, RuleRef
 
 
-@check(severity=Severity.ERROR, needs={Facts.TABLES})
+def _survey(survey: Survey) -> Iterator[Suspicion]:
+    """What a restart of libvirt or Docker would break, by putting its own rules in front."""
+    host = survey.host
+    if host is None:
+        return
+    forwards = tuple(port_forwards(survey.snapshot))
+    for name, after in (("libvirt", after_libvirt), ("Docker", after_docker)):
+        broken = list(survey.broken_by(after(survey.snapshot), forwards))
+        if not broken:
+            continue
+        path, walk = broken[0]
+        foreign = [placed for placed in foreign_rules(host) if has(placed.rule, Accept)]
+        more = f", nor {len(broken) - 1} other paths" if len(broken) > 1 else ""
+        yield Suspicion(
+            subject=f"{host.name}/{name}",
+            severity=Severity.WARNING,
+            summary=f"the next restart of {name} puts its own rules in front again, and then "
+            f"{failure(path, walk)}{more}",
+            evidence=(
+                *(rule_fact(host, placed.ref(host)) for placed in foreign[:3]),
+                Evidence(
+                    f"after the restart it would end at: {walk.decisive.end.decider}",
+                    f"the rules of {host.name} in the order in which {name} writes them",
+                ),
+            ),
+            remedies=_remedies_before(host, foreign) if name == "libvirt" else (),
+        )
+
+
+def _remedies_before(host: Stack, foreign: list[Placed]) -> tuple[Remedy, ...]:
+    """The same rules where libvirt leaves them alone: in front in FORWARD itself.
+
+    In libvirt's own table of nft there is no such place; only a hook can put them back.
+    """
+    return tuple(
+        (
+            InsertRule(
+                stack=host.name,
+                chain="FORWARD",
+                rule=placed.rule.text.removeprefix(f"-A {placed.chain.name} "),
+                family="ip6" if placed.table.family == "ip6" else "ip",
+                backend=placed.table.backend,
+            ),
+        )
+        for placed in foreign
+        if placed.table.backend != "nft"
+    )
+
+
+@check(severity=Severity.ERROR, needs={Facts.TABLES}, survey=_survey)
 def accept_rule_after_reject(case: Case) -> Iterator[Suspicion]:
     """The packet ends at a rule, and one behind it would accept."""
     stack, rule = case.here, case.rule

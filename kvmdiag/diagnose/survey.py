@@ -10,7 +10,7 @@ from kvmdiag.diagnose.state import State
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
-from kvmdiag.model.trace import Walk
+from kvmdiag.model.trace import Reason, Walk
 
 
 class Survey:
@@ -52,7 +52,30 @@ class Survey:
         for path in self.paths:
             yield self._state.walk(path)
 
+    def broken_by(
+        self, after: Snapshot, also: Sequence[Question] = ()
+    ) -> Iterator[tuple[Question, Walk]]:
+        """The judged paths, and others, that get there now and may not in another state."""
+        if after is self.snapshot:
+            return
+        state = State(after, self._state)
+        for path in (*self.paths, *also):
+            if _gets_there(self._state.walk(path)) and not _gets_there(state.walk(path)):
+                yield path, state.walk(path)
+
     def cases(self) -> Iterator[Case]:
         """Each judged path as a case, whether it works or not."""
         for walk in self.walks():
             yield Case(self.snapshot, walk, self.hidden)
+
+
+def failure(path: Question, walk: Walk) -> str:
+    """That a path does not work, or may not, as a clause."""
+    port = "" if path.port is None else f" ({path.proto} port {path.port})"
+    how = "does not reach" if walk.works is False else "may not reach"
+    return f"{path.source.text} {how} {path.destination.text}{port}"
+
+
+def _gets_there(walk: Walk) -> bool | None:
+    """Whether request and reply get through, be somebody there to listen or not."""
+    return True if walk.request.reason is Reason.NO_LISTENER else walk.works

@@ -1,0 +1,1 @@
+"""How long a check of a whole host with many guests takes."""
