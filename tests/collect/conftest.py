@@ -1,4 +1,4 @@
-"""A guest agent without a guest: it answers for a network namespace."""
+"""A namespace that plays the host, and a guest agent that answers for one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 
 from kvmdiag.collect.guest_agent import Agent, AgentRefuses
 from kvmdiag.system.namespaces import entered
+
+# Where netlink_messages is, which several files here import.
+sys.path.insert(0, str(Path(__file__).parent))
 
 _ALL = (
     "guest-exec",
@@ -22,6 +26,12 @@ _ALL = (
     "guest-file-close",
     "guest-network-get-interfaces",
 )
+
+
+@pytest.fixture
+def host(namespaces):
+    """A namespace that plays the host."""
+    return namespaces("host")
 
 
 @pytest.fixture

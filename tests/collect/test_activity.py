@@ -7,8 +7,6 @@ import re
 import socket
 from pathlib import Path
 
-import pytest
-
 from kvmdiag.collect.counters import read_conntrack, read_counters
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
@@ -18,12 +16,6 @@ from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.stack import MdbEntry, TunnelEntry
 from kvmdiag.system.modules import is_there
 from kvmdiag.system.namespaces import entered
-
-
-@pytest.fixture
-def host(namespaces):
-    """A namespace that plays the host."""
-    return namespaces("host")
 
 
 def read(host):
