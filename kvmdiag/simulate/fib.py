@@ -28,6 +28,10 @@ _REFUSALS = {
 }
 
 
+# A rule for all routing domains does not apply elsewhere (l3mdev_fib_rule_match).
+_OF_DOMAINS = ("l3mdev",)
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """What a lookup is made with (struct flowi). ``iif`` is ``lo`` for the stack's own packets."""
@@ -81,12 +85,20 @@ class Found:
 
 
 class Fib:
-    """Routes and policy rules of one stack, ready for longest-prefix lookups."""
+    """Routes and policy rules of one stack, ready for longest-prefix lookups.
+
+    ``domains`` are the links of routing domains (VRFs), which rules for all domains are about.
+    """
 
     def __init__(
-        self, stack: str, routes: tuple[Route, ...], rules: tuple[PolicyRule, ...]
+        self,
+        stack: str,
+        routes: tuple[Route, ...],
+        rules: tuple[PolicyRule, ...],
+        domains: frozenset[str] = frozenset(),
     ) -> None:
         self._stack = stack
+        self._domains = domains
         self._tables: dict[tuple[int, int], _Table] = {}
         self._routes = routes
         self._refs: dict[int, RouteRef] = {}
@@ -124,6 +136,8 @@ class Fib:
             rule = rules[position]
             position += 1
             if not _selects(rule, flow):
+                continue
+            if rule.unknown == _OF_DOMAINS and not self._domains & {flow.iif, flow.oif}:
                 continue
             if rule.unknown:
                 raise NotUnderstood(

@@ -6,6 +6,8 @@ drivers/net/veth.c, macvlan.c, bonding/bond_main.c.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec.structs import replace
 
 from kvmdiag.model.link import Link, LinkRef
@@ -46,6 +48,8 @@ def transmit(journey: Journey, step: Transmit) -> Step:
     if link.is_loopback:
         return Ascend(step.stack, link.name, step.frame)
     step = replace(step, frame=device_hook(journey, step.stack, "egress", step.frame, link))
+    if link.filters:
+        _pass_programs(journey, step.stack, link, "egress")
     lower = lower_of(step.stack, link)
     if link.vlan is not None and lower is not None:
         return _tag(journey, step, link, lower)
@@ -163,6 +167,8 @@ def arrive(journey: Journey, step: Arrive) -> Step:
     if link.kind == "macvtap":
         journey.note(step.stack, link.name, Stage.INGRESS, packet, "received from its guest")
         return Transmit(step.stack, link.name, step.frame)
+    if link.xdp or link.filters:
+        _pass_programs(journey, step.stack, link, "ingress")
     master = view.links.get(link.master or "")
     text = "received" if master is None else f"received, port of {master.name}"
     journey.note(step.stack, link.name, Stage.INGRESS, packet, text)
@@ -180,6 +186,16 @@ def arrive(journey: Journey, step: Arrive) -> Step:
     if isinstance(entered, Transmit):
         return entered
     return _up(journey, Arrive(step.stack, master.name, entered))
+
+
+def _pass_programs(
+    journey: Journey, stack: str, link: Link, way: Literal["ingress", "egress"]
+) -> None:
+    """What may drop or redirect a frame unseen; that it does not is taken for granted."""
+    if way == "ingress" and link.xdp:
+        journey.assume(f"the XDP program on {link.name} of {stack} lets the packet through")
+    if any((one.where == "ingress") is (way == "ingress") for one in link.filters or ()):
+        journey.assume(f"the tc filters on {link.name} of {stack} let the packet through")
 
 
 def _up(journey: Journey, step: Arrive) -> Step:

@@ -145,7 +145,14 @@ class StackView:
             self.name,
             self._read(self.stack.routes, "routes"),
             self._read(self.stack.policy_rules, "policy_rules"),
+            self._domains(),
         )
+
+    def _domains(self) -> frozenset[str]:
+        """VRFs and their ports."""
+        found = {link.name for link in self.stack.links or () if link.kind == "vrf"}
+        ports = {link.name for link in self.stack.links or () if link.master in found}
+        return frozenset(found | ports)
 
     @cached_property
     def neighbours(self) -> dict[tuple[str, str], Neighbour]:

@@ -6,7 +6,7 @@ import pytest
 
 from kvmdiag.model.activity import Flow, FlowTuple
 from kvmdiag.model.link import Tap
-from kvmdiag.model.link_kinds import Process
+from kvmdiag.model.link_kinds import Process, TcFilter, Xdp
 from kvmdiag.model.netfilter import Accept, Chain, IcmpTypeIs, ProtocolIs, Rule, Table
 from kvmdiag.model.stack import NextHop, Route
 from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage, SysctlRef
@@ -312,3 +312,16 @@ def test_what_is_for_everybody(bridged, address):
     request = bridged.walk("g1", address).request
     assert (request.outcome, request.reason) == (Outcome.UNKNOWN, Reason.NOT_MODELLED)
     assert "everybody" in request.end.because
+
+
+def test_programs_that_may_drop_it(bridged):
+    """XDP and tc filters are not run: that they let the packet through is assumed, and said."""
+    police = TcFilter(where="ingress", kind="u32", priority=1, protocol=3, actions=("police",))
+    bridged.alter("host", "tap-g1", filters=(police,))
+    bridged.alter("g2", "eth0", xdp=(Xdp(mode="native", program=7),))
+    request = bridged.walk("g1", "g2").request
+    assert request.arrived
+    assert request.assumptions == (
+        "the tc filters on tap-g1 of host let the packet through",
+        "the XDP program on eth0 of g2 lets the packet through",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvmdiag.model.activity import ListeningSocket
+from kvmdiag.model.link_kinds import Vrf
 from kvmdiag.model.stack import NextHop, Route
 from kvmdiag.model.trace import Outcome, Reason, Stage, SysctlRef
 
@@ -308,3 +309,14 @@ def test_a_route_for_some_sources_only(net):
     assert net.walk("a", "fd09::1").works is True
     net.address("a", "eth0", "fd05::1/64")
     assert net.walk("a", "fd09::1", bound="fd05::1").request.outcome is Outcome.DROPPED
+
+
+def test_a_routing_domain_next_door(routed):
+    """The rule for all VRFs says nothing of what neither comes from one nor goes to one."""
+    routed.policy("host", 1000, unknown=("l3mdev",))
+    routed.link("host", "blue", kind="vrf", vrf=Vrf(table=10))
+    assert routed.walk("guest", "far").works is True
+    routed.alter("host", "in0", master="blue")
+    request = routed.walk("guest", "far").request
+    assert (request.outcome, request.reason) == (Outcome.UNKNOWN, Reason.NOT_MODELLED)
+    assert "vrf" in request.end.because
