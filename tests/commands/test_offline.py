@@ -28,6 +28,14 @@ def _said(capsys, *words):
     return code, json.loads(capsys.readouterr().out)
 
 
+def _judged(code, report):
+    """All that has no names in it."""
+    wanted = ("check", "role", "severity", "verified")
+    findings = [[finding[key] for key in wanted] for finding in report["findings"]]
+    steps = [step["check"] for step in (report["plan"] or {}).get("steps", ())]
+    return code, report["verdict"], findings, steps, len(report["gaps"])
+
+
 @pytest.mark.parametrize(("net", "fault", "source", "destination"), CASES)
 def test_the_same_report_offline(net, fault, source, destination, tmp_path, capsys):
     """Findings, evidence, gaps, walk, plan and exit code; with a path and without."""
@@ -44,5 +52,10 @@ def test_the_same_report_offline(net, fault, source, destination, tmp_path, caps
             live = _said(capsys, "--lab", label, "check", *asked)
             assert _said(capsys, "--snapshot", file, "check", *asked) == live
             assert live[1]["verdict"] == "faulty"
+        # Redacted, it can be shown, and is diagnosed to the same.
+        redacted = str(tmp_path / "redacted.kvm")
+        assert main(["--snapshot", file, "snapshot", "-q", "--redact", "-o", redacted]) == 0
+        before, after = (_said(capsys, "--snapshot", one, "check") for one in (file, redacted))
+        assert _judged(*after) == _judged(*before)
     finally:
         manager.down(label)
