@@ -55,12 +55,13 @@ def _settled(ends: tuple[str, str], options: Options) -> tuple[Snapshot, Questio
 
     until = None
     while True:
+        began = time.monotonic()
         snapshot = facts(options)
         asked = question(snapshot, *ends, options)
         again = walk(snapshot, asked)
         wait = _seconds_to_settle(snapshot)
         until = time.monotonic() + wait if until is None else until
-        if again.works is not False or not wait or time.monotonic() > until:
+        if again.works is not False or not wait or began > until:
             return snapshot, asked, again
         time.sleep(_PAUSE)
 
