@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _targets(snapshots: list[Path]) -> dict[str, Any]:
-    from targets import TARGETS, snapshot_target
+    from targets import TARGETS, snapshot_targets
 
     from kvmdiag.model.codec import save
     from kvmdiag.model.snapshot import Snapshot
@@ -47,7 +47,7 @@ def _targets(snapshots: list[Path]) -> dict[str, Any]:
     host = Stack(name="host", kind="host", netns=None, sysctls={"net.ipv4.ip_forward": "1"})
     small = save(Snapshot(tool="", taken_at="", kernel="", stacks=(host,)))
     files = [path.read_bytes() for path in snapshots] or [small]
-    return {**TARGETS, "snapshot": snapshot_target(files)}
+    return {**TARGETS, **snapshot_targets(files)}
 
 
 def _plain(target: Any, given: argparse.Namespace) -> int:
