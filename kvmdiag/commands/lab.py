@@ -10,6 +10,8 @@ from kvmdiag.commands.options import OUTPUT, Options, takes
 from kvmdiag.errors import LabError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import RenderableType
 
     from kvmdiag.lab.manager import Listed
@@ -61,7 +63,7 @@ def up(
     *,
     options: Options,
 ) -> None:
-    """Build a practice network from network namespaces."""
+    """Build a practice network from network namespaces, or with virtual machines."""
     from kvmdiag.lab import manager
 
     label = manager.up(net, label=name, real_guests=real)
@@ -121,7 +123,10 @@ def mend(
 
 
 def _json(listing: tuple[Listed, ...]) -> str:
-    """One object, schema kvmdiag.lab/1; ``standing`` is null for who may not look."""
+    """One object, schema kvmdiag.lab/1; ``standing`` is null for who may not look.
+
+    ``real`` is null for what cannot be had with real guests.
+    """
     import json
 
     networks = [
@@ -130,6 +135,12 @@ def _json(listing: tuple[Listed, ...]) -> str:
             "summary": listed.network.summary,
             "machines": [machine.name for machine in listed.network.machines],
             "faults": [_fault(fault) for fault in listed.network.faults],
+            "real": None
+            if listed.real is None
+            else {
+                "guests": [guest.name for guest in listed.real.guests],
+                "faults": [_fault(fault) for fault in listed.real.namespaces.faults],
+            },
             "standing": None
             if listed.standing is None
             else [{"name": known.label, "faults": known.faults} for known in listed.standing],
@@ -158,10 +169,30 @@ def _text(listing: tuple[Listed, ...]) -> RenderableType:
         network = listed.network
         parts += [Text.assemble((network.name, "bold"), "  ", network.summary)]
         parts += [_standing(listed.standing), Text("")]
-        faults = [fault for fault in network.faults if not fault.harmless]
-        decoys = [fault for fault in network.faults if fault.harmless]
-        parts += [_table("Faults", faults), Text(""), _table("Harmless decoys", decoys)]
+        parts += _tables(network.faults)
+        if listed.real is not None:
+            guests = ", ".join(guest.name for guest in listed.real.guests)
+            known = {fault.name for fault in network.faults}
+            there = {fault.name for fault in listed.real.namespaces.faults}
+            parts.append(Text(f"With --real its guests are virtual machines: {guests}."))
+            lacking = sorted(known - there)
+            if lacking:
+                parts.append(Text(f"Then these faults cannot be had: {', '.join(lacking)}."))
+            more = [fault for fault in listed.real.namespaces.faults if fault.name not in known]
+            parts += [Text(""), *_tables(more)]
     return Group(*parts)
+
+
+def _tables(faults: Iterable[Fault]) -> list[RenderableType]:
+    """The faults and the decoys among them, each kind under its heading."""
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for title, harmless in (("Faults", False), ("Harmless decoys", True)):
+        found = [fault for fault in faults if fault.harmless is harmless]
+        if found:
+            parts += [_table(title, found), Text("")]
+    return parts
 
 
 def _standing(standing: tuple[State, ...] | None) -> RenderableType:

@@ -14,6 +14,7 @@ from kvmdiag.errors import KvmdiagError, LabError
 from kvmdiag.lab import builder, real, real_daemon, state
 from kvmdiag.lab.networks import networks
 from kvmdiag.lab.real_networks import REAL_NETWORKS
+from kvmdiag.lab.real_spec import RealNetwork
 from kvmdiag.lab.spec import Fault, Network, Shell, is_label, namespace
 from kvmdiag.lab.state import State
 from kvmdiag.model.stack import NAMED_NETNS
@@ -28,7 +29,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
     network: Network
     standing: tuple[State, ...] | None
-    real: Network | None = None
+    real: RealNetwork | None = None
 
 
 def listing() -> tuple[Listed, ...]:
@@ -42,7 +43,7 @@ def listing() -> tuple[Listed, ...]:
 
     with_real = {name: made.namespaces for name, made in REAL_NETWORKS.items()}
     return tuple(
-        Listed(network=network, standing=standing(name), real=with_real.get(name))
+        Listed(network=network, standing=standing(name), real=REAL_NETWORKS.get(name))
         for name, network in (with_real | networks()).items()
     )
 
