@@ -14,7 +14,9 @@ from kvmdiag.lab.real_spec import RealGuest, RealNetwork, guest_xml, nic_xml
 from kvmdiag.lab.spec import Shell, namespace
 from kvmdiag.model.stack import NAMED_NETNS
 
-_BOOT_SECONDS = 60.0
+_BOOT_SECONDS = 120.0  # they take eight; on a machine with better things to do, longer
+_AGENT_SECONDS = 10
+_LOOK_SECONDS = 3
 _PAUSE = 0.25
 
 
@@ -77,7 +79,7 @@ def agent(label: str, guest: str, command: str, **arguments: Any) -> Any:
     try:
         connection = libvirt.open(real_daemon.uri(label))
         try:
-            return _ask(connection.lookupByName(guest), command, arguments)
+            return _ask(connection.lookupByName(guest), command, arguments, _AGENT_SECONDS)
         finally:
             connection.close()
     except libvirt.libvirtError as error:
@@ -201,8 +203,8 @@ def _is_up(connection: Any, guest: RealGuest) -> bool:
     return having >= {nic.name for nic in guest.nics if not nic.idle}
 
 
-def _ask(domain: Any, command: str, arguments: dict[str, Any]) -> Any:
+def _ask(domain: Any, command: str, arguments: dict[str, Any], seconds: int = _LOOK_SECONDS) -> Any:
     import libvirt_qemu
 
     text = json.dumps({"execute": command, "arguments": arguments})
-    return json.loads(libvirt_qemu.qemuAgentCommand(domain, text, 3, 0))["return"]
+    return json.loads(libvirt_qemu.qemuAgentCommand(domain, text, seconds, 0))["return"]
