@@ -14,8 +14,10 @@ Sources: iptables(8), https://wiki.libvirt.org/Networking.html
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from kvmdiag.actions.rule import InsertRule
+from kvmdiag.actions.rule_changes import DeleteRule, MoveRule
 from kvmdiag.diagnose.case import (
     Case,
     place,
@@ -36,6 +38,7 @@ from kvmdiag.diagnose.rules import (
 from kvmdiag.diagnose.survey import Survey, failure
 from kvmdiag.model.netfilter import (
     Accept,
+    Chain,
     ConntrackStateIs,
 )
 from kvmdiag.model.report import Evidence, Severity
@@ -106,25 +109,45 @@ def accept_rule_after_reject(case: Case) -> Iterator[Suspicion]:
     base = base_chain(stack, rule, HOOKS[case.end.stage])
     if late is None or base is None or rule.table not in ("filter", "raw", "mangle"):
         return
-    text = late.rule.text.removeprefix(f"-A {late.chain.name} ")
     yield Suspicion(
         subject=place(stack, case.end.in_link or case.end.link or "-"),
         summary=f"{late.chain.name} would accept the packet in rule {late.index + 1}, but "
         f"{rule.chain} rule {rule.index + 1} has ended it before",
         evidence=(rule_fact(stack, rule), rule_fact(stack, late.ref(stack))),
-        remedies=(
-            (
-                InsertRule(
-                    stack=stack.name,
-                    table=rule.table,  # type: ignore[arg-type]  # one of those just listed
-                    chain=base.name,
-                    rule=text,
-                    family="ip6" if rule.family == "ip6" else "ip",
-                    backend=late.table.backend,
-                ),
-            ),
+        remedies=tuple(_remedies(stack, rule, late, base)),
+    )
+
+
+def _remedies(stack: Stack, rule: RuleRef, late: Placed, base: Chain) -> Iterator[Remedy]:
+    """The same rule in front; or moved there; or the one that ends the packet deleted."""
+    family: Literal["ip", "ip6"] = "ip6" if rule.family == "ip6" else "ip"
+    backend = late.table.backend
+    yield (
+        InsertRule(
+            stack=stack.name,
+            table=rule.table,  # type: ignore[arg-type]  # the caller looked
+            chain=base.name,
+            rule=late.rule.text.removeprefix(f"-A {late.chain.name} "),
+            family=family,
+            backend=backend,
         ),
     )
+    for kind, text, chain in (
+        (MoveRule, late.rule.text, late.chain.name),
+        (DeleteRule, rule.text, rule.chain),
+    ):
+        # What a program keeps in chains of its own comes back as it was.
+        if chain == base.name and rule.backend == backend:
+            yield (
+                kind(
+                    stack=stack.name,
+                    table=rule.table,
+                    chain=chain,
+                    rule=text.removeprefix(f"-A {chain} "),
+                    family=family,
+                    backend=backend,
+                ),
+            )
 
 
 def _late_accept(case: Case, stack: Stack, rule: RuleRef) -> Placed | None:

@@ -16,14 +16,17 @@ Sources: net/bridge/br_netfilter_hooks.c (br_nf_forward),
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
 from kvmdiag.actions.rule import InsertRule
+from kvmdiag.actions.rule_changes import SetPolicy
 from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.diagnose.case import Case, chain_of, link_of, number, place, rule_fact, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.model.link import Link
+from kvmdiag.model.netfilter import Backend
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Reason, RuleRef, Stage
@@ -77,15 +80,20 @@ def _own_switch(stack: Stack, bridge: Link, family: str) -> Iterator[Evidence]:
 def _remedies(stack: Stack, bridge: Link, rule: RuleRef, family: str) -> Iterator[Remedy]:
     if rule.backend in ("iptables-nft", "iptables-legacy") and rule.table == "filter":
         docker = chain_of(stack, msgspec.structs.replace(rule, chain="DOCKER-USER", index=None))
-        chain = "FORWARD" if docker is None else docker.name
+        version: Literal["ip", "ip6"] = "ip" if family == "ip" else "ip6"
+        backend: Backend = "iptables-nft"
+        if rule.backend == "iptables-legacy":
+            backend = "iptables-legacy"
         yield (
             InsertRule(
                 stack=stack.name,
-                chain=chain,
+                chain="FORWARD" if docker is None else docker.name,
                 rule=f"-i {bridge.name} -o {bridge.name} -j ACCEPT",
-                family="ip" if family == "ip" else "ip6",
-                backend="iptables-legacy" if rule.backend == "iptables-legacy" else "iptables-nft",
+                family=version,
+                backend=backend,
             ),
         )
+        if rule.index is None:
+            yield (SetPolicy(stack=stack.name, chain=rule.chain, family=version, backend=backend),)
     if number(stack, _SWITCH[family]):
         yield (SetSysctl(stack=stack.name, values=((_SWITCH[family], "0"),), disruptive=True),)

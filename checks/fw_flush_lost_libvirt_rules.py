@@ -16,13 +16,14 @@ Sources: libvirt src/network/bridge_driver_linux.c (networkAddFirewallRules),
 
 from collections.abc import Iterator
 
+from kvmdiag.actions.libvirt_network import RestartNetworkDaemon, can_restart
 from kvmdiag.actions.rule import AppendRule, backend_in_use
 from kvmdiag.diagnose.case import (
     Case,
     address_fact,
     place,
 )
-from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.nets import (
     connected,
 )
@@ -30,6 +31,13 @@ from kvmdiag.diagnose.rules import (
     rules_lost,
 )
 from kvmdiag.model.report import Evidence, Severity
+from kvmdiag.model.stack import Stack
+
+
+def _restart(case: Case, stack: Stack) -> Iterator[Remedy]:
+    """Libvirt's own way, where its daemon is to be reached."""
+    if can_restart(case.snapshot, stack):
+        yield (RestartNetworkDaemon(stack=stack.name),)
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.TABLES})
@@ -57,6 +65,6 @@ def fw_flush_lost_libvirt_rules(case: Case) -> Iterator[Suspicion]:
                 Evidence(f"no rule is about {bridge} or {subnet}", f"all tables of {stack.name}"),
                 address_fact(stack, bridge),
             ),
-            remedies=((append,),),
+            remedies=(*_restart(case, stack), (append,)),
             at=routed,
         )

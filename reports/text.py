@@ -111,8 +111,10 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
         for step in finding.fix:
             lines.verbatim(step.command, "cyan", indent=4, lead=("fix: ", "dim"))
     for other in finding.alternatives if verbose else ():
-        for step in other:
+        for step in other.steps:
             lines.verbatim(step.command, "cyan", indent=4, lead=("or: ", "dim"))
+        for effect in other.side_effects:
+            lines.prose((effect, "yellow"), indent=8, lead=("besides: ", "bold yellow"))
 
 
 def plan(lines: Lines, repair: Plan) -> None:

@@ -120,7 +120,7 @@ def _rule_keeper(snapshot: Snapshot, stack: Stack, command: tuple[str, ...]) -> 
 def _firewalld(command: tuple[str, ...]) -> str:
     """An iptables command as a direct rule of firewalld's, which has no words for nft's own."""
     words = list(command)
-    if words[0] == "nft":
+    if words[0] == "nft" or not {"-I", "-A"} & set(words):
         line = shlex.join(words)
         return f"run it from a systemd unit with After=firewalld.service: ExecStart={line}"
     family = "ipv6" if words[0].startswith("ip6") else "ipv4"

@@ -17,7 +17,7 @@ from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
 from kvmdiag.model.libvirt import Network
 from kvmdiag.model.link import Bridge, Link
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Stack
+from kvmdiag.model.stack import OWN_NETNS, Stack
 
 _DEFAULT = ".conf.default."
 _TRANSLATED, _ROUTED = "nat", "route"
@@ -62,35 +62,80 @@ class StartNetwork(msgspec.Struct, frozen=True, kw_only=True):
         for address in network.addresses:
             add = AddAddress(stack=self.stack, link=network.bridge, address=address)
             snapshot = add.apply(snapshot)
-        return self._with_rules(snapshot, network, network.bridge)
+        return with_rules(snapshot, self.stack, network, network.bridge)
 
-    def _with_rules(self, snapshot: Snapshot, network: Network, bridge: str) -> Snapshot:
-        """What libvirt's own chains come to for IPv4, in the chains that call them."""
-        backend = backend_in_use(snapshot.stack(self.stack))
-        for address in network.addresses:
-            subnet = ip_interface(address).network
-            if subnet.version != 4 or network.mode not in (_TRANSLATED, _ROUTED):
-                continue
-            known = " -m conntrack --ctstate RELATED,ESTABLISHED" * (network.mode == _TRANSLATED)
-            for rule in (
-                f"-i {bridge} -j REJECT --reject-with icmp-port-unreachable",
-                f"-s {subnet} -i {bridge} -j ACCEPT",
-                f"-o {bridge} -j REJECT --reject-with icmp-port-unreachable",
-                f"-d {subnet} -o {bridge}{known} -j ACCEPT",
-                f"-i {bridge} -o {bridge} -j ACCEPT",
-            ):
-                insert = InsertRule(stack=self.stack, chain="FORWARD", rule=rule, backend=backend)
-                snapshot = insert.apply(snapshot)
-            if network.mode == _TRANSLATED:
-                translate = AppendRule(
-                    stack=self.stack,
-                    table="nat",
-                    chain="POSTROUTING",
-                    rule=f"-s {subnet} ! -d {subnet} -j MASQUERADE",
-                    backend=backend,
-                )
-                snapshot = translate.apply(snapshot)
+
+class RestartNetworkDaemon(msgspec.Struct, frozen=True, kw_only=True):
+    """``systemctl restart virtnetworkd`` (or libvirtd): libvirt writes its rules anew.
+
+    Only for the machine that kvmdiag runs on: a namespace has no systemd of its own, and the
+    command would reach the real one.
+    """
+
+    stack: str
+    disruptive: bool = False
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """The daemon that has the networks: its own one, or the one for all."""
+        single = any(d.running and d.name == "libvirtd" for d in snapshot.daemons or ())
+        return ("systemctl", "restart", "libvirtd" if single else "virtnetworkd")
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Nothing: it only puts back what libvirt means to be there. Guests go on running."""
+        del snapshot
+        return ("true",)
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """It lasts until the rules are flushed again."""
+        del snapshot
+        return "keep whatever flushed the rules from doing so, or order it before libvirt"
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The rules of active networks of which none is left, as measured with libvirt 9.0.
+
+        It does not switch forwarding on.
+        """
+        for network in snapshot.networks or ():
+            if network.active and network.bridge is not None:
+                tables = snapshot.stack(self.stack).tables or ()
+                texts = (rule.text for t in tables for c in t.chains for rule in c.rules)
+                if not any(network.bridge in text.replace('"', " ").split() for text in texts):
+                    snapshot = with_rules(snapshot, self.stack, network, network.bridge)
         return snapshot
+
+
+def can_restart(snapshot: Snapshot, stack: Stack) -> bool:
+    """Whether libvirt's daemon can be restarted from where kvmdiag runs."""
+    return snapshot.libvirt is not None and stack.netns == OWN_NETNS and stack.kind == "host"
+
+
+def with_rules(snapshot: Snapshot, stack: str, network: Network, bridge: str) -> Snapshot:
+    """What libvirt's own chains come to for IPv4, in the chains that call them."""
+    backend = backend_in_use(snapshot.stack(stack))
+    for address in network.addresses:
+        subnet = ip_interface(address).network
+        if subnet.version != 4 or network.mode not in (_TRANSLATED, _ROUTED):
+            continue
+        known = " -m conntrack --ctstate RELATED,ESTABLISHED" * (network.mode == _TRANSLATED)
+        for rule in (
+            f"-i {bridge} -j REJECT --reject-with icmp-port-unreachable",
+            f"-s {subnet} -i {bridge} -j ACCEPT",
+            f"-o {bridge} -j REJECT --reject-with icmp-port-unreachable",
+            f"-d {subnet} -o {bridge}{known} -j ACCEPT",
+            f"-i {bridge} -o {bridge} -j ACCEPT",
+        ):
+            insert = InsertRule(stack=stack, chain="FORWARD", rule=rule, backend=backend)
+            snapshot = insert.apply(snapshot)
+        if network.mode == _TRANSLATED:
+            translate = AppendRule(
+                stack=stack,
+                table="nat",
+                chain="POSTROUTING",
+                rule=f"-s {subnet} ! -d {subnet} -j MASQUERADE",
+                backend=backend,
+            )
+            snapshot = translate.apply(snapshot)
+    return snapshot
 
 
 def _with_bridge(stack: Stack, network: Network, bridge: str) -> Stack:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Literal
 
 import msgspec
@@ -12,6 +11,7 @@ from kvmdiag.model.netfilter import Backend, Chain, HookName, Rule, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.parse.iptables import parse_rule
+from kvmdiag.parse.words import arguments
 
 # What iptables makes when a table is not there yet: chain, hook and priority
 # (xtables-nft's builtin tables; include/uapi/linux/netfilter_ipv4.h).
@@ -53,7 +53,7 @@ class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """The same rule deleted by its text."""
         del snapshot  # deleting by text restores any state in which the rule was not there
-        return (*self._program, "-D", self.chain, *shlex.split(self.rule))
+        return (*self._program, "-D", self.chain, *arguments(self.rule))
 
     def persist(self, snapshot: Snapshot) -> str:
         """By whom the rule is put back."""
@@ -123,7 +123,7 @@ class InsertRule(_AddRule, frozen=True, kw_only=True):
     @property
     def _line(self) -> tuple[str, ...]:
         place = ("-I", self.chain, str(self.position))
-        return (*self._program, *place, *shlex.split(self.rule))
+        return (*self._program, *place, *arguments(self.rule))
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule in front; tables that were not read stay unread."""
@@ -140,7 +140,7 @@ class AppendRule(_AddRule, frozen=True, kw_only=True):
 
     @property
     def _line(self) -> tuple[str, ...]:
-        return (*self._program, "-A", self.chain, *shlex.split(self.rule))
+        return (*self._program, "-A", self.chain, *arguments(self.rule))
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule at its end; tables that were not read stay unread."""

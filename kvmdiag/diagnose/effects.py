@@ -24,6 +24,8 @@ from kvmdiag.simulate.endpoints import resolve
 
 # Pairs grow with the square; a host with more areas is asked about the first of them.
 _MOST = 12
+# How a sentence begins that tells of a path that no longer works.
+BREAKS = "breaks"
 _PROBES: tuple[tuple[Protocol, int | None], ...] = (("icmp", None), ("tcp", 22))
 
 
@@ -40,7 +42,7 @@ def side_effects(
 ) -> tuple[str, ...]:
     """Sentences, the worst first: what the change from one state to the other does besides."""
     broken = [
-        f"breaks {path.source.text} to {path.destination.text}"
+        f"{BREAKS} {path.source.text} to {path.destination.text}"
         for path in intended
         if before.works(path) and after.works(path) is False
     ]

@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from kvmdiag.actions.step import step
 from kvmdiag.diagnose import coverage, remarks
 from kvmdiag.diagnose.check import Check
-from kvmdiag.diagnose.effects import side_effects
+from kvmdiag.diagnose.effects import BREAKS, side_effects
 from kvmdiag.diagnose.intent import intended_paths, is_for_others, refuses_ping
 from kvmdiag.diagnose.search import Cure, Cures, search
 from kvmdiag.diagnose.state import State, obstacle
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import (
+    Alternative,
     Finding,
     PathResult,
     Plan,
@@ -202,8 +203,11 @@ class _Judged:
             alternatives=self._alternatives(cures) if role == "cause" else (),
         )
 
-    def _alternatives(self, cures: list[Cure]) -> tuple[tuple[Step, ...], ...]:
-        """Other remedies of the same fault with which the plan works as well."""
+    def _alternatives(self, cures: list[Cure]) -> tuple[Alternative, ...]:
+        """Other remedies of the same fault with which the plan works, the least harmful first.
+
+        Harm is, in this order: paths that break, areas that are opened, traffic of others.
+        """
         (first, *more) = cures
         if more:
             return ()
@@ -215,8 +219,10 @@ class _Judged:
             state = self.plan_without[id(first)].after(remedy)
             if all(state.works(path) == self.planned.works(path) for path in failing):
                 snapshot = self.base.snapshot
-                found.append(tuple(step(action, first.check.id, snapshot) for action in remedy))
-        return tuple(found)
+                steps = tuple(step(action, first.check.id, snapshot) for action in remedy)
+                besides = side_effects(self.base, state, self.asked, self.intended)
+                found.append(Alternative(steps=steps, side_effects=besides))
+        return tuple(sorted(found, key=_harm))
 
     def _is_verified(self, cures: list[Cure], role: Role) -> bool | None:
         """True when a path needs each of them; false when a path stays broken with them."""
@@ -255,6 +261,12 @@ class _Judged:
             return ()
         needed = (c for c in (*self.causes, *self.latent) if self.needs(path, c))
         return tuple(dict.fromkeys(cure.check.id for cure in needed))
+
+
+def _harm(alternative: Alternative) -> tuple[int, int, bool]:
+    broken = sum(effect.startswith(BREAKS) for effect in alternative.side_effects)
+    opened = len(alternative.side_effects) - broken
+    return broken, opened, any(line.disruptive for line in alternative.steps)
 
 
 def _outcome(walk: Walk) -> Outcome:

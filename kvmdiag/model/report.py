@@ -41,6 +41,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     disruptive: bool = False
 
 
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """Another way to cure a fault, and what it does besides (sentences as those of a plan)."""
+
+    steps: tuple[Step, ...]
+    side_effects: tuple[str, ...] = ()
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A fault, or a fact worth knowing, about ``subject`` (``host/mybr0``).
 
@@ -58,7 +65,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
     fix: tuple[Step, ...] = ()
     verified: bool | None = None
-    alternatives: tuple[tuple[Step, ...], ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
     proof: str = ""
 
 

@@ -63,6 +63,16 @@ def options(text: str) -> tuple[Option, ...]:
     return _grouped(text.split(), frozenset())
 
 
+def arguments(text: str) -> tuple[str, ...]:
+    """The words of a rule as iptables takes them for arguments, without quotes and escapes.
+
+    Raises:
+        ValueError: a quotation does not end.
+
+    """
+    return tuple(_words(text)[0])
+
+
 def _words(text: str) -> tuple[Sequence[str], frozenset[int]]:
     """The words, and which of them stood between quotes."""
     words: list[str] = []

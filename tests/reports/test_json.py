@@ -44,6 +44,13 @@ class Step(_Exact):
     disruptive: bool
 
 
+class Alternative(_Exact):
+    """Another way."""
+
+    steps: list[Step]
+    side_effects: list[str]
+
+
 class Finding(_Exact):
     """One of ``findings``."""
 
@@ -55,7 +62,7 @@ class Finding(_Exact):
     evidence: list[Evidence]
     fix: list[Step]
     verified: bool | None
-    alternatives: list[list[Step]]
+    alternatives: list[Alternative]
     proof: str
 
 
