@@ -17,6 +17,7 @@ from kvmdiag.collect.translation import with_translations
 from kvmdiag.model.netfilter import Chain, Family, Table, UnknownMatch, UnknownStatement
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.parse import ebtables
+from kvmdiag.parse.errors import ParseError
 from kvmdiag.parse.iptables import incompatible_tables, parse_save
 from kvmdiag.parse.join import Key, MismatchError, join
 from kvmdiag.parse.nft import parse_ruleset
@@ -129,10 +130,11 @@ def _ask_nft(
 def _one(key: Key) -> tuple[Table, ...]:
     try:
         text = printed(("nft", "-j", "list", "table", *key), "nftables")
-    except RefusedError:
-        # It has gone since, or its name is a word of nft's.
+        return _on_links(parse_ruleset(text))
+    except (RefusedError, ParseError):
+        # It has gone since, its name is a word of nft's, or a program owns it: of such a table
+        # alone nft (1.0.6) prints half an object.
         return _everything((key,), ())
-    return _on_links(parse_ruleset(text))
 
 
 def _everything(keys: Sequence[Key], known: Sequence[Key]) -> tuple[Table, ...]:
