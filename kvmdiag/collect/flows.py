@@ -12,9 +12,10 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from kvmdiag.collect.attributes import Layout, address, big_endian, decode, nest
+from kvmdiag.collect.flow_lines import find_lines
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.activity import Flow, FlowTuple
 from kvmdiag.system.modules import is_there
@@ -25,6 +26,8 @@ _HEADER = struct.Struct("=BBH")
 _FAMILIES = ((socket.AF_INET, 4), (socket.AF_INET6, 6))
 _SECONDS = 3.0
 _MOST = 10_000
+_FILE = "/proc/thread-self/net/nf_conntrack"
+_Entry = TypeVar("_Entry", bytes, str)
 _IP: Layout = {
     1: ("source", address),
     2: ("destination", address),
@@ -87,24 +90,14 @@ def flows_among(addresses: Iterable[str]) -> tuple[Flow, ...]:
     On whichever side of a translation they stand. Sorted by protocol and addresses.
 
     Raises:
-        NotReadableError: the table cannot be read: without rights, without loading a module,
-            in three seconds; or more of its connections are such than are of use.
+        NotReadableError: the table cannot be read: without rights, in three seconds, or without
+            loading a module; or more of its connections are such than are of use.
 
     """
-    if not is_there("nf_conntrack_netlink"):
-        raise NotReadableError(
-            "the kernel's nf_conntrack_netlink is not loaded: modprobe nf_conntrack_netlink"
-        )
     wanted = set(addresses)
-    found: list[Flow] = []
     try:
-        with Netlink(NETFILTER) as kernel:
-            for family, version in _FAMILIES:
-                mine = {one for one in wanted if ip_address(one).version == version}
-                # A connection is between two; who talks to himself is of no interest.
-                if len(mine) > 1 and len(found) <= _MOST:
-                    answers = kernel.each(_GET, _HEADER.pack(family, 0, 0))
-                    found += islice(find(_in_time(answers), mine), _MOST + 1)
+        told = _by_netlink(wanted) if is_there("nf_conntrack_netlink") else _by_file(wanted)
+        found = list(islice(told, _MOST + 1))
     except PermissionError:
         raise NotReadableError("not allowed to read the conntrack table: run as root") from None
     except OSError as error:
@@ -116,8 +109,28 @@ def flows_among(addresses: Iterable[str]) -> tuple[Flow, ...]:
     return tuple(sorted(found, key=_order))
 
 
-def _in_time(messages: Iterable[bytes]) -> Iterator[bytes]:
-    """The messages of a table that may have millions of entries, while there is time."""
+def _by_netlink(wanted: Collection[str]) -> Iterator[Flow]:
+    with Netlink(NETFILTER) as kernel:
+        for family, version in _FAMILIES:
+            mine = {one for one in wanted if ip_address(one).version == version}
+            # A connection is between two; who talks to himself is of no interest.
+            if len(mine) > 1:
+                yield from find(_in_time(kernel.each(_GET, _HEADER.pack(family, 0, 0))), mine)
+
+
+def _by_file(wanted: Collection[str]) -> Iterator[Flow]:
+    """Where asking by netlink would load the module that answers."""
+    try:
+        with open(_FILE, encoding="ascii", errors="replace") as lines:
+            yield from find_lines(_in_time(lines), wanted)
+    except FileNotFoundError:
+        raise NotReadableError(
+            "the kernel's nf_conntrack_netlink is not loaded: modprobe nf_conntrack_netlink"
+        ) from None
+
+
+def _in_time(messages: Iterable[_Entry]) -> Iterator[_Entry]:
+    """The entries of a table that may have millions of entries, while there is time."""
     deadline = time.monotonic() + _SECONDS
     for message in messages:
         if time.monotonic() > deadline:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
+from kvmdiag.collect.flow_lines import find_lines, patterns
 from kvmdiag.collect.flows import flows_among
+from kvmdiag.collect.guest_agent import Agent, AgentError
+from kvmdiag.collect.guest_programs import Programs
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.activity import Flow
 from kvmdiag.model.snapshot import Gap, Snapshot
@@ -17,19 +20,25 @@ from kvmdiag.system.namespaces import entered
 _ROUNDS = 4
 
 
+Inside = Callable[[str], Agent | None]
+"""A way to the agent of the guest whose stack has that name, if there is one."""
+
+
 def with_path_flows(
-    snapshot: Snapshot, addresses: Iterable[str], expected: Collection[str]
+    snapshot: Snapshot,
+    addresses: Iterable[str],
+    expected: Collection[str],
+    inside: Inside = lambda _: None,
 ) -> Snapshot:
     """The live snapshot with the connections between these addresses of an asked path.
 
     An address that such a connection is translated to is looked for as well: an old translation
-    takes packets where the rules no longer would. So every stack is read, but for guests, which
-    are no namespace of this host; only of those in which the path is ``expected`` is it a gap
-    when that fails.
+    takes packets where the rules no longer would. So every namespace is read, and every guest
+    that the path is ``expected`` in; of what it is not expected in it is no gap when that fails.
     """
     wanted = set(addresses)
     for _ in range(_ROUNDS):
-        found, gaps = _read(snapshot.stacks, wanted)
+        found, gaps = _read(snapshot.stacks, wanted, expected, inside)
         ends = {end for flows in found.values() for flow in flows for end in _ends(flow)}
         if ends <= wanted:
             break
@@ -46,31 +55,49 @@ def with_path_flows(
 
 
 def _read(
-    stacks: tuple[Stack, ...], wanted: set[str]
+    stacks: tuple[Stack, ...], wanted: set[str], expected: Collection[str], inside: Inside
 ) -> tuple[dict[str, tuple[Flow, ...]], list[Gap]]:
     """The flows by stack, and what could not be read."""
     found: dict[str, tuple[Flow, ...]] = {}
     gaps = []
     for stack in stacks:
-        if stack.netns is None:
-            if stack.conntrack is not None and stack.conntrack.count:
-                why = f"connections that {stack.name} tracks are not read through its agent"
-                help_ = f"conntrack -L inside {stack.name}"
-                gaps.append(Gap(stack=stack.name, fact="flows", why=why, help=help_))
+        if stack.netns is None and stack.name not in expected:
             continue
         try:
-            found[stack.name] = _of_stack(stack, stack.netns, wanted)
+            flows = _of_stack(stack, wanted, inside)
         except NotReadableError as error:
             why, _, help_ = str(error).partition(": ")
             gaps.append(Gap(stack=stack.name, fact="flows", why=why, help=help_))
+            continue
+        if flows is not None:
+            found[stack.name] = flows
     return found, gaps
 
 
-def _of_stack(stack: Stack, netns: str, wanted: set[str]) -> tuple[Flow, ...]:
+def _of_stack(stack: Stack, wanted: set[str], inside: Inside) -> tuple[Flow, ...] | None:
     if stack.conntrack is not None and stack.conntrack.count == 0:
         return ()
-    with entered(netns):
-        return flows_among(wanted)
+    if stack.netns is not None:
+        with entered(stack.netns):
+            return flows_among(wanted)
+    if stack.conntrack is None:
+        # Its inside is not seen, which has its own gap.
+        return None
+    agent = inside(stack.name)
+    if agent is None:
+        raise NotReadableError(
+            f"{stack.name} tracks connections, and its agent cannot be asked: conntrack -L in it"
+        )
+    return _of_guest(stack.name, agent, wanted)
+
+
+def _of_guest(name: str, agent: Agent, wanted: set[str]) -> tuple[Flow, ...]:
+    marks = [word for pattern in patterns(wanted) for word in ("-e", pattern)]
+    ran = Programs(agent).run_all({"": ("grep", ("-sF", *marks, "/proc/net/nf_conntrack"))})[""]
+    # With exit code 1 grep found nothing, with 2 there is no such file.
+    if isinstance(ran, AgentError) or ran.code not in (0, 1):
+        raise NotReadableError(f"{name} does not show /proc/net/nf_conntrack: conntrack -L in it")
+    return tuple(sorted(find_lines(ran.out.splitlines(), wanted), key=repr))
 
 
 def _ends(flow: Flow) -> set[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvmdiag.commands.facts import scope_of
 from kvmdiag.commands.options import Options
 
 if TYPE_CHECKING:
+    from kvmdiag.collect.guest_agent import Agent
     from kvmdiag.model.snapshot import Snapshot
     from kvmdiag.probes.guest_programs import Enter, Inside
 
@@ -18,20 +20,31 @@ _SECONDS = 10.0
 
 def agents(snapshot: Snapshot, options: Options) -> Enter | None:
     """A way to the agent of each guest whose inside was seen; ``None`` when there is none."""
-    domains = {
-        guest.stack: guest.domain
-        for guest in snapshot.guests or ()
-        if guest.stack is not None and guest.access in ("full", "basic")
-    }
-    if not domains or options.guest_access == "none":
+    if not _seen(snapshot) or options.guest_access == "none":
         return None
-
+    find = agent_of(snapshot, options)
     known: dict[str, Inside] = {}
 
     def enter(stack: str) -> Inside | None:
+        from kvmdiag.probes.guest_programs import Inside
+
+        agent = find(stack)
+        if agent is None:
+            return None
+        inside = known.setdefault(stack, Inside(agent))
+        inside.programs = agent
+        return inside
+
+    return enter
+
+
+def agent_of(snapshot: Snapshot, options: Options) -> Callable[[str], Agent | None]:
+    """The agent of the guest whose stack has a name; ``None`` when it may or can not be asked."""
+    domains = {} if options.guest_access == "none" else _seen(snapshot)
+
+    def find(stack: str) -> Agent | None:
         from kvmdiag.collect.guest_agent import Agent, AgentError
         from kvmdiag.collect.guests import libvirt_agents
-        from kvmdiag.probes.guest_programs import Inside
 
         if stack not in domains:
             return None
@@ -39,9 +52,15 @@ def agents(snapshot: Snapshot, options: Options) -> Enter | None:
             send = libvirt_agents(scope_of(options).connect)()(domains[stack])
         except AgentError:
             return None
-        agent = Agent(send, time.monotonic() + _SECONDS)
-        inside = known.setdefault(stack, Inside(agent))
-        inside.programs = agent
-        return inside
+        return Agent(send, time.monotonic() + _SECONDS)
 
-    return enter
+    return find
+
+
+def _seen(snapshot: Snapshot) -> dict[str, str]:
+    """The domains whose inside was seen, by their stacks."""
+    return {
+        guest.stack: guest.domain
+        for guest in snapshot.guests or ()
+        if guest.stack is not None and guest.access in ("full", "basic")
+    }

@@ -15,12 +15,15 @@ def with_flows(snapshot: Snapshot, asked: Question, options: Options) -> Snapsho
 
     A file has those that were asked for when it was taken, and is left as it is.
     """
-    return snapshot if options.snapshot is not None else flows_of(snapshot, snapshot, asked)
+    if options.snapshot is not None:
+        return snapshot
+    return flows_of(snapshot, snapshot, asked, options)
 
 
-def flows_of(taken: Snapshot, assumed: Snapshot, asked: Question) -> Snapshot:
+def flows_of(taken: Snapshot, assumed: Snapshot, asked: Question, options: Options) -> Snapshot:
     """The live snapshot ``taken`` with them; the path is predicted in ``assumed``."""
     from kvmdiag.collect.path_flows import with_path_flows
+    from kvmdiag.commands.agents import agent_of
     from kvmdiag.simulate.walk import walk
 
     way = walk(assumed, asked)
@@ -29,4 +32,5 @@ def flows_of(taken: Snapshot, assumed: Snapshot, asked: Question) -> Snapshot:
     # Every address that the packet and its answer bear on their way.
     ends = {end for hop in hops for end in (hop.packet.src, hop.packet.dst)}
     told = {str(end) for end in ends if not end.is_unspecified}
-    return with_path_flows(taken, told, {hop.stack for hop in hops})
+    stacks = {hop.stack for hop in hops}
+    return with_path_flows(taken, told, stacks, agent_of(taken, options))

@@ -78,7 +78,7 @@ def _taken(source: str | None, destination: str | None, options: Options) -> Sna
     taken = read_facts(options)
     assumed = assume_guests(taken)
     asked = question(assumed, source, destination, options)
-    return flows_of(taken, assumed, asked)
+    return flows_of(taken, assumed, asked, options)
 
 
 def _tell(taken: Snapshot, size: int, options: Options) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
+from msgspec.structs import replace
 
 from kvmdiag.actions.conntrack import FlushConnections
 from kvmdiag.collect import flows
 from kvmdiag.collect.attributes import attribute
+from kvmdiag.collect.flow_lines import find_lines
 from kvmdiag.collect.flows import flows_among
 from kvmdiag.collect.path_flows import with_path_flows
 from kvmdiag.collect.scope import Scope
@@ -121,6 +124,7 @@ def test_what_cannot_be_read_is_a_gap_where_the_path_goes(router, monkeypatch, e
     eventually(ping, "no ping came through")
     taken = collect(Scope(host=host.path, libvirt=False))
     monkeypatch.setattr("kvmdiag.collect.flows.is_there", lambda _: False)
+    monkeypatch.setattr("kvmdiag.collect.flows._FILE", "/nowhere")
     asked = with_path_flows(taken, [GUEST, OUTSIDE], ["host", outside.name])
     assert asked.stack("host").flows is None
     (gap,) = (gap for gap in asked.gaps if gap.fact == "flows")
@@ -129,7 +133,7 @@ def test_what_cannot_be_read_is_a_gap_where_the_path_goes(router, monkeypatch, e
 
 
 def test_connections_inside_a_guest_are_a_gap_where_it_tracks_some():
-    """They are not asked of its agent, and a guest that tracks none has none."""
+    """Where its agent cannot be asked; a guest that tracks none has none."""
     tracking = Stack(
         name="master", kind="guest", netns=None, conntrack=Conntrack(count=3, maximum=9)
     )
@@ -138,7 +142,90 @@ def test_connections_inside_a_guest_are_a_gap_where_it_tracks_some():
     taken = Snapshot(tool="", taken_at="", kernel="", stacks=(host, tracking, idle))
     asked = with_path_flows(taken, [GUEST, OUTSIDE], ["host", "master", "node1"])
     assert [(gap.stack, gap.fact) for gap in asked.gaps] == [("master", "flows")]
-    assert [stack.flows for stack in asked.stacks] == [(), None, None]
+    assert [stack.flows for stack in asked.stacks] == [(), None, ()]
+
+
+def _without_what_only_netlink_tells(flows_):
+    """Whether nat rules were asked, and how long an entry still has when it is read."""
+    done = {"src-nat-done", "dst-nat-done"}
+    return [replace(one, status=one.status - done, timeout=None) for one in flows_]
+
+
+def test_the_file_tells_what_netlink_tells(router, monkeypatch, eventually):
+    """Addresses, ports, states, marks, translations; of both IP versions."""
+    guest, host, outside, ping = router
+    _masquerade(host)
+    host.run("iptables-nft -t mangle -A PREROUTING -j CONNMARK --set-mark 7")
+    host.run("ip6tables-nft -A INPUT -m conntrack --ctstate INVALID -j DROP")
+    host.ip("addr add 2001:db8::1/64 dev vnet0 nodad")
+    guest.ip("addr add 2001:db8::2/64 dev eth0 nodad")
+    eventually(ping, "no ping came through")
+    eventually(
+        lambda: guest.run("ping -c1 -W1 2001:db8::1", check=False).returncode == 0, "no ping"
+    )
+    with entered(outside.path):
+        server = socket.create_server((OUTSIDE, 8080))
+    with entered(guest.path):
+        client = socket.create_connection((OUTSIDE, 8080), timeout=5)
+    asked = [GUEST, OUTSIDE, "2001:db8::1", "2001:db8::2"]
+
+    def both():
+        with entered(host.path):
+            by_netlink = flows_among(asked)
+            with monkeypatch.context() as patched:
+                patched.setattr("kvmdiag.collect.flows.is_there", lambda _: None)
+                return by_netlink, flows_among(asked)
+
+    with server, client:
+        by_netlink, by_file = map(_without_what_only_netlink_tells, both())
+    assert by_file == by_netlink
+    assert {(one.protocol, one.tcp_state, one.mark) for one in by_file} >= {
+        ("tcp", "established", 7),
+        ("icmp", None, 7),
+        ("icmpv6", None, 0),
+    }
+
+
+def test_a_connection_without_an_answer_is_told_by_netlink_only():
+    """Else it would be said of it that nat rules are asked again, or that they are not."""
+    line = (
+        "ipv4     2 udp      17 29 src=192.0.2.2 dst=198.51.100.9 sport=9 dport=53 [UNREPLIED]"
+        " src=198.51.100.9 dst=192.0.2.2 sport=53 dport=9 mark=0 zone=0 use=2"
+    )
+    with pytest.raises(NotReadableError, match="modprobe nf_conntrack_netlink"):
+        list(find_lines([line], [GUEST, OUTSIDE]))
+    translated = line.replace(
+        "dst=192.0.2.2 sport=53 dport=9 ", "dst=198.51.100.1 sport=53 dport=9 "
+    )
+    (flow,) = find_lines([translated], [GUEST, OUTSIDE])
+    assert flow.status == {"confirmed", "src-nat", "src-nat-done", "dst-nat-done"}
+
+
+@pytest.mark.parametrize(
+    "line", ["", "x", "src=192.0.2.2 ", "a b c d src=192.0.2.2 src=192.0.2.2 "]
+)
+def test_lines_without_sense_are_left_out(line):
+    """A guest may print what it likes."""
+    assert list(find_lines([line, line * 1000], [GUEST, OUTSIDE])) == []
+
+
+def test_connections_inside_a_guest(router, agent_of, eventually):
+    """By its agent: what its /proc lists, as the host's netlink would tell it."""
+    _, host, _, ping = router
+    _masquerade(host)
+    eventually(ping, "no ping came through")
+    taken = collect(Scope(host=host.path, libvirt=False))
+    guest = replace(taken.stack("host"), name="master", kind="guest", netns=None)
+    other = replace(taken, stacks=(*taken.stacks, guest))
+    asked = with_path_flows(other, [GUEST, OUTSIDE], ["host", "master"], lambda _: agent_of(host))
+    assert asked.stack("master").flows
+    assert _without_what_only_netlink_tells(
+        asked.stack("master").flows
+    ) == _without_what_only_netlink_tells(asked.stack("host").flows)
+    silent = agent_of(host, programs={"grep": None})
+    unread = with_path_flows(other, [GUEST, OUTSIDE], ["master"], lambda _: silent)
+    (gap,) = (gap for gap in unread.gaps if gap.fact == "flows")
+    assert (gap.stack, gap.help) == ("master", "conntrack -L in it")
 
 
 def test_a_table_that_takes_too_long_is_not_read_to_its_end(router, monkeypatch, eventually):

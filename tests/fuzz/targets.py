@@ -26,8 +26,9 @@ from kvmdiag.collect import (
     libvirt_xml,
     qemu_processes,
 )
+from kvmdiag.collect.flow_lines import find_lines
 from kvmdiag.collect.guest_agent import Agent, AgentError, AgentNic
-from kvmdiag.errors import InputError
+from kvmdiag.errors import InputError, NotReadableError
 from kvmdiag.model.codec import encoded, load, save
 from kvmdiag.parse import ebtables, ipset, iptables, nft
 from kvmdiag.parse.errors import ParseError
@@ -207,6 +208,11 @@ TARGETS = {
         True,
     ),
     "agent-sys": Target(_seeds("agent-sys"), _sys, _GUEST),
+    "agent-conntrack": Target(
+        _seeds("agent-conntrack"),
+        lambda t: tuple(find_lines(t.splitlines(), ("192.0.2.2", "198.51.100.9", "2001:db8::1"))),
+        (NotReadableError,),
+    ),
     "agent-proc": Target(_seeds("agent-proc"), lambda t: tuple(_proc(t)), ()),
     "agent-resolver": Target(
         ("search a.example b\nnameserver 10.0.0.1\noptions ndots:5\n",),
