@@ -25,7 +25,7 @@ from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.sources import sender_for
 from kvmdiag.probes.watch import EXPECTED_SILENCE, Watch
-from kvmdiag.simulate.view import parse_address
+from kvmdiag.simulate.addresses import parse_address
 
 __all__ = ["fuse", "observe", "observe_all"]
 

@@ -137,8 +137,9 @@ def _from_file(stack: Stack) -> str | None:
 
 
 def _gateway(stack: Stack) -> str | None:
+    from kvmdiag.simulate.addresses import parse_address
     from kvmdiag.simulate.fib import Flow
-    from kvmdiag.simulate.view import StackView, parse_address
+    from kvmdiag.simulate.stack_view import StackView
 
     if stack.routes is None or stack.policy_rules is None:
         return None

@@ -11,7 +11,7 @@ from kvmdiag.diagnose.rules import Placed, could_match, destination_nats, links_
 from kvmdiag.model.netfilter import DestinationNat
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Stack
-from kvmdiag.simulate.view import parse_address
+from kvmdiag.simulate.addresses import parse_address
 
 
 class Forward(NamedTuple):

@@ -100,12 +100,6 @@ def inactive_networks(case: Case) -> Iterator[tuple[Network, tuple[Link, ...]]]:
             yield network, tuple(loose)
 
 
-def is_isolated(snapshot: Snapshot, bridge: str | None) -> bool:
-    """Whether libvirt means the network of this bridge to have no way out."""
-    network = network_on(snapshot, bridge)
-    return network is not None and network.mode is None
-
-
 def libvirt_network(snapshot: Snapshot, address: IPAddress) -> Network | None:
     """The libvirt network that an address belongs to."""
     for network in snapshot.networks or ():

@@ -18,8 +18,8 @@ from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.conntrack import UNTRACKED, Conntrack
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.hook import run_hook
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import StackView
 
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
 _SOLICITED = int(IPv6Address("ff02::1:ff00:0"))

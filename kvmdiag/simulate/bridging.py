@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Reason, Stage
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.device_hooks import bridge_hook, context
 from kvmdiag.simulate.fib import flow_of
 from kvmdiag.simulate.forwarding import egress_port
@@ -21,9 +22,9 @@ from kvmdiag.simulate.next_hop import first_to_answer
 from kvmdiag.simulate.obstacles import Obstacle, admin_obstacle, port_obstacle
 from kvmdiag.simulate.routing import in_pieces
 from kvmdiag.simulate.segment import meets_ip
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Arrive, Frame, Transmit
 from kvmdiag.simulate.stop import require_room, stop
-from kvmdiag.simulate.view import StackView, parse_address
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 
 VLAN_TAG = 4

@@ -12,7 +12,7 @@ from kvmdiag.simulate.conntrack import UNTRACKED, Tracked
 
 if TYPE_CHECKING:
     from kvmdiag.simulate.program import CompiledRule
-    from kvmdiag.simulate.view import StackView
+    from kvmdiag.simulate.stack_view import StackView
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "arp": -1}
 """Protocol numbers by the names a packet has; ARP has none."""

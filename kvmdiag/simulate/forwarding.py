@@ -11,9 +11,10 @@ from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.obstacles import Obstacle, isolation, port_obstacle
 from kvmdiag.simulate.segment import reached_from
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Frame
 from kvmdiag.simulate.stop import stop
-from kvmdiag.simulate.view import StackView, View
+from kvmdiag.simulate.view import View
 from kvmdiag.simulate.vlans import kept_from, tag_of
 
 

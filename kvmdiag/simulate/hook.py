@@ -25,6 +25,7 @@ from kvmdiag.model.netfilter import (
 )
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import RuleRef
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.conntrack import (
     UNTRACKED,
@@ -36,9 +37,9 @@ from kvmdiag.simulate.conntrack import (
 from kvmdiag.simulate.context import Context, Seen
 from kvmdiag.simulate.ruleset import Verdict, run_base_chain
 from kvmdiag.simulate.source import select_address
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.statements import NatStatement
 from kvmdiag.simulate.translation import Wanted, unique_tuple
-from kvmdiag.simulate.view import StackView, parse_address
 
 _CONNTRACK_PRIORITY = -200
 _NAT: dict[HookName, tuple[int, Manipulation]] = {

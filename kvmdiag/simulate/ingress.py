@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.fib import Flow
-from kvmdiag.simulate.view import StackView, conf_name
+from kvmdiag.simulate.stack_view import StackView, conf_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,6 @@ class BadSource:
     because: str
     sysctls: tuple[str, ...] = ()
     expected: str | None = None
-
-
-def source_is_valid(view: StackView, link: str, flow: Flow, oif: str | None) -> bool:
-    """Whether :func:`check_source` has nothing against the packet."""
-    return check_source(view, link, flow, oif) is None
 
 
 def check_source(view: StackView, link: str, flow: Flow, oif: str | None) -> BadSource | None:

@@ -6,9 +6,10 @@ from kvmdiag.model.packet import Direction, IPAddress, Packet
 from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, RuleRef, Stage
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.forks import Choices
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Ended
 from kvmdiag.simulate.tunnels import Wrapped
-from kvmdiag.simulate.view import StackView, View
+from kvmdiag.simulate.view import View
 
 OUTSIDE = "outside"
 

@@ -15,9 +15,9 @@ from kvmdiag.simulate.ingress import BadSource, check_source
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.routing import hook_context, send, usable_route
+from kvmdiag.simulate.stack_view import StackView, conf_name
 from kvmdiag.simulate.steps import Ascend, Ended, Frame, Step
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
-from kvmdiag.simulate.view import StackView, conf_name
 
 # What the sender is told (icmp_send, icmpv6_send).
 _TOO_OLD = {4: "rejected with icmp time-exceeded", 6: "rejected with icmpv6 time-exceeded"}

@@ -13,6 +13,7 @@ from typing import Literal
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.trace import Reason
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.arp import Arp, answer, question, stopped_by
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.ingress import BadSource, check_source
@@ -20,7 +21,8 @@ from kvmdiag.simulate.match import bounds
 from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.segment import Reached, reached_from
 from kvmdiag.simulate.source import asking_address
-from kvmdiag.simulate.view import StackView, View, conf_name, parse_address
+from kvmdiag.simulate.stack_view import StackView, conf_name
+from kvmdiag.simulate.view import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from kvmdiag.model.trace import Decider, Outcome, Reason, Stage, SysctlRef
 from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Ended
-from kvmdiag.simulate.view import StackView
 
 
 def mac_of_next_hop(

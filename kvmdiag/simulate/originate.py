@@ -10,14 +10,15 @@ from msgspec.structs import replace
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, Route
 from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, RouteRef, Stage
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.fib import Flow, Found
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.routing import hook_context, send, usable_route
 from kvmdiag.simulate.source import select_address
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Frame, Originate, Step
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import StackView, parse_address
 
 
 def originate(journey: Journey, step: Originate) -> Step:

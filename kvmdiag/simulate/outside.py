@@ -10,10 +10,11 @@ from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Stage, Trace
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.obstacles import Obstacle
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.stacked import bond_ports
 from kvmdiag.simulate.steps import Arrive, Frame
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import StackView, View
+from kvmdiag.simulate.view import View
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 
 NAME = "outside"

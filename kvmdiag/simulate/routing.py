@@ -10,14 +10,15 @@ from msgspec.structs import replace
 from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.fib import Found
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.netfilter import pass_hook
 from kvmdiag.simulate.next_hop import mac_of_next_hop
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Frame, Step, Transmit
-from kvmdiag.simulate.view import StackView, parse_address
 
 _REFUSED = {
     "blackhole": (Outcome.DROPPED, "the route is a blackhole"),

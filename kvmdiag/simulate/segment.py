@@ -24,6 +24,7 @@ from kvmdiag.simulate.obstacles import (
     port_obstacle,
 )
 from kvmdiag.simulate.snooping import flood_obstacle
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.stacked import (
     bond_ports,
     hearers,
@@ -34,7 +35,7 @@ from kvmdiag.simulate.stacked import (
     vlan_device,
 )
 from kvmdiag.simulate.tunnels import peers
-from kvmdiag.simulate.view import StackView, Upper, View
+from kvmdiag.simulate.view import Upper, View
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 from kvmdiag.simulate.whereabouts import Machines
 

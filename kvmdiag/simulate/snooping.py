@@ -10,7 +10,7 @@ from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.arp import Arp
 from kvmdiag.simulate.obstacles import Obstacle
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.stack_view import StackView
 
 
 def flood_obstacle(

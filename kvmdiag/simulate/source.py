@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Address
-from kvmdiag.simulate.view import StackView, parse_address, parse_network
+from kvmdiag.simulate.addresses import parse_address, parse_network
+from kvmdiag.simulate.stack_view import StackView
 
 # The narrowest that holds an address counts.
 _LABELS = tuple(

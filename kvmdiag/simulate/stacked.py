@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.obstacles import Obstacle
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import StackView, Upper, View
+from kvmdiag.simulate.view import Upper, View
 
 _ONE_OF_THEM = "active-backup"
 

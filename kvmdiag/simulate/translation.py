@@ -12,8 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from kvmdiag.model.packet import KERNEL_CHOOSES, IPAddress
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.conntrack import Manipulation, Tuple
-from kvmdiag.simulate.view import parse_address
 
 _ALL = 0xFFFFFFFF
 _WORD = 4  # bytes

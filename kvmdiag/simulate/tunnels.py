@@ -13,8 +13,9 @@ import msgspec
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.link_kinds import Vxlan
 from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
-from kvmdiag.simulate.view import View, parse_address
+from kvmdiag.simulate.view import View
 
 _ALL_OTHERS = "00:00:00:00:00:00"
 _ETHERNET = 14  # bytes

@@ -11,8 +11,8 @@ from __future__ import annotations
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.obstacles import Obstacle
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import StackView
 
 
 def filters(view: StackView, bridge: Link) -> bool:

@@ -12,6 +12,7 @@ from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.simulate import outside
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.alternatives import all_ways
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.forks import Choices
@@ -22,7 +23,7 @@ from kvmdiag.simulate.originate import originate
 from kvmdiag.simulate.packets import reply_to, request_of
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Originate, Step, Transmit
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
-from kvmdiag.simulate.view import View, parse_address
+from kvmdiag.simulate.view import View
 from kvmdiag.simulate.wrapping import leave_tunnel
 
 # No packet passes this many links: each router takes one from the time to live, and a bridge

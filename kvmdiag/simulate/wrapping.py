@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.segment import reached_from
 from kvmdiag.simulate.steps import Arrive, Ended, Frame, Originate, Transmit
 from kvmdiag.simulate.stop import stop
 from kvmdiag.simulate.tunnels import Peer, Wrapped, peers, unwrapper, wrapped
-from kvmdiag.simulate.view import parse_address
 
 
 def enter_tunnel(journey: Journey, step: Transmit, link: Link) -> Originate:

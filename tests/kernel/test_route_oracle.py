@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kvmdiag.collect.stack import read_stack
 from kvmdiag.simulate.fib import Flow, Found
 from kvmdiag.simulate.ingress import check_source
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel

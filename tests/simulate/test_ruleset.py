@@ -23,7 +23,7 @@ from kvmdiag.parse.iptables import parse_rule, parse_save
 from kvmdiag.simulate.chains import base_chains
 from kvmdiag.simulate.context import Context, Seen
 from kvmdiag.simulate.ruleset import run_base_chain
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.stack_view import StackView
 
 SYN = Packet(
     src=ip_address("10.1.0.2"),

@@ -27,7 +27,7 @@ from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.hook import run_hook
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import run
 

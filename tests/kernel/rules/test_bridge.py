@@ -14,7 +14,7 @@ from kvmdiag.simulate import arp
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.hook import run_hook
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from kvmdiag.collect.flows import flows_among
-from kvmdiag.simulate.view import StackView
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 
 from .conftest import Sent, answer, icmp, tcp, translated, udp

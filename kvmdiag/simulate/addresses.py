@@ -1,0 +1,20 @@
+"""Addresses and networks from their text, remembered because facts repeat the same few."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from kvmdiag.model.packet import IPAddress
+
+
+@lru_cache(maxsize=65536)
+def parse_network(text: str) -> IPv4Network | IPv6Network:
+    """A network from its text, of which host bits may be set."""
+    return ip_network(text, strict=False)
+
+
+@lru_cache(maxsize=65536)
+def parse_address(text: str) -> IPAddress:
+    """An address from its text."""
+    return ip_address(text)
