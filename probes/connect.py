@@ -24,7 +24,7 @@ from kvmdiag.model.stack import Stack
 from kvmdiag.probes import errors
 from kvmdiag.probes.capture import Frame
 from kvmdiag.probes.inject import bind_source, refused_here, require_port
-from kvmdiag.probes.observation import Answer
+from kvmdiag.probes.observation import RESET, Answer
 from kvmdiag.probes.packet import Probe
 from kvmdiag.probes.sender import Polled
 from kvmdiag.system.namespaces import entered
@@ -113,7 +113,7 @@ class Connector:
             if told is not None:
                 return Answer(kind="error", text=str(told), time_ns=now, mtu=told.mtu)
             if code == errno.ECONNREFUSED:
-                return Answer(kind="refused", text="the connection was reset", time_ns=now)
+                return Answer(kind="refused", text=RESET, time_ns=now)
             return refused_here(OSError(code, ""))
         try:
             self._socket.getpeername()

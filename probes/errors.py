@@ -23,6 +23,10 @@ _RECEIVED = ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVE
 _TOO_BIG = {_ICMP: (3, 4), _ICMP6: (2, 0)}
 
 
+PORT_UNREACHABLE = {4: (3, 3), 6: (1, 4)}
+"""Type and code, by IP version (RFC 792, RFC 4443): the machine is there, the service is not."""
+
+
 class IcmpError(msgspec.Struct, frozen=True, kw_only=True):
     """An ICMP error; ``mtu`` is told by "fragmentation needed" and "packet too big".
 
@@ -34,6 +38,11 @@ class IcmpError(msgspec.Struct, frozen=True, kw_only=True):
     offender: IPAddress | None
     mtu: int | None
     quoted: bytes = b""
+
+    def is_refusal_of(self, address: IPAddress) -> bool:
+        """Whether it is that very machine that says that nobody listens on the port."""
+        told = (self.type, self.code) == PORT_UNREACHABLE[address.version]
+        return told and self.offender == address
 
     def __str__(self) -> str:
         who = f" from {self.offender}" if self.offender is not None else ""

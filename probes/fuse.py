@@ -14,6 +14,8 @@ from kvmdiag.probes.evidence.explain import explained
 from kvmdiag.probes.marks import marked, unexpected
 from kvmdiag.probes.observation import Observation
 
+_REFUSED = "refused"
+
 
 def fuse(walk: Walk, observation: Observation) -> Walk:
     """The walk as it was: hops marked, times set (microseconds since sending), ends corrected."""
@@ -79,6 +81,8 @@ def _wrong_end(predicted: Walk, fused: Walk) -> str | None:
     if predicted.works is None or fused.works is None:
         return None
     expected, found = predicted.decisive, fused.decisive
+    if predicted.request.outcome is Outcome.LEFT and found.end.decision == _REFUSED:
+        return None  # who is out there, and what listens, is in no facts
     if predicted.works != fused.works:
         wanted = "to get through" if predicted.works else _ending(expected)
         return f"the model expected the packet {wanted}; it was {_ending(found)}"
@@ -168,9 +172,14 @@ def _arrived(trace: Trace) -> Trace:
 
 
 def _refused(request: Trace, text: str) -> Trace:
-    """The trace of a SYN that got a reset, which its destination or a rule on the way sent."""
+    """The trace of a packet that was answered with no, by its destination or a rule on the way."""
     end = msgspec.structs.replace(
-        request.end, decision="refused", because=text, decider=None, predicted=False
+        request.end,
+        decision=_REFUSED,
+        because=text,
+        decider=None,
+        predicted=False,
+        time_us=None,
     )
     return msgspec.structs.replace(
         request,

@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ import msgspec
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.question import Question
 from kvmdiag.probes.guest_programs import Inside
-from kvmdiag.probes.observation import Answer
+from kvmdiag.probes.observation import RESET, Answer
 from kvmdiag.probes.packet import HEADER, Probe
 
 WAIT = 2
@@ -136,17 +137,21 @@ def _by_python(inside: Inside, question: Question, probe: Probe) -> Order:
         str(probe.port or 0), question.source.link or "", question.source.address or "",
         str(probe.ident), str(probe.number), probe.data.hex(), str(WAIT),
     ]  # fmt: skip
-    return Order(f"python3 ({probe.proto})", path, arguments, probe, _of_socket)
+    refused = (
+        RESET if probe.proto == "tcp" else "the guest is told that nobody listens on that port"
+    )
+    meaning = partial(_of_socket, refused)
+    return Order(f"python3 ({probe.proto})", path, arguments, probe, meaning)
 
 
-def _of_socket(code: int) -> Answer | None:
+def _of_socket(refused: str, code: int) -> Answer | None:
     now = time.time_ns()
     if code == 0:
         return Answer(kind="reply", text="a socket inside the guest got the reply", time_ns=now)
     if code == _SILENCE:
         return None
     if code == _ERRORS + errno.ECONNREFUSED:
-        return Answer(kind="refused", text="the connection was refused", time_ns=now)
+        return Answer(kind="refused", text=refused, time_ns=now)
     if code <= _ERRORS:
         return Answer(kind="error", text="python3 inside the guest failed", time_ns=now, local=True)
     number = code - _ERRORS

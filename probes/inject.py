@@ -13,6 +13,7 @@ import os
 import selectors
 import socket
 import time
+from ipaddress import ip_address
 from typing import Self
 
 import msgspec
@@ -182,7 +183,11 @@ class SocketSender:
         told = list(errors.take(self._socket))
         if not told:
             return Answer(kind="error", text=_words(error), time_ns=now)
+        destination = ip_address(self._destination)
         for one in told:
+            if self.probe.proto == "udp" and one.is_refusal_of(destination):
+                text = f"{destination} says that nobody listens on that port"
+                return Answer(kind="refused", text=text, time_ns=now)
             if self.probe.proto == "udp" or one.quoted[4:8] == echo_key(self.probe):
                 return Answer(kind="error", text=str(one), time_ns=now, mtu=one.mtu)
         return None

@@ -12,6 +12,8 @@ from kvmdiag.probes.evidence.facts import Evidence
 from kvmdiag.probes.packet import Probe
 
 Passing = Literal["in", "out", "otherhost"]
+RESET = "the connection was reset: nobody listens there, or a firewall says no"
+
 AnswerKind = Literal["reply", "refused", "error"]
 
 
@@ -54,9 +56,9 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the probe's own socket got: past every filter of the source's kernel.
 
-    ``refused`` is a TCP reset; ``error`` is an ICMP error or a refusal of the source's own
-    kernel to send, told in ``text``. ``local`` is true for the latter. ``mtu`` is the size that
-    an error "too big" says would pass.
+    ``refused`` is a TCP reset, or the destination's own word that nobody listens; ``error`` is
+    another ICMP error, or a refusal of the source's own kernel to send, told in ``text``.
+    ``local`` is true for the latter. ``mtu`` is the size that an error "too big" says would pass.
     """
 
     kind: AnswerKind

@@ -19,9 +19,10 @@ from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf, bpf_messages
 from kvmdiag.probes.behind_tap import BehindTap
 from kvmdiag.probes.capture import Frame, without_link_layer
+from kvmdiag.probes.errors import PORT_UNREACHABLE
 from kvmdiag.probes.frames import answering_mac, as_frame, resolution_request
 from kvmdiag.probes.live_frames import LONGEST_FRAME, LiveFrames
-from kvmdiag.probes.observation import Answer
+from kvmdiag.probes.observation import RESET, Answer
 from kvmdiag.probes.packet import Probe, build_packet, dissect
 from kvmdiag.probes.tap_redirect import TapRedirect
 from kvmdiag.system.namespaces import entered
@@ -140,11 +141,16 @@ class TapSender:
         if found is None or found.direction != "reply":
             return None
         if found.quoted:
+            kind = found.packet.icmp_type, found.packet.icmp_code
+            who = self._behind.destination
+            if kind == PORT_UNREACHABLE[who.version] and found.packet.src == who:
+                text = f"{who} says that nobody listens on that port"
+                return Answer(kind="refused", text=text, time_ns=frame.time_ns)
             text = f"ICMP error {found.packet.icmp_type}/{found.packet.icmp_code}"
             text = f"{text} from {found.packet.src}"
             return Answer(kind="error", text=text, time_ns=frame.time_ns, mtu=found.mtu)
         if "rst" in found.packet.tcp_flags:
-            return Answer(kind="refused", text="the connection was reset", time_ns=frame.time_ns)
+            return Answer(kind="refused", text=RESET, time_ns=frame.time_ns)
         text = f"the reply left by {frame.link}, towards {self._behind.guest}"
         return Answer(kind="reply", text=text, time_ns=frame.time_ns)
 

@@ -134,7 +134,7 @@ def test_nobody_listens(routed: Any, asking: Any, walking: Any) -> None:
     """The refusal is told."""
     found = asked(routed, asking, walking, "www.example.test")
     assert not found.works
-    assert "ICMP error 3/3" in found.verdict
+    assert "192.0.2.1 says that nobody listens on that port" in found.verdict
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "x" * 64, "ü.test", ".".join(["a" * 60] * 5)])
