@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -22,17 +22,28 @@ _PROGRAM = re.compile(r"(qemu-system-\w+|qemu-kvm|kvm)")
 _IFF = re.compile(r"^iff:\s*(\S+)$", re.MULTILINE)
 _LONGEST = 1 << 20
 TapOf = Callable[[str], str | None]
+Identity = tuple[int, int]
 _AGENT = "org.qemu.guest_agent.0"
 
 
-def read_processes(netns: tuple[int, int]) -> tuple[Domain, ...]:
+def read_processes(netns: Identity) -> tuple[Domain, ...]:
     """Guests whose QEMU runs in the network namespace of that identity, by name.
 
     Raises:
         PermissionError: there is one that may not be looked at.
 
     """
-    found = {}
+    return processes_by_namespace({netns}).get(netns, ())
+
+
+def processes_by_namespace(wanted: Collection[Identity]) -> dict[Identity, tuple[Domain, ...]]:
+    """The guests whose QEMU runs in each of these network namespaces, by name.
+
+    Raises:
+        PermissionError: there is one that may not be looked at.
+
+    """
+    found: dict[Identity, dict[str, Domain]] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdecimal():
             continue
@@ -42,10 +53,13 @@ def read_processes(netns: tuple[int, int]) -> tuple[Domain, ...]:
                 arguments = file.read(_LONGEST).split("\0")
             if not _PROGRAM.fullmatch(Path(arguments[0]).name):
                 continue
-            if identity(f"/proc/{entry}/ns/net") == netns:
+            netns = identity(f"/proc/{entry}/ns/net")
+            if netns in wanted:
                 guest = parse_command(arguments, partial(_tap, entry))
-                found[guest.name] = guest
-    return tuple(found[name] for name in sorted(found))
+                found.setdefault(netns, {})[guest.name] = guest
+    return {
+        netns: tuple(guests[name] for name in sorted(guests)) for netns, guests in found.items()
+    }
 
 
 def parse_command(arguments: Sequence[str], tap_of: TapOf) -> Domain:

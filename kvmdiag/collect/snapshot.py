@@ -22,12 +22,14 @@ from kvmdiag.collect.guests import (
 from kvmdiag.collect.holders import Holders, read_holders
 from kvmdiag.collect.libvirt import Guests, not_asked, read_files, read_libvirt
 from kvmdiag.collect.persistent import read_persistent
+from kvmdiag.collect.qemu_processes import processes_by_namespace
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
 from kvmdiag.collect.unknown import left_unknown
 from kvmdiag.errors import NotReadableError
+from kvmdiag.model.libvirt import Domain
 from kvmdiag.model.snapshot import Gap, Snapshot
-from kvmdiag.model.stack import OWN_NETNS
+from kvmdiag.model.stack import OWN_NETNS, Stack
 from kvmdiag.system.memory import uncollected
 from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
@@ -62,6 +64,7 @@ def collect(scope: Scope, tell: Callable[[str], None] = lambda _: None) -> Snaps
     tell("looking into guests")
     inside, guest_gaps = _insides(scope, guests, [stack.name for stack in stacks])
     seen_host, *seen_guests = plugged_in(stacks[0], guests.domains, inside or ())
+    domains, others = _in_pods(guests.domains, {w: r.stack for w, r in list(readings.items())[1:]})
     namespaces = {which: reading.stack.name for which, reading in readings.items()}
     # The files of this machine say nothing of a namespace that merely stands for a host.
     own = scope.host == OWN_NETNS
@@ -75,8 +78,8 @@ def collect(scope: Scope, tell: Callable[[str], None] = lambda _: None) -> Snaps
         taken_at=taken_at,
         kernel=os.uname().release,
         host=_HOST,
-        stacks=(seen_host, *stacks[1:], *seen_guests),
-        domains=guests.domains,
+        stacks=(seen_host, *others, *seen_guests),
+        domains=domains,
         networks=guests.networks,
         libvirt=guests.libvirt,
         guests=None if inside is None else tuple(reading.inside for reading in inside),
@@ -111,6 +114,29 @@ def _libvirt(scope: Scope, netns: tuple[int, int]) -> Guests:
     if not scope.daemon:
         return read_files(scope.places, netns)
     return read_libvirt(scope.connect, scope.places, netns)
+
+
+def _in_pods(
+    domains: tuple[Domain, ...] | None, stacks: Mapping[tuple[int, int], Stack]
+) -> tuple[tuple[Domain, ...] | None, tuple[Stack, ...]]:
+    """The guests whose QEMU runs in a namespace beside the host's, as KubeVirt's do.
+
+    No libvirt of the host knows them. Their domains come after the host's; a name that is taken
+    is not taken twice.
+    """
+    try:
+        found = processes_by_namespace(stacks.keys())
+    except PermissionError:
+        return domains, tuple(stacks.values())
+    named = {domain.name for domain in domains or ()}
+    added: list[Domain] = []
+    seen = []
+    for which, stack in stacks.items():
+        mine = [guest for guest in found.get(which, ()) if guest.name not in named]
+        named |= {guest.name for guest in mine}
+        added += mine
+        seen.append(plugged_in(stack, mine, ())[0] if mine else stack)
+    return (*(domains or ()), *added) if added else domains, tuple(seen)
 
 
 def _insides(

@@ -157,6 +157,7 @@ def scope(label: str) -> Scope:
 
     """
     known, network = _standing(_checked(label))
+    asked = known.real and REAL_NETWORKS[known.network].libvirt_in == network.host
     names = {machine.name: namespace(known.label, machine.name) for machine in network.machines}
     return Scope(
         host=NAMED_NETNS + names[network.host],
@@ -165,8 +166,8 @@ def scope(label: str) -> Scope:
         names={NAMED_NETNS + name: machine for machine, name in names.items()},
         connect=real_daemon.uri(label),
         places=real_daemon.places(label),
-        libvirt=known.real or bool(network.virtual),
-        daemon=known.real,
+        libvirt=asked or bool(network.virtual),
+        daemon=asked,
     )
 
 

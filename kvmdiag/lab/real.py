@@ -30,8 +30,8 @@ def start(network: RealNetwork, label: str) -> None:
 
     """
     made = image()
-    host = namespace(label, network.namespaces.host)
-    real_daemon.start(label, NAMED_NETNS + host)
+    place = namespace(label, network.libvirt_in)
+    real_daemon.start(label, NAMED_NETNS + place)
     import libvirt
 
     libvirt.registerErrorHandler(lambda *_: None, None)

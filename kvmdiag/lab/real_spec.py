@@ -15,7 +15,8 @@ class RealNic(msgspec.Struct, frozen=True, kw_only=True):
     """A NIC of a guest, by the name it has inside; on a libvirt network or on a bridge.
 
     One ``by_hand`` is attached after the guests were started, as with virsh attach-interface:
-    its tap comes after those of all guests. An ``idle`` one gets no address inside.
+    its tap comes after those of all guests. An ``idle`` one gets no address inside. ``target``
+    is the name of its tap, where that is not libvirt's to choose.
     """
 
     name: str
@@ -24,6 +25,7 @@ class RealNic(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str | None = None
     by_hand: bool = False
     idle: bool = False
+    target: str | None = None
 
 
 class RealGuest(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +40,14 @@ class RealNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """A practice network with real guests.
 
     ``namespaces`` are the machines that are no guests, the host among them. ``virtual`` holds
-    the XML of libvirt's networks by name; all are started.
+    the XML of libvirt's networks by name; all are started. ``libvirt_in`` is the machine that
+    libvirt and the guests run in; when that is not the host, nobody on the host can ask it.
     """
 
     namespaces: Network
     virtual: dict[str, str]
     guests: tuple[RealGuest, ...]
+    libvirt_in: str = "host"
 
 
 def guest_xml(guest: RealGuest, kernel: str, initrd: str, log: str) -> str:
@@ -74,9 +78,10 @@ def guest_xml(guest: RealGuest, kernel: str, initrd: str, log: str) -> str:
 def nic_xml(nic: RealNic) -> str:
     """A NIC as libvirt wants it."""
     kind, source = ("network", nic.network) if nic.network else ("bridge", nic.bridge)
+    target = f"<target dev='{nic.target}'/>" if nic.target else ""
     return f"""
     <interface type='{kind}'>
-      <mac address='{nic.mac}'/>
+      <mac address='{nic.mac}'/>{target}
       <source {kind}='{source}'/>
       <model type='virtio'/>
       <rom enabled='no'/>

@@ -7,7 +7,7 @@ what that is. A snapshot with assumptions is for judging paths, never for keepin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from kvmdiag.model.libvirt import GuestNic, Network
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, NextHop, PolicyRule, Route, Stack
-from kvmdiag.simulate.view import parse_address
+from kvmdiag.simulate.addresses import parse_address
 
 _LOCAL, _MAIN, _DEFAULT = 255, 254, 253
 _RULES = tuple(
@@ -26,6 +26,7 @@ _RULES = tuple(
 )
 # In the place of a default route that nobody told of: what comes this far cannot be told.
 _NO_GATEWAY_KNOWN = ("to stand for a gateway that is not known",)
+_KUBEVIRT = "k6t-"
 _USELESS = frozenset({"failed", "incomplete", "none", "noarp"})
 
 
@@ -162,6 +163,8 @@ def _addresses_of(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
                     yield entry.address, f"{stack.name} knows it as its neighbour's"
     if not seen:
         yield from _reserved(snapshot, plug)
+        for own in _of_kubevirt(plug):
+            yield str(own.ip + 1), f"KubeVirt gives it to the machine behind {plug.bridge}"
 
 
 def _reserved(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
@@ -175,6 +178,17 @@ def _reserved(snapshot: Snapshot, plug: _Plug) -> Iterator[tuple[str, str]]:
         for kept in network.reservations:
             if kept.mac is not None and kept.mac.lower() == plug.mac:
                 yield kept.address, f"DHCP of network {network.name} keeps it for this guest"
+
+
+def _of_kubevirt(plug: _Plug) -> Iterator[IPv4Interface | IPv6Interface]:
+    """The addresses of a bridge that KubeVirt made in a pod for masquerade.
+
+    The machine has the next one, and this for its gateway (pkg/network/dhcp).
+    """
+    if plug.bridge is not None and plug.bridge.startswith(_KUBEVIRT):
+        for entry in plug.stack.addresses or ():
+            if entry.link == plug.bridge and entry.scope == "global":
+                yield ip_interface(entry.network)
 
 
 def _network_of(snapshot: Snapshot, plug: _Plug, address: str) -> str | None:
@@ -219,14 +233,14 @@ def _with_routes(snapshot: Snapshot, guest: Stack, plugs: list[_Plug], said: lis
         everywhere = "0.0.0.0/0" if version == 4 else "::/0"
         hop = NextHop(link=gateway[0], gateway=via)
         routes.append(Route(destination=everywhere, next_hops=(hop,)))
-        said.append(f"{guest.name}'s gateway is {via}: DHCP of network {gateway[2]} says so")
+        said.append(f"{guest.name}'s gateway is {via}: {gateway[2]} says so")
     return replace(guest, routes=tuple(routes), policy_rules=tuple(rules))
 
 
 def _gateway(
     snapshot: Snapshot, guest: Stack, plugs: list[_Plug], version: int
 ) -> tuple[str, str, str] | None:
-    """The NIC, the address and the network of the gateway that DHCP tells a guest of."""
+    """The NIC and the address of the gateway that DHCP tells a guest of, and whose DHCP."""
     for plug in plugs:
         nic = _nic_at(guest, plug)
         mine = [entry.address for entry in guest.addresses or () if entry.link == nic]
@@ -235,7 +249,10 @@ def _gateway(
             for own in network.addresses if network.dhcp and network.mode is not None else ():
                 via = ip_interface(own).ip
                 if via.version == version and any(_lies_in(address, own) for address in mine):
-                    return nic, str(via), network.name
+                    return nic, str(via), f"DHCP of network {network.name}"
+        for bridge in _of_kubevirt(plug):
+            if bridge.version == version and any(_lies_in(a, str(bridge)) for a in mine):
+                return nic, str(bridge.ip), "KubeVirt's DHCP"
     return None
 
 

@@ -162,6 +162,12 @@ def models(labs: Labs) -> Iterator[RealLab]:
     yield from _mended(labs.get("models"))
 
 
+@pytest.fixture
+def kubevirt(labs: Labs) -> Iterator[RealLab]:
+    """A machine of KubeVirt's in its pod on a node with Calico, sound again afterwards."""
+    yield from _mended(labs.get("kubevirt"))
+
+
 def _mended(lab: RealLab) -> Iterator[RealLab]:
     yield lab
     lab.mend()
