@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ class Lab:
     def reaches(self, *ping: str, wait: str = "2", machine: str = "node1") -> bool:
         """Whether one real ping is answered; ``wait`` in seconds."""
         return self.run(machine, "ping", "-n", "-c1", "-W", wait, *ping).returncode == 0
+
+    def recovers(self, *ping: str, machine: str = "node1") -> bool:
+        """Whether a real ping is answered before long, once a fault is gone.
+
+        A question for the neighbour that nobody could answer fails up to three seconds after it
+        was asked, and takes with it what was sent meanwhile.
+        """
+        end = time.monotonic() + 20
+        while not self.reaches(*ping, machine=machine):
+            if time.monotonic() > end:
+                return False
+        return True
 
     def connects(self, machine: str, address: str, port: int) -> bool:
         """Whether one real TCP connection is accepted."""

@@ -69,7 +69,7 @@ def test_a_fault_is_named_and_cured(fault, mended):
         True,
     )
     mended.carry_out(report)
-    assert mended.reaches(OUTSIDE, machine="instance")
+    assert mended.recovers(OUTSIDE, machine="instance")
 
 
 def test_a_rule_for_each_uplink_does_no_harm(mended):

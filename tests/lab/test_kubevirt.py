@@ -103,7 +103,7 @@ def test_a_fault_is_named_and_cured(fault, mended):
     found = [(f.check, f.role, f.subject, f.verified) for f in report.findings]
     assert found == [(fault.check, "cause", SUBJECTS[fault.name], True)]
     mended.carry_out(report)
-    assert mended.reaches(OUTSIDE, machine="guest")
+    assert mended.recovers(OUTSIDE, machine="guest")
 
 
 def test_a_policy_of_drop_does_no_harm(mended):

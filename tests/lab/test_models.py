@@ -95,7 +95,7 @@ def test_a_fault_is_named_and_cured(fault, guest, subject, mended):
     if fault == "bridge-uplink-missing":
         assert "interfaces: [eno1]" in report.plan.steps[0].persist
     mended.carry_out(report)
-    assert mended.reaches(OUTSIDE, machine=guest)
+    assert mended.recovers(OUTSIDE, machine=guest)
 
 
 @pytest.mark.parametrize("fault", ["dnat-blocked-by-libvirt-reject", "accept-rule-after-reject"])
