@@ -9,25 +9,21 @@ Source: include/uapi/linux/netfilter/nf_tables.h; net/netfilter/nf_tables_api.c.
 from __future__ import annotations
 
 import errno
-import os
 import re
-import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 
+from kvmdiag.collect.attributes import each, text
 from kvmdiag.model.netfilter import Family
 from kvmdiag.system.modules import is_there
+from kvmdiag.system.netlink import NETFILTER, Netlink
 
-_NETLINK_NETFILTER = 12
 _NFTABLES = 10 << 8
 _GETTABLE, _GETCHAIN, _GETGEN = 1, 4, 16
-_REQUEST, _DUMP = 0x001, 0x300
-_ERROR, _DONE = 2, 3
 _ATTRIBUTE_ID, _ATTRIBUTE_NAME = 1, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = 1, 3, 4
 _HOOK_DEVICE, _HOOK_DEVICES = 3, 4
-_HEADER = struct.Struct("=IHHII")
+_HEADER = struct.Struct("=BBH")
 _FAMILIES: dict[int, Family] = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 
 # nft's scanner (src/scanner.l), less what begins a path.
@@ -44,7 +40,7 @@ def generation() -> int | None:
         OSError: the kernel did not answer.
 
     """
-    for _family, attributes in _ask(_GETGEN, _REQUEST):
+    for _family, attributes in _ask(_GETGEN, dump=False):
         if _ATTRIBUTE_ID in attributes:
             return int.from_bytes(attributes[_ATTRIBUTE_ID], "big")
     return None
@@ -56,8 +52,8 @@ def table_names() -> tuple[tuple[Family, str], ...]:
     Raises as :func:`generation` does.
     """
     return tuple(
-        (_FAMILIES[family], _text(attributes[_ATTRIBUTE_NAME]))
-        for family, attributes in _ask(_GETTABLE, _REQUEST | _DUMP)
+        (_FAMILIES[family], text(attributes[_ATTRIBUTE_NAME]))
+        for family, attributes in _ask(_GETTABLE, dump=True)
         if family in _FAMILIES and _ATTRIBUTE_NAME in attributes
     )
 
@@ -73,85 +69,28 @@ def is_plain(name: str) -> bool:
 def chain_devices() -> dict[tuple[Family, str, str], tuple[str, ...]]:
     """The links on which chains hang, by family, table and chain; raises as the others do."""
     found = {}
-    for family, attributes in _ask(_GETCHAIN, _REQUEST | _DUMP):
-        hook = _attributes(attributes.get(_CHAIN_HOOK, b""))
-        names = [value for _, value in _each(hook.get(_HOOK_DEVICES, b""))]
+    for family, attributes in _ask(_GETCHAIN, dump=True):
+        hook = dict(each(attributes.get(_CHAIN_HOOK, b"")))
+        names = [value for _, value in each(hook.get(_HOOK_DEVICES, b""))]
         if not names and _HOOK_DEVICE in hook:
             names = [hook[_HOOK_DEVICE]]
         if names and family in _FAMILIES:
-            table, chain = _text(attributes[_CHAIN_TABLE]), _text(attributes[_CHAIN_NAME])
-            found[_FAMILIES[family], table, chain] = tuple(map(_text, names))
+            table, chain = text(attributes[_CHAIN_TABLE]), text(attributes[_CHAIN_NAME])
+            found[_FAMILIES[family], table, chain] = tuple(map(text, names))
     return found
 
 
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode(errors="replace")
-
-
-def _ask(kind: int, flags: int) -> Iterator[tuple[int, dict[int, bytes]]]:
-    """Family and attributes of each message of the answer."""
+def _ask(kind: int, *, dump: bool) -> Iterator[tuple[int, dict[int, bytes]]]:
+    """Family and attributes of each message of the answer; none without nf_tables."""
     if is_there("nf_tables") is False:
         return  # asking would load it
-    body = struct.pack("=BBH", 0, 0, 0)
-    request = _HEADER.pack(_HEADER.size + len(body), _NFTABLES | kind, flags, 1, 0) + body
-    with _socket() as link:
-        if link is None:
-            return
-        link.send(request)
-        while True:
-            datagram = link.recv(1 << 16)
-            for answer, payload in _messages(datagram):
-                if answer == _DONE:
-                    return
-                if answer == _ERROR:
-                    _raise(payload)
-                    return
-                yield payload[0], _attributes(payload[4:])
-            if not flags & _DUMP:
-                return
-
-
-@contextmanager
-def _socket() -> Iterator[socket.socket | None]:
     try:
-        link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        with Netlink(NETFILTER) as kernel:
+            question = kernel.dump if dump else kernel.ask
+            answers = question(_NFTABLES | kind, _HEADER.pack(0, 0, 0))
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
-        yield None  # a kernel without netfilter's netlink
         return
-    with link:
-        link.settimeout(5)
-        yield link
-
-
-def _raise(payload: bytes) -> None:
-    code = -struct.unpack_from("=i", payload)[0]
-    if code and code not in _ABSENT:
-        raise OSError(code, os.strerror(code), "nf_tables")
-
-
-def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(datagram) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(datagram)
-        if not _HEADER.size <= length <= len(datagram):
-            return
-        yield kind, datagram[_HEADER.size : length]
-        datagram = datagram[_aligned(length) :]
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    return dict(_each(data))
-
-
-def _each(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if not 4 <= length <= len(data):
-            return
-        yield kind & 0x3FFF, data[4:length]
-        data = data[_aligned(length) :]
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
+    for answer in answers:
+        yield answer[0], dict(each(answer, _HEADER.size))

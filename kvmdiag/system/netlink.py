@@ -79,6 +79,7 @@ class Netlink:
         It is asked for again while the kernel says that it changed underway.
 
         Raises:
+            PermissionError: it takes more rights.
             NetlinkError: the kernel refused, or it changed each time.
             TimeoutError: no answer came within ten seconds.
             OSError: the socket failed.
@@ -139,5 +140,7 @@ class Netlink:
 
 def _raise(payload: bytes) -> None:
     code = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
+    if code in (errno.EPERM, errno.EACCES):
+        raise PermissionError(code, os.strerror(code))
     if code:
         raise NetlinkError(code, os.strerror(code))
