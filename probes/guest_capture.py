@@ -25,12 +25,12 @@ from kvmdiag.probes.observation import CapturedFrame, Passing, Sighting
 from kvmdiag.probes.packet import HEADER, Probe, dissect
 
 MOST_PACKETS = 64
-SECONDS = 8
+SECONDS = 10
 """After this the guest kills it by itself."""
 
 _SNAP = 192
 _LONGEST = 1 << 18
-_READY, _PAUSE = 2.0, 0.02
+_READY, _PAUSE = 4.0, 0.02
 _SOCKETS = "/proc/net/packet"
 _HEAD = re.compile(r"(\d{1,12})\.(\d{6}) (\S{1,15}) +(In|Out|P|B|M) ")
 _BYTES = re.compile(r"\t0x[0-9a-f]{4}: {1,2}((?:[0-9a-f]{2}(?:[0-9a-f]{2})? ?){1,8})")

@@ -12,11 +12,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.dns import follow_dns
+from kvmdiag.probes.guest_capture import packets
 from kvmdiag.probes.guest_programs import Inside
 from kvmdiag.probes.mtu import path_mtu
 from kvmdiag.probes.trace import observe
@@ -263,6 +266,20 @@ def test_a_guest_that_lies_about_its_inside(
     assert [str(s.place) for s in seen.travelling("request")] == WAY[1:]
     assert "a" not in seen.watched
     assert seen.insiders == ()
+
+
+_LINE = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(["1.000001 a0  Out IP x", "\t0x0000:  4500 0054 a7", "\t0x0010:  zz", "\x85"]),
+)
+
+
+@given(printed=st.lists(_LINE, max_size=30).map("\n".join))
+def test_whatever_tcpdump_prints(printed: str) -> None:
+    """Nothing of it does harm, and no packet is longer than what was asked for."""
+    for packet in packets(printed):
+        assert 0 < len(packet.data) <= 192
+        assert packet.way in ("In", "Out", "P", "B", "M")
 
 
 def test_an_agent_that_refuses(routed: Any, asking: Any, walking: Any) -> None:

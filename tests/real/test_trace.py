@@ -28,12 +28,25 @@ def trace(libvirt_nat: RealLab, capsys: pytest.CaptureFixture[str]) -> Trace:
 
 
 def test_by_the_guests_own_ping(trace: Trace) -> None:
-    """Seen at every link of the host; ping's end inside is the answer."""
+    """Seen at every link, inside too by its tcpdump; ping's end there is the answer."""
     code, found = trace(OUTSIDE)
     assert code == 0
     assert "inside web, through its agent" in found["probe"]["remarks"][0]
     assert all(hop["seen"] for hop in found["hops"] if hop["time_us"] is not None)
     assert {"vnet", "virb", "eno1"} <= {(hop["link"] or "")[:4] for hop in found["hops"]}
+
+
+def test_inside_by_the_guests_own_tcpdump(trace: Trace, eventually: Callable[..., None]) -> None:
+    """Its NIC is a hop that was seen, both ways; a slow guest may need a second trace."""
+
+    def seen_inside() -> bool:
+        code, found = trace(OUTSIDE)
+        assert code == 0
+        inside = [hop for hop in found["hops"] if hop["stack"] == "web" and hop["time_us"]]
+        assert "web" in found["probe"]["insiders"] or "web" in found["probe"]["unwatched"]
+        return found["probe"]["insiders"] == ["web"] and len(inside) == 2
+
+    eventually(seen_inside, "tcpdump inside saw nothing", seconds=60)
 
 
 @pytest.mark.parametrize("access", ["agent", "none"])
