@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -121,3 +122,11 @@ class Seen:
     def changes(self) -> tuple[int, int, int, bool]:
         """All that rules may have changed."""
         return self.mark, self.connection_mark, self.zone, self.notrack
+
+
+Matcher = Callable[[Seen], bool | None]
+"""Whether something is true of a packet; ``None`` for "cannot be told"."""
+
+
+def cannot_tell(_seen: Seen) -> None:
+    """The matcher of what is not understood."""

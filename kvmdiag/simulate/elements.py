@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Generic, TypeVar, cast
 
-from kvmdiag.simulate.fields import ABSENT, UNKNOWN, Span, Value
+from kvmdiag.simulate.field import ABSENT, UNKNOWN, Value
+from kvmdiag.simulate.spans import Span
 
 T = TypeVar("T")
 Key = tuple[int | str, ...]

@@ -22,7 +22,7 @@ from kvmdiag.model.netfilter import (
 )
 from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.simulate.context import PROTOCOLS, Seen
-from kvmdiag.simulate.match import bounds
+from kvmdiag.simulate.match_addresses import bounds
 
 _MOST = 8
 """Keys that one rule is filed under."""

@@ -8,8 +8,6 @@ answer before negation; :func:`compiled` negates, but for matches on what a pack
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 from kvmdiag.model.netfilter import (
@@ -34,13 +32,10 @@ from kvmdiag.model.netfilter import (
     UnknownMatch,
 )
 from kvmdiag.model.packet import KERNEL_CHOOSES
-from kvmdiag.simulate.context import PROTOCOLS, Seen
-from kvmdiag.simulate.fields import ABSENT, FIELDS, UNKNOWN
-from kvmdiag.simulate.routes import address_type, reverse_route
-from kvmdiag.simulate.sets import SetKey, Sets, set_key
-
-Matcher = Callable[[Seen], bool | None]
-
+from kvmdiag.simulate import match_addresses, match_devices, match_fields
+from kvmdiag.simulate.context import PROTOCOLS, Matcher, Seen, cannot_tell
+from kvmdiag.simulate.fields import FIELDS
+from kvmdiag.simulate.sets import Sets
 
 # These turn themselves round, and then still match no packet without the field.
 _SELF_NEGATING = (FieldIs, InSet, BridgePortIs, ProtocolIs)
@@ -65,103 +60,7 @@ def _negated(matcher: Matcher) -> Matcher:
 
 
 def _unknown(_match: object, _sets: Sets) -> Matcher:
-    return lambda _seen: None
-
-
-@lru_cache(maxsize=65536)
-def bounds(text: str) -> tuple[int, int, int] | None:
-    """IP version, first and last address (as numbers) of a CIDR or ``first-last``.
-
-    ``None`` when the text is neither.
-    """
-    try:
-        if "-" in text:
-            first, last = (ip_address(part) for part in text.split("-"))
-            return first.version, int(first), int(last)
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return network.version, int(network.network_address), int(network.broadcast_address)
-
-
-def _address(match: AddressIs, sets: Sets) -> Matcher:
-    spans = [bounds(text) for text in match.networks]
-    known = [span for span in spans if span is not None]
-    if len(known) < len(spans):
-        return _unknown(match, sets)
-    if match.of != "packet":
-        return _connection_address(match, known)
-    if len(known) == 1:
-        ((version, first, last),) = known
-        if match.side == "src":
-            return lambda seen: first <= seen.src <= last and seen.version == version
-        return lambda seen: first <= seen.dst <= last and seen.version == version
-    source = match.side == "src"
-
-    def within(seen: Seen) -> bool:
-        number, mine = seen.src if source else seen.dst, seen.version
-        return any(version == mine and first <= number <= last for version, first, last in known)
-
-    return within
-
-
-def _connection_address(match: AddressIs, spans: list[tuple[int, int, int]]) -> Matcher:
-    name = "saddr" if match.side == "src" else "daddr"
-    getters = {
-        version: FIELDS[f"ct {match.of} {family} {name}"].get
-        for version, family in ((4, "ip"), (6, "ip6"))
-    }
-
-    def within(seen: Seen) -> bool:
-        version = seen.version
-        number = getters[version](seen)
-        if not isinstance(number, int):
-            return False
-        return match.negate != any(
-            v == version and first <= number <= last for v, first, last in spans
-        )
-
-    return within
-
-
-def named(patterns: tuple[str, ...]) -> Callable[[str | None], bool]:
-    """Whether a device has one of the names; a trailing ``*`` stands for any ending."""
-    exact = frozenset(name for name in patterns if not name.endswith("*"))
-    endings = tuple(name[:-1] for name in patterns if name.endswith("*"))
-    if not endings:
-        return exact.__contains__
-    return lambda name: name is not None and (name in exact or name.startswith(endings))
-
-
-def _interface(match: InterfaceIs, _sets: Sets) -> Matcher:
-    is_it = named(match.names)
-    if match.direction == "in":
-        return lambda seen: is_it(seen.in_link)
-    return lambda seen: is_it(seen.out_link)
-
-
-def _bridge_port(match: BridgePortIs, _sets: Sets) -> Matcher:
-    # physdev_mt: what came over a bridge and does not leave by one has no port to leave by, and
-    # then even the negated match is false.
-    is_it, negate = named(match.names), match.negate
-    if match.direction == "in":
-        return lambda seen: is_it(seen.at.in_port) != negate
-
-    def leaves_by(seen: Seen) -> bool:
-        at = seen.at
-        if at.out_port is None and at.in_port is not None:
-            return False
-        return is_it(at.out_port) != negate
-
-    return leaves_by
-
-
-def _bridged(match: BridgedIs, _sets: Sets) -> Matcher:
-    if match.which == "in":
-        return lambda seen: seen.at.in_port is not None
-    if match.which == "out":
-        return lambda seen: seen.at.out_port is not None
-    return lambda seen: seen.at.bridged
+    return cannot_tell
 
 
 def _family(match: FamilyIs, _sets: Sets) -> Matcher:
@@ -245,28 +144,6 @@ def _mark(match: MarkIs, _sets: Sets) -> Matcher:
     return of_connection
 
 
-def _address_type(match: AddressTypeIs, _sets: Sets) -> Matcher:
-    types = frozenset(match.types)
-
-    def is_it(seen: Seen) -> bool:
-        address = seen.packet.src if match.side == "src" else seen.packet.dst
-        link = {"in": seen.in_link, "out": seen.out_link, None: None}[match.limit]
-        return address_type(address, seen.at.view.fib, link) in types
-
-    return is_it
-
-
-def _reverse_route(match: ReverseRouteIs, _sets: Sets) -> Matcher:
-    is_it = named(match.links)
-
-    def leads_back(seen: Seen) -> bool:
-        if match.links:
-            return is_it(reverse_route(seen, match))
-        return reverse_route(seen, match) is not None
-
-    return leads_back
-
-
 def _mac(match: MacIs, _sets: Sets) -> Matcher:
     spans = []
     for text in match.macs:
@@ -284,80 +161,23 @@ def _mac(match: MacIs, _sets: Sets) -> Matcher:
     return is_it
 
 
-def _field(match: FieldIs, sets: Sets) -> Matcher:
-    field = FIELDS.get(match.field)
-    if field is None:
-        return _unknown(match, sets)
-    mask, ranges, negate = match.mask, match.ranges, match.negate
-
-    def is_it(seen: Seen) -> bool | None:
-        value = field.get(seen)
-        if value is ABSENT:
-            return False
-        if value is UNKNOWN or not isinstance(value, int):
-            return None
-        number = value if mask is None else value & mask
-        return any(first <= number <= last for first, last in ranges) != negate
-
-    return is_it
-
-
-def _in_set(match: InSet, sets: Sets) -> Matcher:
-    made = sets.lookup(match.fields, match.name, match.elements, lambda _text: True)
-    if made is None:
-        return _unknown(match, sets)
-    look_up: Matcher = made[0]
-    if match.name is not None:
-        look_up = _unless_added(look_up, set_key(sets, match.name, ipset=False))
-    return _negated_lookup(match, look_up) if match.negate else look_up
-
-
-def _unless_added(look_up: Matcher, key: SetKey) -> Matcher:
-    """What a set says; what is not in it may be by now if a rule has added to it."""
-
-    def answer(seen: Seen) -> bool | None:
-        found = look_up(seen)
-        return None if found is False and key in seen.added_to else found
-
-    return answer
-
-
-def _negated_lookup(match: InSet, lookup: Matcher) -> Matcher:
-    getters = [FIELDS[field].get for field in match.fields]
-
-    def is_not(seen: Seen) -> bool | None:
-        if any(get(seen) is ABSENT for get in getters):
-            return False
-        found = lookup(seen)
-        return None if found is None else not found
-
-    return is_not
-
-
-def _set_contains(match: SetContains, sets: Sets) -> Matcher:
-    look_up = sets.ipset(match.name, match.fields)
-    if look_up is None:
-        return _unknown(match, sets)
-    return _unless_added(look_up, set_key(sets, match.name, ipset=True))
-
-
 _MAKERS: dict[type[Any], Callable[[Any, Sets], Matcher]] = {
-    AddressIs: _address,
-    AddressTypeIs: _address_type,
-    BridgePortIs: _bridge_port,
-    BridgedIs: _bridged,
+    AddressIs: match_addresses.address_is,
+    AddressTypeIs: match_addresses.address_type_is,
+    BridgePortIs: match_devices.bridge_port_is,
+    BridgedIs: match_devices.bridged_is,
     ConntrackStateIs: _conntrack_state,
     FamilyIs: _family,
-    FieldIs: _field,
+    FieldIs: match_fields.field_is,
     IcmpTypeIs: _icmp_type,
-    InSet: _in_set,
-    InterfaceIs: _interface,
+    InSet: match_fields.in_set,
+    InterfaceIs: match_devices.interface_is,
     MacIs: _mac,
     MarkIs: _mark,
     PortIs: _port,
     ProtocolIs: _protocol,
-    ReverseRouteIs: _reverse_route,
-    SetContains: _set_contains,
+    ReverseRouteIs: match_addresses.reverse_route_is,
+    SetContains: match_fields.set_contains,
     TcpFlagsAre: _tcp_flags,
     UnknownMatch: _unknown,
 }

@@ -17,7 +17,7 @@ from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.arp import Arp, answer, question, stopped_by
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.ingress import BadSource, check_source
-from kvmdiag.simulate.match import bounds
+from kvmdiag.simulate.match_addresses import bounds
 from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.segment import Reached, reached_from
 from kvmdiag.simulate.source import asking_address

@@ -21,9 +21,9 @@ from kvmdiag.model.netfilter import (
     UnknownMatch,
 )
 from kvmdiag.model.trace import RuleRef
-from kvmdiag.simulate.context import Seen
+from kvmdiag.simulate.context import Matcher, Seen
 from kvmdiag.simulate.index import Index
-from kvmdiag.simulate.match import Matcher, compiled
+from kvmdiag.simulate.match import compiled
 from kvmdiag.simulate.sets import Sets
 from kvmdiag.simulate.statements import Effect, End, UndecidedError, effects_of, ending
 

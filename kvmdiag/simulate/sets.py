@@ -14,7 +14,9 @@ from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.parse import values
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 from kvmdiag.simulate.elements import Elements
-from kvmdiag.simulate.fields import ABSENT, FIELDS, UNKNOWN, Getter, Span, Value
+from kvmdiag.simulate.field import ABSENT, UNKNOWN, Getter, Value
+from kvmdiag.simulate.fields import FIELDS
+from kvmdiag.simulate.spans import Span
 
 T = TypeVar("T")
 Lookup = Callable[[Seen], T | bool | None]
@@ -78,7 +80,7 @@ class Sets:
                 if found.type == "list:set"
                 else _ipset(found, sides)
             )
-        return self._made[key]  # type: ignore[return-value]
+        return self._made[key]  # type: ignore[return-value]  # likewise
 
     def _list(self, found: NamedSet, sides: tuple[str, ...], depth: int) -> Lookup[bool]:
         members = [self.ipset(name.split()[0], sides, depth + 1) for name in found.elements]
