@@ -117,7 +117,6 @@ _MACVLAN = Healthy(
     ),
     pings=(("vm1", "10.0.0.9"), ("vm1", "10.0.0.52")),
     silent=(("vm1", "10.0.0.10"),),
-    doubtful=True,
     decoys=(
         Ip(
             "host",

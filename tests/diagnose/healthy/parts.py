@@ -22,8 +22,7 @@ class Healthy:
 
     ``pings`` are real ones that must be answered, ``silent`` those that by intent are not, as
     (machine, address). ``commands`` (machine, command) are run once it stands; ``services``
-    (machine, command) go on running. ``doubtful`` are networks of links that a walk need not
-    know how to cross; it then says so, and still names no fault.
+    (machine, command) go on running.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Healthy:
     virtual: Mapping[str, str] = field(default_factory=dict)
     domains: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ("outside",)
-    doubtful: bool = False
 
     @property
     def network(self) -> Network:

@@ -77,7 +77,7 @@ _HOST = Machine(
             settings={"conf.rp_filter": "1"},
         ),
         bridge("virbr0", 0x20, "192.168.122.1/24", "fd00:122::1/64", "fe80::1/64"),
-        bridge("br6", 0x26, "3fff:60::1/64", "fe80::2/64"),
+        bridge("br6", 0x26, "3fff:60::1/64", "fe80::1/64"),
         tap(1, "virbr0", "dual1"),
         tap(2, "virbr0", "dual2"),
         tap(3, "br6", "six1"),
@@ -98,7 +98,7 @@ _DUAL = Healthy(
         ),
         _guest("dual2", 2, ("192.168.122.12/24", "fd00:122::12/64"), "192.168.122.1", "fe80::1"),
         _guest("six1", 3, ("3fff:60::11/64",), "3fff:60::1"),
-        _guest("six2", 4, ("3fff:60::12/64",), "fe80::2"),
+        _guest("six2", 4, ("3fff:60::12/64",), "fe80::1"),
         Machine(
             name="outside",
             links=(
