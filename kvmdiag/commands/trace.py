@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,20 +11,17 @@ from kvmdiag.commands.agents import agents
 from kvmdiag.commands.facts import facts, question
 from kvmdiag.commands.flows import with_flows
 from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, takes
+from kvmdiag.commands.trace_outcome import INCONCLUSIVE, exit_code, fused_with, keep, rendered
 from kvmdiag.commands.trace_wishes import Wishes, with_port
 from kvmdiag.errors import NotReadableError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from kvmdiag.model.snapshot import Snapshot
     from kvmdiag.model.trace import Walk
-    from kvmdiag.probes.observation import Observation
     from kvmdiag.reports.probe_notes import ProbeNotes
 
 app = typer.Typer()
 
-REACHED, NOT_REACHED, INCONCLUSIVE = 0, 1, 3
 EXCHANGES = ("arp", "dhcp", "dns")
 """What can stand in place of a destination: messages to be followed."""
 
@@ -112,7 +107,7 @@ def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: 
         emit(rendered(way, None, options), options)
         return exit_code(way, None)
     try:
-        way, notes = probed(snapshot, way, wishes, options)
+        way, notes = _probed(snapshot, way, wishes, options)
     except NotReadableError as error:
         emit(rendered(way, None, options, unprobed=str(error)), options)
         return INCONCLUSIVE
@@ -120,14 +115,7 @@ def _path(source: str, destination: str, silent: bool, wishes: Wishes, options: 
     return exit_code(way, notes)
 
 
-def exit_code(way: Walk, notes: ProbeNotes | None) -> int:
-    """By what was observed; an answer that may be another's proves nothing."""
-    if notes is not None and notes.doubt is not None:
-        return INCONCLUSIVE
-    return {True: REACHED, False: NOT_REACHED, None: INCONCLUSIVE}[way.works]
-
-
-def probed(
+def _probed(
     snapshot: Snapshot, predicted: Walk, wishes: Wishes, options: Options
 ) -> tuple[Walk, ProbeNotes]:
     """Send a probe; the walk with what was seen of it, and how it ended.
@@ -149,53 +137,3 @@ def probed(
     if wishes.pcap is not None:
         keep(wishes.pcap, snapshot, [(way, seen)])
     return way, notes
-
-
-def keep(file: Path, snapshot: Snapshot, probes: Sequence[tuple[Walk, Observation]]) -> None:
-    """Write the capture file of probes, each with its fused walk.
-
-    Raises:
-        InputError: it cannot be written.
-
-    """
-    from kvmdiag.commands.files import write
-    from kvmdiag.probes.pcap import pcapng
-
-    write(file, pcapng(snapshot, probes))
-
-
-def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:
-    """Prediction and observation in one, and how it ended."""
-    from kvmdiag.commands.kernel import kernel_notes
-    from kvmdiag.probes.fuse import disagreement, fuse, likeliest
-    from kvmdiag.reports.probe_notes import ProbeNotes
-
-    predicted = likeliest(predicted, seen)
-    fused = fuse(predicted, seen)
-    return fused, ProbeNotes(
-        reached=seen.reached,
-        answer=None if seen.answer is None else seen.answer.text,
-        waited=seen.waited,
-        disagreement=disagreement(predicted, fused),
-        kernel=kernel_notes(seen.evidence, predicted, fused),
-        unwatched=seen.blind,
-        truncated=seen.truncated,
-        remarks=seen.remarks,
-        insiders=seen.insiders,
-        doubt=seen.doubt,
-    )
-
-
-def rendered(
-    way: Walk, notes: ProbeNotes | None, options: Options, *, unprobed: str | None = None
-) -> RenderableType:
-    """The trace in the format the user chose; ``unprobed`` is why no probe could be sent."""
-    if options.format == "json":
-        from kvmdiag.reports import trace_json
-
-        return trace_json.render_trace(way, notes=notes, unprobed=unprobed)
-    from kvmdiag.reports import trace_text
-
-    if options.quiet:
-        return trace_text.render_verdict(way, notes=notes, unprobed=unprobed)
-    return trace_text.render_trace(way, verbose=options.verbose, notes=notes, unprobed=unprobed)

@@ -10,7 +10,7 @@ from kvmdiag.commands.agents import agents
 from kvmdiag.commands.facts import facts, question
 from kvmdiag.commands.options import Options
 from kvmdiag.commands.terminal import emit, progress
-from kvmdiag.commands.trace import INCONCLUSIVE, NOT_REACHED, REACHED
+from kvmdiag.commands.trace_outcome import INCONCLUSIVE, NOT_REACHED, REACHED
 from kvmdiag.commands.trace_wishes import Wishes
 from kvmdiag.errors import KvmdiagError, UsageError
 from kvmdiag.model.stack import NAMED_NETNS

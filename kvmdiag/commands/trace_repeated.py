@@ -15,7 +15,7 @@ from kvmdiag.commands.facts import facts
 from kvmdiag.commands.flows import with_flows
 from kvmdiag.commands.options import Options
 from kvmdiag.commands.terminal import console, emit, progress
-from kvmdiag.commands.trace import (
+from kvmdiag.commands.trace_outcome import (
     INCONCLUSIVE,
     NOT_REACHED,
     REACHED,
