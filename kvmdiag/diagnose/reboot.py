@@ -1,4 +1,4 @@
-"""What a reboot would take away: bridges, rules and settings that no file brings back.
+"""What a reboot would take away: bridges, addresses, rules, settings that no file brings back.
 
 Only what some path needs is told: everything that would be lost is taken out of a copy of the
 facts, and the judged paths are walked there. Where the files were not read nothing is said.
@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_interface
 from typing import NamedTuple
 
 import msgspec
 
-from kvmdiag.actions.managers import defined, runs, stored
+from kvmdiag.actions.address import DeleteAddress
+from kvmdiag.actions.managers import defined, manager_of, runs, stored
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.nets import is_guest_bridge
+from kvmdiag.diagnose.nets import is_guest_bridge, leads_to_guest
 from kvmdiag.diagnose.owners import owner_of
 from kvmdiag.diagnose.rules import Placed, has_chain, rules_of
 from kvmdiag.model.netfilter import Chain, Table
-from kvmdiag.model.persistent import Source
+from kvmdiag.model.persistent import Source, StoredFile
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Stack
+from kvmdiag.model.stack import Address, Stack
 
+# How the kernel marks addresses that DHCP, router announcements or itself have given.
+_GIVEN = frozenset({"dynamic", "temporary", "mngtmpaddr"})
 _FORWARD = "net.ipv4.ip_forward"
 # Programs that make bridges of their own at every start, by how these are called.
 _MADE_ANEW = re.compile(
@@ -47,6 +51,8 @@ def lost_at_reboot(snapshot: Snapshot) -> Iterator[Lost]:
         return
     host = snapshot.stack(snapshot.host)
     yield from _bridges(snapshot, host)
+    yield from _addresses(snapshot, host)
+    yield from _ports(snapshot, host)
     yield from _rules(snapshot, host)
     yield from _forwarding(snapshot, host)
 
@@ -83,6 +89,65 @@ def _bridges(snapshot: Snapshot, host: Stack) -> Iterator[Lost]:
                 "netplan, systemd-networkd, NetworkManager and ifupdown",
                 after,
             )
+
+
+def _addresses(snapshot: Snapshot, host: Stack) -> Iterator[Lost]:
+    """Addresses that the file which configures their link does not have, nor DHCP gives."""
+    for address in host.addresses or ():
+        file = _file_of(snapshot, address.link)
+        if file is None or address.scope != "global" or address.flags & _GIVEN:
+            continue
+        if address.address in (file.content or "") or "dhcp" in (file.content or "").lower():
+            continue
+        action = DeleteAddress(stack=host.name, link=address.link, address=address.network)
+        what = f"{address.network} on {address.link} was added by hand"
+        after = _without_routes(action.apply(snapshot), address)
+        yield Lost(f"{host.name}/{address.link}", what, file.path, after)
+
+
+def _without_routes(snapshot: Snapshot, address: Address) -> Snapshot:
+    """Nor can there be routes by a gateway that only this address made known."""
+    host = snapshot.stack(snapshot.host)
+    network = ip_interface(address.network).network
+    routes = tuple(
+        route
+        for route in host.routes or ()
+        if not any(hop.gateway and ip_address(hop.gateway) in network for hop in route.next_hops)
+    )
+    if host.routes is None:
+        return snapshot
+    return snapshot.with_stack(msgspec.structs.replace(host, routes=routes))
+
+
+def _ports(snapshot: Snapshot, host: Stack) -> Iterator[Lost]:
+    """NICs that were plugged into a bridge, of which neither's file says so."""
+    for link in host.links or ():
+        file = None if link.master is None else _file_of(snapshot, link.master)
+        if file is None or link.master is None or leads_to_guest(link):
+            continue
+        own = _file_of(snapshot, link.name)
+        if _names(file, link.name) or (own is not None and _names(own, link.master)):
+            continue
+        links = tuple(
+            msgspec.structs.replace(other, master=None, port=None) if other is link else other
+            for other in host.links or ()
+        )
+        after = snapshot.with_stack(msgspec.structs.replace(host, links=links))
+        what = f"{link.name} was made a port of {link.master} by hand"
+        yield Lost(f"{host.name}/{link.name}", what, file.path, after)
+
+
+def _names(file: StoredFile, word: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", file.content or "") is not None
+
+
+def _file_of(snapshot: Snapshot, link: str) -> StoredFile | None:
+    """The file that configures a link of the host, when it is one to read addresses from."""
+    manager = manager_of(snapshot, snapshot.host, link)
+    if manager is None or manager.kind not in ("netplan", "networkd", "ifupdown"):
+        return None
+    files = () if snapshot.persistent is None else snapshot.persistent.files
+    return next((file for file in files if file.path == manager.name), None)
 
 
 def _rules(snapshot: Snapshot, host: Stack) -> Iterator[Lost]:

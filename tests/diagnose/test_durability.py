@@ -12,6 +12,7 @@ import pytest
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.diagnose.check import load_checks
 from kvmdiag.diagnose.engine import diagnose
+from kvmdiag.diagnose.reboot import lost_at_reboot
 from kvmdiag.diagnose.restarts import after_docker, after_libvirt
 from kvmdiag.lab import libvirt_rules, manager
 from kvmdiag.lab.spec import namespace
@@ -26,7 +27,9 @@ from ..checks.many import host_with  # noqa: TID252 - a helper of the neighbouri
 
 CHECKS = load_checks()
 NETWORKD = StoredFile(
-    source="networkd", path="/etc/systemd/network/eth.network", content="[Match]\nName=eth0\n"
+    source="networkd",
+    path="/etc/systemd/network/eth.network",
+    content="[Match]\nName=eth0\n\n[Network]\nDHCP=yes\n",
 )
 
 
@@ -119,6 +122,36 @@ def test_what_a_file_has_is_not(file, subject):
     found = told(by_hand(NETWORKD, file), "runtime-config-lost-after-reboot")
     assert subject not in {name for _, name, _ in found}
     assert len(found) == 2
+
+
+UPLINK = "[Match]\nName=eth0\n[Network]\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [(UPLINK, 1), (f"{UPLINK}Address=10.0.0.10/24\n", 0), (f"{UPLINK}DHCP=yes\n", 0)],
+    ids=["without it", "with it", "by DHCP"],
+)
+def test_an_address_that_its_links_file_does_not_have(content, count):
+    """The uplink's own; without it nobody gets out."""
+    file = StoredFile(source="networkd", path="/etc/systemd/network/eth.network", content=content)
+    found = told(by_hand(file), "runtime-config-lost-after-reboot")
+    mine = [summary for _, subject, summary in found if subject == "host/eth0"]
+    assert len(mine) == count
+    assert all("10.0.0.10/24 on eth0 was added by hand: after a reboot" in text for text in mine)
+
+
+@pytest.mark.parametrize(("ports", "count"), [("none", 1), ("eno9", 0), ("eno99", 1)])
+def test_a_nic_that_no_file_plugs_into_its_bridge(ports, count):
+    """Of a LAN bridge, whose guests get out by it."""
+    content = f"auto br7\niface br7 inet manual\n  bridge_ports {ports}\n"
+    file = StoredFile(source="ifupdown", path="/etc/network/interfaces", content=content)
+    snapshot = by_hand(file)
+    host = snapshot.stack("host")
+    nic = Link(index=800, name="eno9", mac="02:00:00:00:08:00", master="br7", port=BridgePort())
+    snapshot = with_host(snapshot, links=(*host.links, nic))
+    lost = [one.subject for one in lost_at_reboot(snapshot)]
+    assert lost.count("host/eno9") == count
 
 
 def test_nothing_is_said_where_no_file_was_read():
