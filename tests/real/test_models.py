@@ -69,7 +69,7 @@ def test_a_fault_is_named_and_cured(models: RealLab, fault: str, guest: str) -> 
 
 @pytest.mark.parametrize("fault", ["dnat-blocked-by-libvirt-reject", "accept-rule-after-reject"])
 def test_a_forwarded_port_that_libvirt_swallows(models: RealLab, fault: str) -> None:
-    """Without a rule that lets it in, and with one behind libvirt's own."""
+    """Without a rule that lets it in; and with one among libvirt's own, once it has restarted."""
     manager.break_(models.label, fault)
     assert not connects(models)
     for access in ("agent", "none"):
@@ -80,7 +80,7 @@ def test_a_forwarded_port_that_libvirt_swallows(models: RealLab, fault: str) -> 
 
 
 def test_a_forwarded_port_outlives_a_restart_of_libvirtd(models: RealLab) -> None:
-    """The rule in front stays in front, since libvirt has chains of its own (5.1 and later)."""
+    """A rule in front of libvirt's chains stays there: it leaves the jumps where they are."""
     manager.break_(models.label, "libvirtd-restarted")
     assert connects(models)
     for access in ("agent", "none"):

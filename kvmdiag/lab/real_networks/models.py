@@ -75,11 +75,16 @@ def _guest(name: str, mac: str, network: str, setup: str = "") -> RealGuest:
     return RealGuest(name=name, nics=(nic,), setup=parts.dhcp(name, "ens3") + setup)
 
 
-_LET_IN = "FORWARD -d 192.168.122.2/32 -o virbr0 -p tcp -m tcp --dport 80 -j ACCEPT"
+_LET_IN = "-d 192.168.122.2/32 -o virbr0 -p tcp -m tcp --dport 80 -j ACCEPT"
 _TRANSLATE = """\
 *nat
 -A PREROUTING -d 10.0.0.10/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 192.168.122.2:80
 COMMIT
+"""
+# It writes its rules while it already answers.
+_IN_FRONT_AGAIN = """\
+while iptables -S LIBVIRT_FWI 1 2> /dev/null | grep -q 'dport 80 '; do sleep 0.2; done
+until iptables -S LIBVIRT_FWI 2> /dev/null | grep -q 'virbr0 -j REJECT'; do sleep 0.2; done
 """
 _INTO_NAT = """\
 *nat
@@ -102,11 +107,12 @@ _FAULTS = (
     Fault(
         name="accept-rule-after-reject",
         machine="host",
-        summary="port 8080 is forwarded to web and let in, by a rule behind libvirt's",
+        summary="a forwarded port was let in by a rule in libvirt's chain; libvirtd was restarted",
         check="accept-rule-after-reject",
         steps=(
             Rules("host", _TRANSLATE),
-            Rules("host", f"*filter\n-A {_LET_IN}\nCOMMIT\n"),
+            Rules("host", f"*filter\n-I LIBVIRT_FWI 1 {_LET_IN}\nCOMMIT\n"),
+            Shell("host", parts.RESTART_LIBVIRT + _IN_FRONT_AGAIN),
         ),
         apart_from=("dnat-blocked-by-libvirt-reject", "libvirtd-restarted"),
     ),
@@ -144,8 +150,7 @@ _FAULTS = (
         check="bridge-uplink-missing",
         steps=(Ip("host", "link set eno1 nomaster\n"),),
     ),
-    # Since 5.1 libvirt has chains of its own and leaves the jumps to them where they are; before,
-    # it put its rules in front of all others again.
+    # Since 5.1 libvirt has chains of its own and leaves the jumps to them where they are.
     Fault(
         name="libvirtd-restarted",
         machine="host",
@@ -153,7 +158,7 @@ _FAULTS = (
         check=None,
         steps=(
             Rules("host", _TRANSLATE),
-            Rules("host", f"*filter\n{_LET_IN.replace('FORWARD', '-I FORWARD 1', 1)}\nCOMMIT\n"),
+            Rules("host", f"*filter\n-I FORWARD 1 {_LET_IN}\nCOMMIT\n"),
             Shell("host", parts.RESTART_LIBVIRT),
         ),
         apart_from=("dnat-blocked-by-libvirt-reject", "accept-rule-after-reject"),
