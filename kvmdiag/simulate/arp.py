@@ -17,7 +17,8 @@ from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.conntrack import UNTRACKED, Conntrack
 from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.hook import run_hook
+from kvmdiag.simulate.fib import Flow
+from kvmdiag.simulate.hook import HookResult, run_hook
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
 
@@ -116,7 +117,28 @@ def stopped_by(
     result = run_hook(at, Conntrack(), tracked, chains=chains)
     if result.kind == "unknown":
         raise NotUnderstood(view.name, f"whether {arp.name} passes {hook}: {result.why}")
-    return None if result.kind == "accept" else result.rule
+    if result.kind != "accept":
+        return result.rule
+    remarked = hook == "output" and result.packet.mark != arp.packet.mark
+    if remarked and family == "ip6" and any(base.chain.type == "route" for base in chains):
+        return _led_astray(view, result, out_link)
+    return None
+
+
+def _led_astray(view: StackView, result: HookResult, link: str | None) -> RuleRef | None:
+    """The rule whose mark makes a message of discovery leave by another link, or not at all.
+
+    Source: ip6_route_me_harder in net/ipv6/netfilter.c, which keeps to the link only for
+    destinations that mean nothing without one.
+    """
+    packet = result.packet
+    if packet.dst.is_multicast or packet.dst.is_link_local:
+        return None
+    flow = Flow(dst=packet.dst, src=packet.src, mark=packet.mark, proto=packet.proto)
+    found = view.fib.lookup(flow)
+    if found is not None and found.refusal is None and found.link == link:
+        return None
+    return result.matched[-1] if result.matched else None
 
 
 def _packet(sender: IPAddress, wanted: IPAddress) -> Packet:

@@ -78,13 +78,15 @@ def run_hook(
     next_hop: IPAddress | None = None,
     chains: tuple[BaseChain, ...] | None = None,
     choose: Callable[[Verdict], int] | None = None,
+    reroute: Callable[[Packet], bool] | None = None,
 ) -> HookResult:
     """Run all chains that see the packet at ``at.hook``, or only ``chains``.
 
     ``tracked`` is what an earlier hook of this stack found out about its connection.
     ``next_hop`` is where the packet is going on its outgoing link; MASQUERADE chooses the
     address by it. ``choose`` says which way to go where that cannot be told; without it the
-    packet ends there as unknown.
+    packet ends there as unknown. ``reroute`` is told of what the stack itself sends whenever
+    that has to be routed anew, and says whether there is a way; without one nothing follows.
     """
     family = at.family
     if chains is None:
@@ -92,7 +94,7 @@ def run_hook(
     active = family in ("ip", "ip6") and at.view.conntrack_active(family)
     if not chains and not active:
         return HookResult("accept", at.packet, tracked=tracked)
-    hook = _Hook(at, conntrack, tracked, next_hop, choose)
+    hook = _Hook(at, conntrack, tracked, next_hop, choose, reroute)
     result = hook.run(chains, active=active)
     if active and result.kind == "accept" and at.hook in ("input", "postrouting"):
         hook.confirm()
@@ -112,11 +114,14 @@ class _Hook:
         tracked: Tracked | None,
         next_hop: IPAddress | None,
         choose: Callable[[Verdict], int] | None,
+        reroute: Callable[[Packet], bool] | None,
     ) -> None:
         self._at = at
         self._conntrack = conntrack
         self._next_hop = next_hop
         self._choose = choose
+        self._reroute = reroute
+        self._astray = False
         self.seen = Seen(at, at.packet, tracked, conntrack.added_to)
         self._result = HookResult("accept", at.packet)
 
@@ -137,16 +142,18 @@ class _Hook:
             if translation is not None and priority > translation[0]:
                 self._translate(nats, translation[1])
                 translation = None
-                if result.kind != "accept":
-                    return result
-            self._ask(base)
-            if result.kind != "accept":
+            if self._goes_on():
+                self._ask(base)
+            if not self._goes_on():
                 return result
         if active:
             self._track()
         if translation is not None:
             self._translate(nats, translation[1])
         return result
+
+    def _goes_on(self) -> bool:
+        return self._result.kind == "accept" and not self._astray
 
     def confirm(self) -> None:
         """Enter the connection into the table: the last thing of all there (nf_confirm)."""
@@ -176,9 +183,17 @@ class _Hook:
             result.accepted_by = verdict.rule
         if seen.mark != result.packet.mark:
             self._set(replace(result.packet, mark=seen.mark))
+            # Only where a route chain marks it (nf_route_table_hook4, ipt_mangle_out).
+            if base.chain.type == "route" and verdict.kind == "accept":
+                self._route_again()
         if seen.tracked is not None and seen.tracked.connection is not None:
             seen.tracked.connection.mark = seen.connection_mark
         return verdict
+
+    def _route_again(self) -> None:
+        """Right there, before the chains that follow (ip_route_me_harder)."""
+        if self._reroute is not None and not self._reroute(self._result.packet):
+            self._astray = True
 
     def _set(self, packet: Packet) -> None:
         self._result.packet = packet
@@ -196,7 +211,10 @@ class _Hook:
         if self._result.kind == "accept":
             packet = connection.translate(self._result.packet, tracked.direction, manipulation)
             if packet is not self._result.packet:
+                elsewhere = packet.dst != self._result.packet.dst
                 self._set(packet)
+                if elsewhere and self._at.hook == "output":
+                    self._route_again()
 
     def _settle(
         self, nats: list[BaseChain], connection: Connection, manipulation: Manipulation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from msgspec.structs import replace
@@ -25,8 +26,11 @@ def pass_hook(
     link: str | None,
     next_hop: IPAddress | None = None,
     chains: tuple[BaseChain, ...] | None = None,
+    reroute: Callable[[Packet], bool] | None = None,
 ) -> Frame:
     """The frame as the hook, or only ``chains`` of it, leave it; ``at`` is what rules see.
+
+    ``reroute`` is for what the stack itself sends; see :func:`~kvmdiag.simulate.hook.run_hook`.
 
     Raises:
         Ended: the packet is dropped or rejected there, or that cannot be told.
@@ -40,6 +44,7 @@ def pass_hook(
         next_hop,
         chains,
         partial(_choose, journey, at, stage, link),
+        reroute,
     )
     if result.kind != "accept":
         _end(journey, at, stage, link, result)

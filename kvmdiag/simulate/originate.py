@@ -52,12 +52,16 @@ def originate(journey: Journey, step: Originate) -> Step:
     )
     frame = Frame(packet)
     at = hook_context(view, "output", frame, None, link)
-    frame = pass_hook(journey, frame, at, Stage.OUTPUT, link)
-    after = frame.packet
-    remarked = after.mark != packet.mark and _marks_reroute(view, packet)
-    if after.dst != packet.dst or remarked:
-        rerouted = Originate(step.stack, after, step.bound_link, after.src)
-        found = _route_own(journey, view, rerouted)
+    rerouted: list[Originate] = []
+
+    def reroute(changed: Packet) -> bool:
+        rerouted.append(Originate(step.stack, changed, step.bound_link, changed.src))
+        way = _looked_up(view, rerouted[-1])
+        return way is not None and way.refusal is None
+
+    frame = pass_hook(journey, frame, at, Stage.OUTPUT, link, reroute=reroute)
+    if rerouted:
+        found = _route_own(journey, view, rerouted[-1])
         link = found.link or "lo"
     return send(journey, view, frame, link, found)
 
@@ -84,14 +88,6 @@ def _fitting(journey: Journey, view: StackView, packet: Packet, link: str, found
         decider=LinkStateRef(stack=view.name, link=link, text=f"mtu {mtu}"),
         out_link=link,
     )
-
-
-def _marks_reroute(view: StackView, packet: Packet) -> bool:
-    """Whether a new mark makes the kernel route again: only where a route chain may set it.
-
-    Sources: nf_route_table_hook4 in net/netfilter/nft_chain_route.c, iptable_mangle.c.
-    """
-    return any(base.chain.type == "route" for base in view.base_chains(packet.family, "output"))
 
 
 def _tried_with_source(view: StackView, step: Originate) -> Originate:
@@ -123,14 +119,18 @@ def _own_flow(step: Originate) -> Flow:
 
 def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
     """The route for a packet of the stack's own."""
-    packet = step.packet
+    found = _looked_up(view, step)
+    return usable_route(journey, view, step.bound_link, Stage.OUTPUT, step.packet, found)
+
+
+def _looked_up(view: StackView, step: Originate) -> Found | None:
     found = view.fib.lookup(_own_flow(step))
     refused = found is None or found.refusal is not None
-    if refused and step.bound_link is not None and packet.version == 4:
+    if refused and step.bound_link is not None and step.packet.version == 4:
         # ip_route_output_key_hash_rcu: bound to a link without a route, the destination is
         # taken to be on that link.
-        return _on_link(view, packet.dst, step.bound_link)
-    return usable_route(journey, view, step.bound_link, Stage.OUTPUT, packet, found)
+        return _on_link(view, step.packet.dst, step.bound_link)
+    return found
 
 
 def _on_link(view: StackView, dst: IPAddress, link: str) -> Found:

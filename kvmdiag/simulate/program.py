@@ -135,7 +135,7 @@ class CompiledRule:
                     break
                 matches.append(cast("Match", part))
                 continue
-            acts = effects_of(part, sets)
+            acts = effects_of(part, sets, of_nft=chain.program.table.backend == "nft")
             if acts is None:
                 self.end = ending(part, sets)
                 break

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import Packet
-from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage
 from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.context import Context
@@ -93,7 +93,22 @@ def send(
     at = hook_context(view, "postrouting", frame, None, link)
     frame = pass_hook(journey, frame, at, Stage.POSTROUTING, link, next_hop)
     device = view.links[link]
-    packet = in_pieces(frame.packet, found.route.mtu or device.mtu)
+    mtu = found.route.mtu or device.mtu
+    packet = in_pieces(frame.packet, mtu)
+    if packet.length > mtu:
+        # Of one's own, sent elsewhere by a translation: it was found to fit another way.
+        raise journey.end(
+            Outcome.REJECTED,
+            Reason.MTU,
+            view.name,
+            link,
+            Stage.POSTROUTING,
+            packet,
+            "rejected with icmp fragmentation-needed",
+            f"{packet.length} bytes do not fit the MTU {mtu} of {link}",
+            decider=LinkStateRef(stack=view.name, link=link, text=f"mtu {mtu}"),
+            out_link=link,
+        )
     frame = Frame(packet, device.mac, tracked=frame.tracked)
     if not device.is_loopback:
         mac = mac_of_next_hop(journey, view, link, next_hop, frame.packet)

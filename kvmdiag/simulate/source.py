@@ -37,6 +37,8 @@ def select_address(
     ``version`` is needed only where there is no neighbour to speak to.
     """
     version = toward.version if toward is not None else version or 4
+    if version == 6 and toward in view.local_addresses:
+        return toward  # rule 1: to oneself
     mine = [a for a in view.addresses_of(link, version) if _usable(a, toward)]
     if toward is not None and version == 6 and mine:
         # max() keeps the first of equals, as the kernel does.

@@ -90,13 +90,13 @@ def ending(statement: Statement, sets: Sets) -> End | None:
     raise AssertionError(statement)
 
 
-def effects_of(statement: Statement, sets: Sets) -> Sequence[Effect] | None:
+def effects_of(statement: Statement, sets: Sets, *, of_nft: bool = True) -> Sequence[Effect] | None:
     """What a statement does before the rule goes on; ``None`` if it is an :func:`ending`."""
     match statement:
         case SetMark():
             return (_set_mark(statement),)
         case CopyMark():
-            return (_copy_mark(statement),)
+            return (_copy_mark(statement, of_nft=of_nft),)
         case SetZone():
             return (_set_zone(statement.zone),)
         case NoTrack():
@@ -123,11 +123,15 @@ def _set_mark(statement: SetMark) -> Effect:
     return set_mark if statement.of == "packet" else set_connection_mark
 
 
-def _copy_mark(statement: CopyMark) -> Effect:
+def _copy_mark(statement: CopyMark, *, of_nft: bool) -> Effect:
     keep, take, flip = statement.keep, statement.take, statement.flip
 
-    def to_packet(seen: Seen) -> None:
+    def to_packet(seen: Seen) -> bool | None:
+        if seen.tracked is None or seen.tracked.connection is None:
+            # nft_ct_get_eval breaks off the rule; connmark_tg goes on and does nothing.
+            return False if of_nft else None
         seen.mark = seen.mark & keep ^ seen.connection_mark & take ^ flip
+        return None
 
     def to_connection(seen: Seen) -> None:
         seen.connection_mark = seen.connection_mark & keep ^ seen.mark & take ^ flip

@@ -26,6 +26,8 @@ def complaints(
     found = []
     for which, walk, observed in zip(("", "later "), walks, seen, strict=False):
         found += _direction(f"{which}request", walk.request, observed.request, ports)
+        if _is_mute(walk):
+            continue
         if walk.reply is not None:
             found += _direction(f"{which}reply", walk.reply, observed.reply, ports)
         elif observed.reply.crossings or observed.reply.arrivals:
@@ -36,6 +38,12 @@ def complaints(
             if rule in uncounted
         ]
     return [f"{ask}: {line}" for line in found]
+
+
+def _is_mute(walk: Walk) -> bool:
+    """Whether our server cannot answer: with UDP from a link-local address without its link."""
+    packet = walk.request.end.packet
+    return packet.proto == "udp" and packet.dst.is_link_local and walk.reply is not None
 
 
 def is_unknown(walk: Walk) -> bool:

@@ -39,9 +39,10 @@ def tag(number: int, round: int) -> bytes:  # noqa: A002 - of several rounds
     return _TAG.pack(_MARK, number, round, _REQUEST)
 
 
-def answer(data: bytes) -> bytes:
-    """The datagram that is sent back for one."""
-    return data[:5] + bytes((_REPLY,)) + data[6:] if len(data) >= _TAG.size else data
+def answer(data: bytes) -> bytes | None:
+    """The datagram that is sent back for one; what is an answer itself gets none."""
+    number, round_, way = _tagged(data)
+    return _TAG.pack(_MARK, number, round_, _REPLY) if way == _REQUEST else None
 
 
 def echo_request(number: int, round: int, version: int, size: int) -> bytes:  # noqa: A002

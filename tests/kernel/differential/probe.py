@@ -253,6 +253,9 @@ class Watch:
                 data, extra, _, sender = sock.recvmsg(2048, 256)
             except BlockingIOError:
                 return True
+            sent_back = answer(data)
+            if sent_back is None:
+                continue
             (_, _, info), *_ = extra
             if self._version == 4:
                 local = info[4:8]  # ipi_spec_dst: where it was sent to, as seen here
@@ -262,7 +265,7 @@ class Watch:
                 level, kind = socket.IPPROTO_IPV6, _IPV6_PKTINFO
                 back = info[:16] + bytes(4)
             with contextlib.suppress(OSError):
-                sock.sendmsg([answer(data)], [(level, kind, back)], 0, sender)
+                sock.sendmsg([sent_back], [(level, kind, back)], 0, sender)
 
     def _which(self, packet: Sighting | None) -> Seen | None:
         """What is known of the question, round and direction that a packet belongs to."""
