@@ -27,13 +27,16 @@ def keep(stack: Stack, how: str) -> str:
     """
     if stack.kind == "guest":
         return f"inside {stack.name}: {how}"
+    maker = _maker(stack) if stack.kind == "namespace" else None
+    if maker is not None:
+        return f"{maker} ({how})"
     if stack.kind == "namespace":
-        return f"{_maker(stack)}; in a guest: {how}"
+        return f"whatever sets up {stack.name} must do it again after a reboot; in a guest: {how}"
     return how
 
 
-def _maker(stack: Stack) -> str:
-    """Who makes a namespace anew, and with it what was done by hand."""
+def _maker(stack: Stack) -> str | None:
+    """Who is known to make a namespace anew, and with it what was done by hand."""
     if any(link.name.startswith("k6t-") for link in stack.links or ()):
         return (
             f"{stack.name} is the pod of a virtual machine, and lives no longer than it: change "
@@ -41,7 +44,7 @@ def _maker(stack: Stack) -> str:
         )
     if stack.name.startswith(_NEUTRON) or (stack.netns or "").split("/")[-1].startswith(_NEUTRON):
         return f"Neutron's agent sets up {stack.name}: neutron-l3-agent must do it again"
-    return f"whatever sets up {stack.name} must do it again after a reboot"
+    return None
 
 
 def keep_sysctls(snapshot: Snapshot, stack: Stack, values: tuple[tuple[str, str], ...]) -> str:

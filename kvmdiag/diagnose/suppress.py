@@ -141,8 +141,13 @@ def _without(report: Report, dropped: list[Finding]) -> Report:
         or not path.causes
         or not gone.issuperset(path.causes)
     )
+    # A plan against nothing that is still told is of no use, but to who asked for the path.
+    told = {finding.check for finding in kept}
+    plan = report.plan
+    if plan is not None and report.question is None and dropped:
+        plan = plan if any(step.check in told for step in plan.steps) else None
     return msgspec.structs.replace(
-        report, findings=kept, paths=paths, verdict=_verdict(report, kept, paths)
+        report, findings=kept, paths=paths, plan=plan, verdict=_verdict(report, kept, paths)
     )
 
 

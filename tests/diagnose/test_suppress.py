@@ -3,11 +3,13 @@
 import json
 from datetime import date
 
+import msgspec
 import pytest
 
 from kvmdiag.diagnose.suppress import decide, only_new, parse_decisions
 from kvmdiag.errors import InputError
-from kvmdiag.model.report import Finding, Report, Severity
+from kvmdiag.model.report import Finding, Plan, Report, Severity, Step
+from kvmdiag.model.trace import Outcome
 from kvmdiag.reports import json as report_json
 
 KNOWN = frozenset({"guest-firewall", "duplicate-mac"})
@@ -52,6 +54,19 @@ def test_an_ignored_finding_is_gone_and_told():
 def test_all_ignored_is_healthy():
     """Nothing is left that counts."""
     assert decided(ignore("guest-firewall") + ignore("duplicate-mac")).verdict == "healthy"
+
+
+def test_a_plan_goes_with_the_last_of_the_faults_it_is_against():
+    """With one of two left it stays whole: half a plan cures nothing."""
+    steps = tuple(
+        Step(check=check, where="host", command="c", undo="u", persist="")
+        for check in ("guest-firewall", "duplicate-mac")
+    )
+    plan = Plan(steps=steps, outcome_after=Outcome.LEFT, works=True)
+    report = msgspec.structs.replace(REPORT, plan=plan)
+    one, both = ignore("guest-firewall"), ignore("guest-firewall") + ignore("duplicate-mac")
+    assert decide(report, parse_decisions(one, KNOWN), TODAY).plan == plan
+    assert decide(report, parse_decisions(both, KNOWN), TODAY).plan is None
 
 
 def test_an_expired_ignore_counts_no_more():
