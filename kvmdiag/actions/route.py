@@ -64,11 +64,18 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
         return keep_link(snapshot, snapshot.stack(self.stack), self.link, ways)
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
-        """The routes with the new one; a stack whose routes were not read stays unread."""
+        """The routes with the new one; a stack whose routes were not read stays unread.
+
+        Where there is a route to that destination with the same metric, the kernel refuses
+        another (fib_table_insert, fib6_add_rt2node), and nothing changes.
+        """
         stack = snapshot.stack(self.stack)
-        if stack.routes is None:
-            return snapshot
         metric = 1024 if ":" in self.destination else 0  # IP6_RT_PRIO_USER
+        if stack.routes is None or any(
+            (route.destination, route.table, route.metric) == (self.destination, 254, metric)
+            for route in stack.routes
+        ):
+            return snapshot
         route = Route(
             destination=self.destination,
             metric=metric,

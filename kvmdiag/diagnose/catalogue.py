@@ -170,6 +170,7 @@ CATALOGUE: tuple[str, ...] = (
 EXTRA: tuple[str, ...] = (
     "link-admin-down",
     "host-no-default-route",
+    "gateway-absent",
     "firewall-drop",
     "bridge-filter-drop",
 )
