@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def kernel_notes(evidence: Evidence | None, predicted: Walk, fused: Walk) -> KernelNotes | None:
     """All of it, and where it parts from the prediction; ``None`` when the kernel was not asked."""
-    from kvmdiag.probes.fuse import divergence
+    from kvmdiag.probes.disagreement import divergence
     from kvmdiag.reports.kernel_notes import CounterNote, KernelNotes, MissingNote, RuleNote
 
     if evidence is None:

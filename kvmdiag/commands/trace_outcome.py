@@ -42,7 +42,8 @@ def keep(file: Path, snapshot: Snapshot, probes: Sequence[tuple[Walk, Observatio
 def fused_with(predicted: Walk, seen: Observation) -> tuple[Walk, ProbeNotes]:
     """Prediction and observation in one, and how it ended."""
     from kvmdiag.commands.kernel import kernel_notes
-    from kvmdiag.probes.fuse import disagreement, fuse, likeliest
+    from kvmdiag.probes.disagreement import disagreement, likeliest
+    from kvmdiag.probes.fuse import fuse
     from kvmdiag.reports.probe_notes import ProbeNotes
 
     predicted = likeliest(predicted, seen)

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from kvmdiag.model.trace import Outcome, Reason, Stage
-from kvmdiag.probes.fuse import disagreement, likeliest
+from kvmdiag.probes.disagreement import disagreement, likeliest
 from kvmdiag.probes.observation import Observation
 from kvmdiag.probes.trace import fuse, observe
 
