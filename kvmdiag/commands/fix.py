@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from kvmdiag.commands.repair import Repair
-    from kvmdiag.model.report import Plan, Report
+    from kvmdiag.model.report import Plan, Report, Step
     from kvmdiag.model.snapshot import Snapshot
 
 app = typer.Typer()
@@ -92,7 +92,8 @@ def _repair(
 ) -> int:
     from kvmdiag.commands import fix_log, repair
 
-    repair.refuse_unfit(plan, _namespaces(snapshot) if options.lab is not None else None)
+    allowed = _namespaces(snapshot) if options.lab is not None else None
+    repair.refuse_unfit(plan, allowed, by_hand=not yes and sys.stdin.isatty())
     if not yes and not _agreed(plan):
         return FAULTY
     show = _printer(options)
@@ -103,7 +104,12 @@ def _repair(
         notes.note(line)
         show(line)
 
-    work = repair.Repair(runner=repair.run_program, tell=tell)
+    def by_hand(step: Step) -> None:
+        show(f"To be typed {step.where}: {step.command}")
+        if not typer.confirm("Is it done?", default=True):
+            raise repair.StepFailed(f"it was not carried out {step.where}: {step.command}")
+
+    work = repair.Repair(runner=repair.run_program, tell=tell, by_hand=by_hand)
     with raised():
         try:
             work.carry_out(plan)

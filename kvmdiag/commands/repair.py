@@ -43,11 +43,15 @@ def run_program(argv: list[str]) -> Ran:
 
 @dataclass
 class Repair:
-    """The steps of a plan that have been carried out, the last one last."""
+    """The steps of a plan that have been carried out, the last one last.
+
+    ``by_hand`` has somebody carry out a step inside a guest and comes back when that is done.
+    """
 
     runner: Runner
     tell: Tell
     done: list[Step] = field(default_factory=list)
+    by_hand: Callable[[Step], None] | None = None
 
     def carry_out(self, plan: Plan) -> None:
         """Run every step in order.
@@ -60,10 +64,15 @@ class Repair:
 
         """
         for number, step in enumerate(plan.steps, 1):
+            inside = self.by_hand is not None and is_inside(step)
+            if inside and self.by_hand is not None:
+                self.by_hand(step)
             with deferred():
-                self._run(step.command, step.undo)
+                if not inside:
+                    self._run(step.command, step.undo)
                 self.done.append(step)
-                self.tell(f"done {number}/{len(plan.steps)}: {step.command}")
+                where = f" {step.where}" if inside else ""
+                self.tell(f"done {number}/{len(plan.steps)}{where}: {step.command}")
 
     def roll_back(self) -> tuple[Step, ...]:
         """Undo what was done, the last step first; gives the steps that could not be undone.
@@ -76,6 +85,8 @@ class Repair:
             while self.done:
                 step = self.done.pop()
                 try:
+                    if is_inside(step):
+                        raise StepFailed(f"it is {step.where}: {step.undo}")
                     self._run(step.undo)
                     said = f"undone: {step.undo}"
                 except KvmdiagError as error:
@@ -102,24 +113,30 @@ def _in_part(undo: str) -> str:
     return f"; if that was done in part, this undoes it: {undo}" if undo else ""
 
 
-def refuse_unfit(plan: Plan, allowed: Collection[str] | None) -> None:
+def is_inside(step: Step) -> bool:
+    """Whether a step is for a guest, which its owner alone can enter."""
+    return step.where.startswith("inside ")
+
+
+def refuse_unfit(plan: Plan, allowed: Collection[str] | None, *, by_hand: bool = False) -> None:
     """Refuse a plan that cannot be carried out from here, before anything is changed.
 
     ``allowed`` are the names of the namespaces that may be touched; ``None`` is no limit.
+    ``by_hand`` tells that there is somebody to do what is to be done inside guests.
 
     Raises:
         UsageError: a step is for the inside of a guest, or leaves the practice network.
 
     """
-    inside = [step for step in plan.steps if step.where.startswith("inside ")]
-    if inside:
+    inside = [step for step in plan.steps if is_inside(step)]
+    if inside and not by_hand:
         places = ", ".join(dict.fromkeys(step.where for step in inside))
         raise UsageError(
             f"{len(inside)} of {len(plan.steps)} steps must be typed {places}, where kvmdiag "
             f"cannot go; carry them out there: {'; '.join(step.command for step in inside)}"
         )
     for step in plan.steps:
-        for command in (step.command, step.undo):
+        for command in () if is_inside(step) else (step.command, step.undo):
             if allowed is not None and not _stays_in(command, allowed):
                 raise UsageError(f"refused, as it is not confined to the practice net: {command}")
 

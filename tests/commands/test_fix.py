@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from kvmdiag.commands import fix, repair
@@ -130,6 +131,27 @@ def test_asks_on_a_terminal(
     monkeypatch.setattr("typer.confirm", lambda *_args, **_named: answer == "y")
     assert entry.main(["fix", "a", "b"]) == code
     assert stage.ran == ran
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_what_is_to_be_typed_inside_a_guest_is_asked_for_on_a_terminal(
+    stage: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    done: bool,
+) -> None:
+    """It is never run here; the verification follows, or what was done before is undone."""
+    host, guest = STEPS[0], msgspec.structs.replace(STEPS[1], where="inside web")
+    stage.report = msgspec.structs.replace(
+        faulty(), plan=Plan(steps=(host, guest), outcome_after=Outcome.LEFT, works=True)
+    )
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda text, **_: done or text.startswith("Carry"))
+    assert entry.main(["fix", "a", "b"]) == (0 if done else 1)
+    out = capsys.readouterr().out
+    assert "To be typed inside web: two" in out
+    assert ("Cured" in out) is done
+    assert stage.ran == (["one"] if done else ["one", "unone"])
 
 
 def test_practice_repairs_do_not_leave_it(
