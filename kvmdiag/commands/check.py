@@ -16,6 +16,7 @@ from kvmdiag.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from kvmdiag.model.question import Question
     from kvmdiag.model.report import Report
     from kvmdiag.model.snapshot import Snapshot
 
@@ -93,8 +94,25 @@ def judge(
         return diagnose(snapshot, load_checks())
     if destination is None:
         return diagnose(snapshot, load_checks(), source=_machine(snapshot, source))
-    asked = question(snapshot, source, destination, options)
+    asked = _asked(snapshot, source, destination, options)
     return diagnose(with_flows(snapshot, asked, options), load_checks(), asked)
+
+
+def _asked(snapshot: Snapshot, source: str, destination: str, options: Options) -> Question:
+    """The path; the way back where the destination has no address, which is what ails it then."""
+    from msgspec.structs import replace
+
+    from kvmdiag.simulate.endpoints import NoAddressError
+
+    try:
+        return question(snapshot, source, destination, options)
+    except NoAddressError as error:
+        try:
+            back = question(snapshot, destination, source, options)
+        except UsageError:
+            raise error from None
+        said = f"{error}: the way from there to {source} is judged in its place"
+        return replace(back, source=replace(back.source, assumed=(*back.source.assumed, said)))
 
 
 def _machine(snapshot: Snapshot, name: str) -> str:

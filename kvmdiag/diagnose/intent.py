@@ -11,6 +11,7 @@ from kvmdiag.diagnose.gateways import Outside, gateways
 from kvmdiag.diagnose.nets import ROUTED, is_guest_bridge, libvirt_network, network_on
 from kvmdiag.diagnose.rules import source_nats, translates
 from kvmdiag.errors import UsageError
+from kvmdiag.model.link import Link
 from kvmdiag.model.packet import Protocol
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
@@ -189,6 +190,27 @@ def _heard(snapshot: Snapshot, host: Stack, own: str) -> set[int]:
     return heard if 67 in heard else set()
 
 
+def _without_address(snapshot: Snapshot, stack: Stack, bridge: Link) -> Iterator[tuple[str, str]]:
+    """The guests on a bridge that have no address at all, each to somebody who has one there.
+
+    What holds a bridge or a bond inside carries for others, and needs none itself.
+    """
+    stacks = {other.name: other for other in snapshot.stacks}
+    known = [str(a.ip) for a in addresses_of(stack, bridge.name) if a.version == 4]
+    known += [address.address for _, address in _members(snapshot, stack, bridge.name, 4)]
+    for port in stack.links or () if known else ():
+        guest = stacks.get(port.peer.stack) if port.peer is not None else None
+        if port.master == bridge.name and guest is not None and _is_mute(guest):
+            yield guest.name, known[0]
+
+
+def _is_mute(stack: Stack) -> bool:
+    """Whether a machine that stands for itself alone has no address to speak with."""
+    if stack.addresses is None or stack.links is None or any(k.master for k in stack.links):
+        return False
+    return not any(True for _ in _global_addresses(stack))
+
+
 def _on_bridges(snapshot: Snapshot, stack: Stack) -> Iterator[tuple[str, str]]:
     for bridge in stack.links or ():
         if bridge.kind != "bridge":
@@ -198,6 +220,7 @@ def _on_bridges(snapshot: Snapshot, stack: Stack) -> Iterator[tuple[str, str]]:
             for (one, _), (other, address) in pairwise((*members, *members[:1])):
                 if one != other:
                     yield one, address.address
+        yield from _without_address(snapshot, stack, bridge)
 
 
 def _members(

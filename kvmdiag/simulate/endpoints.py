@@ -21,6 +21,10 @@ class UnknownNameError(UsageError):
         self.name = name
 
 
+class NoAddressError(UsageError):
+    """The destination is a machine without an address, so no packet can be sent to it."""
+
+
 def resolve(
     snapshot: Snapshot,
     source: str,
@@ -36,6 +40,7 @@ def resolve(
 
     Raises:
         UnknownNameError: the snapshot knows no such machine.
+        NoAddressError: the destination has no address to send to.
         UsageError: a NIC is unknown, or the two have no IP version in common.
     """
     start = _endpoint(snapshot, source)
@@ -130,7 +135,7 @@ def _with_address(snapshot: Snapshot, end: Endpoint, start: Endpoint, version: i
     if end.link is not None:
         mine = [entry for entry in mine if entry.link == end.link]
     if not mine:
-        raise UsageError(f"{end.text} has no IPv{version} address to be reached at")
+        raise NoAddressError(f"{end.text} has no IPv{version} address to be reached at")
     near = [
         ip_network(entry.network, strict=False)
         for entry in (_addresses(snapshot, start.stack, version) if start.stack else ())
