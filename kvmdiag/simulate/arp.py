@@ -129,14 +129,21 @@ def _led_astray(view: StackView, result: HookResult, link: str | None) -> RuleRe
     """The rule whose mark makes a message of discovery leave by another link, or not at all.
 
     Source: ip6_route_me_harder in net/ipv6/netfilter.c, which keeps to the link only for
-    destinations that mean nothing without one.
+    destinations that mean nothing without one; rules may refuse these as well.
     """
     packet = result.packet
-    if packet.dst.is_multicast or packet.dst.is_link_local:
-        return None
-    flow = Flow(dst=packet.dst, src=packet.src, mark=packet.mark, proto=packet.proto)
-    found = view.fib.lookup(flow)
-    if found is not None and found.refusal is None and found.link == link:
+    near = packet.dst.is_multicast or packet.dst.is_link_local
+    found = view.fib.lookup(
+        Flow(
+            dst=packet.dst,
+            src=packet.src,
+            oif=link if near else None,
+            mark=packet.mark,
+            proto=packet.proto,
+        )
+    )
+    refused = found is not None and found.refusal is not None
+    if not refused and (near or (found is not None and found.link == link)):
         return None
     return result.matched[-1] if result.matched else None
 

@@ -233,11 +233,18 @@ def _mark_of(_side: str) -> Getter:
     return FIELDS["meta mark"].get
 
 
+def _any_port_of(side: str) -> Getter:
+    """A port of TCP or UDP; what else has ports is in no such set (ip_set_get_ip_port)."""
+    port = FIELDS["th sport" if side == "src" else "th dport"].get
+    return lambda seen: port(seen) if seen.proto in _WITH_PORTS else ABSENT
+
+
+_WITH_PORTS = (PROTOCOLS["tcp"], PROTOCOLS["udp"])
 _DIMENSIONS: dict[str, Callable[[str], Getter]] = {
     "ip": _address_of,
     "net": _address_of,
     "port": _port_of,
-    "any port": lambda side: FIELDS["th sport" if side == "src" else "th dport"].get,
+    "any port": _any_port_of,
     "iface": _link_of,
     "mac": _mac_of,
     "mark": _mark_of,

@@ -78,3 +78,27 @@ def test_an_answer_that_somebody_else_gets(proto):
     host, guest, other = case.stacks
     guest = replace(guest, tables=(iptables("nat", "POSTROUTING", rule),))
     assert fate_of(replace(case, stacks=(host, guest, other))) == "reply dropped no-listener"
+
+
+@pytest.mark.parametrize("target", ["10.0.2.2", "10.0.9.9"])
+def test_what_is_sent_elsewhere_is_routed_right_there(target):
+    """Without a route it is gone before the filter, which would have rejected it."""
+    tables = (
+        iptables("nat", "OUTPUT", Rule((), ("dnat", target))),
+        iptables("filter", "OUTPUT", Rule((), ("reject",))),
+    )
+    guest = Stack("guest", routes=("10.0.2.0/24 via 10.0.1.1",), tables=tables)
+    case = routed(Ask("guest", "10.0.1.1"), guest=guest)
+    there = target == "10.0.2.2"
+    assert fate_of(case) == "request " + ("rejected netfilter" if there else "no-route no-route")
+
+
+def test_what_is_sent_elsewhere_may_not_fit_there():
+    """It fitted the loopback on which it was sent first."""
+    guest = Stack(
+        "guest",
+        routes=("default via 10.0.1.1",),
+        tables=(iptables("nat", "OUTPUT", Rule((), ("dnat", "10.0.2.2"))),),
+    )
+    case = routed(Ask("guest", "10.0.1.2", size=1501), guest=guest)
+    assert fate_of(case) == "request rejected mtu"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from differential.networks import ARRIVES, OVER, fate_of, iptables, routed
-from differential.plan import Ask, Rule, Stack
+from differential.networks import ARRIVES, OVER, fate_of, iptables, nft, routed
+from differential.plan import Ask, Chain, Rule, Stack, Table
 from differential.six import six
 
 pytestmark = pytest.mark.kernel
@@ -68,6 +68,29 @@ def test_nobody_asks_in_the_name_of_another_link():
     )
     assert fate_of(case) == ARRIVES
     assert fate_of(six(case)) == "reply unresolved unresolved"
+
+
+def test_masquerade_on_the_loopback():
+    """To oneself one speaks as oneself: as ::1."""
+    chains = (
+        Chain("OUTPUT", (Rule((), ("redirect",)),), "output", "nat"),
+        Chain("POSTROUTING", (Rule((), ("masquerade",)),), "postrouting", "nat"),
+    )
+    guest = replace(GUEST, tables=(Table("iptables", "ip", "nat", chains),))
+    assert fate_of(six(routed(Ask("guest", "10.0.2.2", "udp", 53), guest=guest))) == ARRIVES
+
+
+def test_a_mark_leads_neighbour_discovery_astray():
+    """What is marked in a route chain is routed anew, and the answer goes nowhere."""
+    rules = (Rule((), ("mark", "7")),)
+    far = Stack(
+        "far",
+        routes=("default via 10.0.2.1",),
+        rules=("pref 9 fwmark 7 blackhole",),
+        tables=(nft("inet", "output", *rules, kind="route"),),
+    )
+    case = six(routed(replace(OVER, bound=None), far=far))
+    assert fate_of(case) == "request unresolved netfilter"
 
 
 @pytest.mark.parametrize("make", [six, lambda case: case], ids=["IPv6", "IPv4"])

@@ -54,3 +54,32 @@ def test_states_of_neighbour_discovery(table, fate):
     )
     case = six(routed(replace(OVER, proto="udp", port=53), far=far))
     assert fate_of(case) == fate
+
+
+@pytest.mark.parametrize("proto", ["icmp", "tcp"])
+def test_a_set_of_ports_holds_nothing_without_a_port(proto):
+    """A ping is not in it, so the negated match is true."""
+    rule = Rule((("ipset", "services dst", True),), ("drop",))
+    case = routed(
+        Ask("guest", "10.0.2.2", proto, None if proto == "icmp" else 80),
+        ipsets=("create services bitmap:port range 0-1000", "add services 80"),
+        tables=(Table("legacy", "ip", "filter", (Chain("FORWARD", (rule,), "forward"),)),),
+    )
+    assert fate_of(case) == (STOPPED if proto == "icmp" else "reply dropped netfilter")
+
+
+@pytest.mark.parametrize("backend", ["nft", "iptables"])
+def test_a_mark_is_restored_from_connections_only(backend):
+    """Before conntrack there is none: nft breaks off the rule, iptables leaves the mark alone."""
+    rules = (
+        Rule((), ("mark", "7")),
+        Rule((), ("restore",)),
+        drop(("mark", "7", False)),
+    )
+    chain = Chain("OUTPUT" if backend == "iptables" else "c", rules, "output", "filter", -300)
+    raw = (Chain("OUTPUT", (Rule((), ("notrack",)),), "output"),)
+    tables = [Table("nft", "ip", "early", (chain,))]
+    if backend == "iptables":
+        tables = [Table("iptables", "ip", "raw", raw), Table("iptables", "ip", "mangle", (chain,))]
+    guest = Stack("guest", routes=("default via 10.0.1.1",), tables=tuple(tables))
+    assert fate_of(routed(OVER, guest=guest)) == STOPPED
