@@ -65,18 +65,20 @@ def campaign(
     most: int = 5,
     jobs: int = 1,
     tell: Callable[[Tally], object] = lambda _tally: None,
+    tally: Tally | None = None,
 ) -> Tally:
     """Judge ``number`` cases drawn from seed ``start``; stop after ``most`` wrong ones.
 
     ``jobs`` processes share the work. The seed alone decides which cases are drawn and in which
-    order they are reported. ``tell`` is shown how things stand from time to time.
+    order they are reported. ``tell`` is shown how things stand from time to time,
+    which is also in ``tally`` should this be interrupted.
     """
     # Hypothesis varies what it has drawn before; new seeds keep the cases from being alike.
     parts = [
         (min(_BATCH, number - batch), start * 1_000_000 + batch)
         for batch in range(0, number, _BATCH)
     ]
-    tally = Tally()
+    tally = Tally() if tally is None else tally
     with contextlib.closing(_judged_parts(parts, partial(_part, shrink, most), jobs)) as found:
         for part in found:
             tally.add(part)
