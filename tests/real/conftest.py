@@ -163,6 +163,12 @@ def models(labs: Labs) -> Iterator[RealLab]:
 
 
 @pytest.fixture
+def devstack(labs: Labs) -> Iterator[RealLab]:
+    """An instance behind Neutron's router and two uplinks, sound again afterwards."""
+    yield from _mended(labs.get("devstack"))
+
+
+@pytest.fixture
 def kubevirt(labs: Labs) -> Iterator[RealLab]:
     """A machine of KubeVirt's in its pod on a node with Calico, sound again afterwards."""
     yield from _mended(labs.get("kubevirt"))

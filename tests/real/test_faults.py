@@ -73,14 +73,33 @@ NEIGHBOURS = {
     "firewalld-libvirt-zone": Way(),
     "vpn-killswitch-or-full-tunnel": Way(),
 }
-NO_PATH = {"dns-single-label-resolved", "second-nic", "host-input-fw-blocks-dhcp-dns"}
-"""These stop no packet to an address; see the tests of the cluster, and of ufw below."""
+INSTANCE = Way(source="instance", destination="8.8.8.8", from_outside=False)
+DEVSTACK = {
+    "masquerade-pinned-to-wrong-egress": INSTANCE,
+    "masquerade-missing@host": INSTANCE,
+    "ip-forward-off@host": INSTANCE,
+    "ip-forward-off@qrouter": INSTANCE,
+    "docker-forward-drop-vs-libvirt-nft": INSTANCE,
+    "guest-no-default-route": INSTANCE._replace(repair="guest"),
+}
+NO_PATH = {
+    "dns-single-label-resolved",
+    "second-nic",
+    "second-masquerade",
+    "host-input-fw-blocks-dhcp-dns",
+}
+"""These stop no packet to an address; see the tests of the cluster, and of ufw below. One is harmless."""
 PROGRAMS = {"docker": "dockerd", "firewalld": "firewalld"}
 
 
 def test_every_fault_has_its_way() -> None:
     """None is left out here."""
-    expected = {"libvirt-nat": NAT, "cluster": CLUSTER, "neighbours": NEIGHBOURS}
+    expected = {
+        "libvirt-nat": NAT,
+        "cluster": CLUSTER,
+        "devstack": DEVSTACK,
+        "neighbours": NEIGHBOURS,
+    }
     for name, ways in expected.items():
         faults = {fault.name for fault in REAL_NETWORKS[name].namespaces.faults}
         assert faults - NO_PATH == set(ways)
@@ -90,6 +109,12 @@ def test_every_fault_has_its_way() -> None:
 def test_cluster(cluster: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A router that is itself a guest."""
     broken_and_cured(cluster, name, CLUSTER[name], capsys)
+
+
+@pytest.mark.parametrize("name", DEVSTACK)
+def test_devstack(devstack: RealLab, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An instance behind Neutron's router; Docker's chains are there, and no Docker."""
+    broken_and_cured(devstack, name, DEVSTACK[name], capsys)
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from kvmdiag.lab.real_networks import cluster, kubevirt, libvirt_nat, models, neighbours
+from kvmdiag.lab.real_networks import cluster, libvirt_nat, models, neighbours, stand_in
 
 _ALL = (
     cluster.REAL_NETWORK,
-    kubevirt.REAL_NETWORK,
+    stand_in.DEVSTACK,
+    stand_in.KUBEVIRT,
     libvirt_nat.REAL_NETWORK,
     models.REAL_NETWORK,
     neighbours.REAL_NETWORK,
