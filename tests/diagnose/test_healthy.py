@@ -29,6 +29,14 @@ def answered(label, end, address):
     return subprocess.run(ping, capture_output=True, check=False, timeout=20).returncode == 0
 
 
+def serves(label, machine):
+    """Whether DNS and DHCP are heard there: ports 53 and 67 of UDP are bound."""
+    shown = subprocess.run(
+        inside(label, machine, "cat /proc/net/udp"), capture_output=True, text=True, check=True
+    ).stdout
+    return all(f":{port:04X} 00000000:0000" in shown for port in (53, 67))
+
+
 @pytest.fixture
 def standing(request, monkeypatch, eventually):
     """The network of a case, with its decoys and its services, under a label of its own."""
@@ -49,6 +57,8 @@ def standing(request, monkeypatch, eventually):
             folder = real_daemon.folder(label) / "etc" / "qemu"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.xml").write_text(text)
+        for machine, _ in case.services:
+            eventually(lambda m=machine: serves(label, m), "dnsmasq does not serve", seconds=20)
         for machine, address in case.pings:
             eventually(
                 lambda m=machine, a=address: answered(label, m, a),
@@ -64,7 +74,7 @@ def standing(request, monkeypatch, eventually):
 
 
 @pytest.mark.parametrize("standing", cases(), ids=lambda case: case.name, indirect=True)
-def test_a_healthy_network_is_told_to_be_healthy(standing, tmp_path):
+def test_a_healthy_network_is_told_to_be_healthy(standing, tmp_path, eventually):
     """``check`` exits with 0, names no fault, and each path it calls working does work."""
     label, case = standing
     file = tmp_path / "report.json"
@@ -78,7 +88,11 @@ def test_a_healthy_network_is_told_to_be_healthy(standing, tmp_path):
     assert asked
     for question in asked:
         if question["proto"] == "icmp":
-            assert answered(label, question["from"], question["to"]), question
+            eventually(
+                lambda q=question: answered(label, q["from"], q["to"]),
+                f"said to work, and does not: {question}",
+                seconds=20,
+            )
     for machine, address in case.silent:
         assert not answered(label, machine, address), "what is meant to be closed is open"
 
