@@ -88,7 +88,7 @@ NO_PATH = {
     "second-masquerade",
     "host-input-fw-blocks-dhcp-dns",
 }
-"""These stop no packet to an address; see the tests of the cluster, and of ufw below. One is harmless."""
+"""These stop no packet to an address, two are harmless; see the tests of the cluster and of ufw."""
 PROGRAMS = {"docker": "dockerd", "firewalld": "firewalld"}
 
 
