@@ -32,6 +32,9 @@ def static_neigh_wrong(case: Case) -> Iterator[Suspicion]:
             if stack.name not in passed or entry.state not in ("permanent", "noarp"):
                 continue
             owner = _owner(case, entry)
+            link = link_of(stack, entry.link)
+            if link is not None and not link.arp and entry.mac == link.mac:
+                continue  # the kernel's own, for a device without ARP
             if owner is not None and owner[1].mac not in (None, entry.mac):
                 yield _wrong(stack, entry, *owner)
 

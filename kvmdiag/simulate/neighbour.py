@@ -24,6 +24,8 @@ from kvmdiag.simulate.source import asking_address
 from kvmdiag.simulate.stack_view import StackView, conf_name
 from kvmdiag.simulate.view import View
 
+_FIXED = ("permanent", "noarp")
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -59,7 +61,11 @@ class Silent:
 def resolve(
     view: View, stack: str, link: str, next_hop: IPAddress, source: IPAddress
 ) -> Resolved | Silent:
-    """Ask for ``next_hop`` on ``link`` of ``stack``, for a packet from ``source``."""
+    """Ask for ``next_hop`` on ``link`` of ``stack``, for a packet from ``source``.
+
+    A device with NOARP asks nobody (arp_constructor, ndisc_constructor: frames go to its own
+    MAC address), and takes in no ARP message (arp_rcv).
+    """
     asked = (stack, link, next_hop, source)
     found = view.resolved.get(asked)
     if found is None:
@@ -72,8 +78,14 @@ def _resolve(
 ) -> Resolved | Silent:
     mine = view.stacks[stack]
     entry = mine.neighbours.get((link, str(next_hop)))
-    if entry is not None and entry.state in ("permanent", "noarp") and entry.mac is not None:
+    device = view.link(stack, link)
+    # Without ARP the kernel itself makes entries, which lead back to the device.
+    nobody = None if device.arp else device.mac
+    if entry is not None and entry.state in _FIXED and entry.mac not in (None, nobody):
         return Resolved(entry.mac, static=True)
+    if not device.arp:
+        why = f"{link} is set to ask nobody: NOARP"
+        return Silent(Obstacle(Reason.UNRESOLVED, LinkRef(stack, link), why))
     sender = asking_address(mine, link, next_hop, source)
     found = _Asking(view, LinkRef(stack, link), next_hop, sender).ask()
     if isinstance(found, Resolved) and found.outside is not None and entry is not None:
@@ -141,6 +153,8 @@ class _Asking:
         willing = _answer(self._view.stacks[here.stack], here.link, self._wanted, self._sender)
         if willing is False:
             return None
+        if self._wanted.version == 4 and not self._view.link(here.stack, here.link).arp:
+            willing = BadSource(Reason.UNRESOLVED, f"ARP is off on {here.link}: NOARP")
         if isinstance(willing, BadSource):
             return Silent(None, here, willing)
         obstacle = self._stopped(here, "input") or self._way_back(here)
