@@ -33,7 +33,10 @@ IPTABLES = {
     "-p icmp -m icmp --icmp-type 3/4": {"odd icmp"},
     "-p icmp -m icmp ! --icmp-type 8": {"odd icmp", "pong"},
     "-p icmp -m icmp --icmp-type any": ICMP,
+    "-p tcp -m tcp --syn": {"syn 80"},
     "-m iprange --src-range 10.1.0.3-10.1.0.90": {"from .3", "from .77"},
+    "-m iprange --dst-range 10.2.0.5-10.2.0.20": {"to .9"},
+    "-m iprange ! --dst-range 10.2.0.0-10.2.0.255": BACK,
     "-m conntrack --ctstate NEW": ALL - BACK - {"odd icmp"},
     "-m conntrack --ctstate RELATED,ESTABLISHED": BACK,
     "-m conntrack --ctstate INVALID": {"odd icmp"},
@@ -44,6 +47,11 @@ IPTABLES = {
     "-m conntrack ! --ctorigsrc 10.1.0.3": ALL - {"from .3", "odd icmp"},
     "-p tcp -m conntrack --ctorigdstport 80": TCP,
     "-m conntrack --ctrepldst 10.1.0.2": (NEAR | BACK) - {"odd icmp"},
+    "-m conntrack --ctreplsrc 10.2.0.9": {"to .9"},
+    "-m conntrack --ctproto 17": UDP,
+    "-p udp -m conntrack --ctorigsrcport 4000:5000": UDP,
+    "-p udp -m conntrack --ctreplsrcport 53": {"dns"},
+    "-p udp -m conntrack ! --ctrepldstport 4000:5000": set(),
     "-m mark --mark 0x10/0xf0": {"dns"},
     "-m mark ! --mark 0x0": {"dns"},
     "-m conntrack --ctstatus SEEN_REPLY": BACK,
@@ -62,6 +70,7 @@ IPTABLES = {
     "-m length --length 400:600": {"long"},
     "-m ttl --ttl-lt 10": {"ttl 3"},
     "-m ttl --ttl-eq 63": ALL - {"ttl 3"},
+    "-m ttl --ttl-gt 60": ALL - {"ttl 3"},
     "! -f": ALL,
     "-m pkttype --pkt-type unicast": ALL,
     "-m dscp --dscp 0x00": ALL,
@@ -75,6 +84,11 @@ IPTABLES = {
     "-m set --match-set links src,src": ALL - BACK - SPOOFED,
     "-m set --match-set triple src,dst,dst": {"dns"},
     "-m physdev ! --physdev-is-bridged": ALL,
+    "-m physdev --physdev-in i0": set(),
+    "-m physdev ! --physdev-in i0": ALL,
+    "-m physdev ! --physdev-is-in": ALL,
+    "-m addrtype --dst-type LOCAL --limit-iface-in": set(),
+    "-m addrtype --dst-type UNICAST --limit-iface-out": ALL,
     "-m comment --comment x": ALL,
 }
 
@@ -86,6 +100,8 @@ PREROUTING = {
     "-m rpfilter": ALL - SPOOFED,
     "-m rpfilter --invert": SPOOFED,
     "-m rpfilter --loose --invert": {"from afar"},
+    "-m rpfilter --validmark": ALL - SPOOFED,
+    "-m rpfilter --accept-local --invert": SPOOFED,
 }  # fmt: skip
 
 IPSETS = """\

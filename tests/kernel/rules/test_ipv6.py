@@ -40,6 +40,8 @@ IP6TABLES = {
     "-p ipv6-icmp": {"ping"},
     "-p tcp -m tcp --dport 80": {"syn 80"},
     "-m hl --hl-lt 10": {"ttl 3"},
+    "-m hl --hl-eq 63": ALL - {"ttl 3"},
+    "-m hl --hl-gt 60": ALL - {"ttl 3"},
     "-m conntrack --ctstate NEW": ALL - BACK,
     "-m conntrack --ctorigsrc fd00:1::2/128": ALL - {"from .3", "from afar"},
     "-m iprange --src-range fd00:1::3-fd00:1::9": {"from .3"},
