@@ -48,3 +48,39 @@ def test_the_plan_restores_a_real_ping(fault, cluster, eventually):
         eventually(answered, "the plan does not cure")
     finally:
         manager.mend(cluster)
+
+
+# What somebody does by hand, and the first cause that is named: machine, command, check.
+BY_HAND = [
+    ("master", "iptables -P FORWARD DROP", "firewall-drop"),
+    ("node1", "ip link set ens6 down", "link-admin-down"),
+    ("host", "ip link set eno1 down", "link-admin-down"),
+    ("master", "ip addr del 192.168.48.10/24 dev ens6", "guest-no-lease-or-address"),
+    ("host", "ip addr del 192.168.122.1/24 dev virbr0", "bridge-without-ip"),
+    ("master", "ip link set ens6 address 52:54:00:eb:6c:6a", "duplicate-mac"),
+]
+
+
+@pytest.mark.parametrize(("machine", "command", "check"), BY_HAND)
+def test_what_is_broken_by_hand_is_named_and_cured(machine, command, check, cluster, eventually):
+    """No fault of the practice network's own: the cause is named, and its plan makes it ping."""
+    prefix = f"ip netns exec kvmdiag-{cluster}-"
+    ping = shlex.split(f"{prefix}node1 ping -c1 -W1 10.0.0.9")
+
+    def answered() -> bool:
+        done = subprocess.run(ping, capture_output=True, timeout=20, check=False)
+        return done.returncode == 0
+
+    run = [*shlex.split(f"{prefix}{machine}"), *command.split()]
+    subprocess.run(run, check=True, capture_output=True, timeout=20)
+    try:
+        assert not answered()
+        report = judge(collect(manager.scope(cluster)), "node1", "10.0.0.9")
+        assert (report.findings[0].check, report.findings[0].role) == (check, "cause")
+        assert report.plan is not None
+        assert report.plan.works
+        for step in report.plan.steps:
+            subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
+        eventually(answered, "the plan does not cure")
+    finally:
+        manager.mend(cluster)
