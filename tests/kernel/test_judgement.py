@@ -40,7 +40,7 @@ def _nothing(*_: object, **__: object) -> bool:
             bridged(ACROSS, ports=(("isolated", "on"), ("isolated", "on"))),
         ),
         (
-            "kvmdiag.simulate.originate._marks_reroute",
+            "kvmdiag.simulate.hook._Hook._route_again",
             routed(
                 OVER,
                 guest=Stack(

@@ -38,6 +38,7 @@ _ALWAYS = (
 _BUILD_TIMEOUT = 30
 _SIOCGIFFLAGS = 0x8913
 _IFF_RUNNING = 0x40
+_TENTATIVE = 0x40
 
 
 class BuildError(Exception):
@@ -115,6 +116,8 @@ def _finish(network: Built, stack: Stack) -> None:
     """What the kernel would undo, or refuse, before the cables have carrier."""
     with entered(network.path(stack.name)):
         _await_carrier(link.name for link in stack.links)
+        if network.case.version == 6:
+            _await_addresses(stack)
         ports = [
             f"link set dev {link.name} {' '.join(link.port)}\n" for link in stack.links if link.port
         ]
@@ -142,6 +145,23 @@ def _await_carrier(links: Iterable[str]) -> None:
                 if time.monotonic() > end:
                     raise BuildError(f"{link} never came up")
                 time.sleep(0.005)
+
+
+def _await_addresses(stack: Stack) -> None:
+    """Until every link has its own address and all are in use: a work queue sees to that."""
+    masters = {link.master for link in stack.links}
+    wanted = {link.name for link in stack.links if link.master is None}
+    wanted |= {bridge.name for bridge in stack.bridges if bridge.name in masters}
+    end = time.monotonic() + _BUILD_TIMEOUT
+    while True:
+        text = Path("/proc/thread-self/net/if_inet6").read_text()
+        entries = [line.split() for line in text.splitlines()]
+        near = {words[5] for words in entries if words[0].startswith("fe80")}
+        if wanted <= near and not any(int(words[4], 16) & _TENTATIVE for words in entries):
+            return
+        if time.monotonic() > end:
+            raise BuildError(f"addresses of {stack.name} never settled: {text}")
+        time.sleep(0.005)
 
 
 def _commands(stack: Stack, version: int) -> Iterator[str]:

@@ -31,6 +31,8 @@ class Tally:
     unknown: int = 0
     disagreements: list[tuple[Case, tuple[str, ...]]] = field(default_factory=list)
     unbuilt: list[str] = field(default_factory=list)
+    fleeting: tuple[str, ...] = ()
+    """Disagreements that were gone when the question was asked a third time: a late machine."""
     doubts: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
 
@@ -53,6 +55,7 @@ class Tally:
         known = [case for case, _ in self.disagreements]
         self.disagreements += [found for found in other.disagreements if found[0] not in known]
         self.unbuilt += other.unbuilt
+        self.fleeting += other.fleeting
         self.doubts.update(other.doubts)
         self.fates.update(other.fates)
 
@@ -154,7 +157,12 @@ def _one(tally: Tally, case: Case, shrink: int) -> None:
 def _disagreed(tally: Tally, case: Case, verdict: Verdict, shrink: int) -> None:
     if shrink:
         case = shrunk(case, is_wrong, shrink)
-        verdict = _judged(case) or verdict
+        again = judge(case, PATIENT)
+        if not again.complaints:
+            tally.agreed += 1
+            tally.fleeting += verdict.complaints
+            return
+        verdict = again
     if case not in (known for known, _ in tally.disagreements):
         tally.disagreements.append((case, verdict.complaints))
 
