@@ -35,6 +35,18 @@ def host(namespaces):
 
 
 @pytest.fixture
+def router(host):
+    """A host with br0 up and an address to route from."""
+    host.ip(
+        "link set lo up",
+        "link add br0 up type bridge",
+        "addr add 192.0.2.1/24 dev br0",
+        "addr add 2001:db8::1/64 dev br0 nodad",
+    )
+    return host
+
+
+@pytest.fixture
 def agent_of():
     """A maker of agents: ``agent_of(namespace, programs={"ip": ...}, commands=(...))``.
 

@@ -17,10 +17,7 @@ from kvmdiag.model.stack import MdbEntry, TunnelEntry
 from kvmdiag.system.modules import is_there
 from kvmdiag.system.namespaces import entered
 
-
-def read(host):
-    """The host's stack."""
-    return collect(Scope(host=host.path, libvirt=False)).stack("host")
+from .reading import read
 
 
 def test_all_sysctls_are_those_that_sysctl_shows(host):

@@ -6,32 +6,9 @@ import re
 
 import pytest
 
-from kvmdiag.collect.scope import Scope
-from kvmdiag.collect.snapshot import collect
-from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Address, Stack
+from kvmdiag.model.stack import Address
 
-
-def read(host) -> Stack:
-    """The host's stack."""
-    return snapshot(host).stack("host")
-
-
-def snapshot(host) -> Snapshot:
-    """The snapshot of the host and of what belongs to it."""
-    return collect(Scope(host=host.path, libvirt=False))
-
-
-@pytest.fixture
-def router(host):
-    """A host with br0 up and an address to route from."""
-    host.ip(
-        "link set lo up",
-        "link add br0 up type bridge",
-        "addr add 192.0.2.1/24 dev br0",
-        "addr add 2001:db8::1/64 dev br0 nodad",
-    )
-    return host
+from .reading import read
 
 
 def policy(host, priority):

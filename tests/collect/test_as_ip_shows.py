@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import json
 
-from kvmdiag.collect.scope import Scope
-from kvmdiag.collect.snapshot import collect
-
-
-def links(host):
-    """The host's links by name."""
-    stack = collect(Scope(host=host.path, libvirt=False)).stack("host")
-    return {link.name: link for link in stack.links}
-
+from .reading import links
 
 _AS_IP_SAYS = {
     "mtu": "mtu",

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from kvmdiag.collect.scope import Scope
-from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.link import Bridge, BridgePort
-from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import FdbEntry, Stack
+from kvmdiag.model.stack import FdbEntry
 
-
-def read(host) -> Stack:
-    """The host's stack."""
-    return snapshot(host).stack("host")
-
-
-def snapshot(host) -> Snapshot:
-    """The snapshot of the host and of what belongs to it."""
-    return collect(Scope(host=host.path, libvirt=False))
-
-
-def link(host, name):
-    """The link of that name."""
-    return next(link for link in read(host).links if link.name == name)
-
-
-def links(host):
-    """The host's links by name."""
-    stack = collect(Scope(host=host.path, libvirt=False)).stack("host")
-    return {link.name: link for link in stack.links}
+from .reading import link, links, read
 
 
 def test_settings_of_a_bridge(host):

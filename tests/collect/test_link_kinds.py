@@ -16,22 +16,16 @@ from pathlib import Path
 import pytest
 
 from kvmdiag.collect import holders
-from kvmdiag.collect.scope import Scope
-from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.link_kinds import Macvlan, Process, Qdisc, Vxlan
 from kvmdiag.system.namespaces import entered
+
+from .reading import links
 
 _TUNSETIFF, _TUNSETQUEUE = 0x400454CA, 0x400454D9
 
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x2, 0x1000, 0x4000, 0x100
 
 _IFF_DETACH_QUEUE = 0x400
-
-
-def links(host):
-    """The host's links by name."""
-    stack = collect(Scope(host=host.path, libvirt=False)).stack("host")
-    return {link.name: link for link in stack.links}
 
 
 @pytest.mark.parametrize("mode", ["private", "vepa", "bridge", "passthru"])

@@ -12,29 +12,8 @@ import pytest
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.link import LinkRef, Tap, Vlan
-from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Stack
 
-
-def read(host) -> Stack:
-    """The host's stack."""
-    return snapshot(host).stack("host")
-
-
-def snapshot(host) -> Snapshot:
-    """The snapshot of the host and of what belongs to it."""
-    return collect(Scope(host=host.path, libvirt=False))
-
-
-def link(host, name):
-    """The link of that name."""
-    return next(link for link in read(host).links if link.name == name)
-
-
-def links(host):
-    """The host's links by name."""
-    stack = collect(Scope(host=host.path, libvirt=False)).stack("host")
-    return {link.name: link for link in stack.links}
+from .reading import link, links, read
 
 
 def test_loopback_is_known_as_such(host):
