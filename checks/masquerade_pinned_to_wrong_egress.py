@@ -13,25 +13,11 @@ Sources: iptables-extensions(8), MASQUERADE; https://libvirt.org/formatnetwork.h
 
 from collections.abc import Iterator
 
-import msgspec
-
-from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
-from kvmdiag.diagnose.case import (
-    Case,
-    owns,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, owns, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    Placed,
-    links_named,
-    source_nats,
-    translates,
-)
-from kvmdiag.model.netfilter import (
-    AddressIs,
-)
+from kvmdiag.diagnose.rules import Placed, links_named, source_nats, translates
+from kvmdiag.diagnose.translation import masquerading
+from kvmdiag.model.netfilter import AddressIs
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop
@@ -66,14 +52,6 @@ def _pinned(stack: Stack, routed: Hop, placed: Placed, names: tuple[str, ...]) -
     ]
     subnet = networks[0]
     rule = f"-s {subnet} -o {routed.out_link} -j MASQUERADE"
-    append = AppendRule(
-        stack=stack.name,
-        table="nat",
-        chain="POSTROUTING",
-        rule=rule,
-        family="ip6" if ":" in subnet else "ip",
-        backend=backend_in_use(stack),
-    )
     return Suspicion(
         subject=place(stack, routed.out_link or "-"),
         summary=f"{stack.name} translates {subnet} only on its way out by {', '.join(names)}, "
@@ -82,6 +60,6 @@ def _pinned(stack: Stack, routed: Hop, placed: Placed, names: tuple[str, ...]) -
             rule_fact(stack, placed.ref(stack)),
             Evidence(str(getattr(routed.decider, "text", "")), f"ip route in {stack.name}"),
         ),
-        remedies=((append,), (InsertRule(**msgspec.structs.asdict(append)),)),
+        remedies=masquerading(stack, subnet, rule),
         at=routed,
     )

@@ -64,12 +64,19 @@ def subnet_behind(stack: Stack, hop: Hop, source: IPAddress) -> str:
 
 def translating(stack: Stack, subnet: str, kept_by: str | None = None) -> tuple[Remedy, ...]:
     """A rule that translates a network on its way elsewhere: at the end, or else in front."""
-    rule = f"-s {subnet} ! -d {subnet} -j MASQUERADE"
     libvirt = any(
         chain.name == "LIBVIRT_PRT" and any(subnet in r.text for r in chain.rules)
         for table in stack.tables or ()
         for chain in table.chains
     )
+    kept_by = kept_by or (_LIBVIRT_KEEPS if libvirt else None)
+    return masquerading(stack, subnet, f"-s {subnet} ! -d {subnet} -j MASQUERADE", kept_by)
+
+
+def masquerading(
+    stack: Stack, subnet: str, rule: str, kept_by: str | None = None
+) -> tuple[Remedy, ...]:
+    """A rule of POSTROUTING that translates a network: at the end, or else in front."""
     append = AppendRule(
         stack=stack.name,
         table="nat",
@@ -77,7 +84,7 @@ def translating(stack: Stack, subnet: str, kept_by: str | None = None) -> tuple[
         rule=rule,
         family="ip6" if ":" in subnet else "ip",
         backend=backend_in_use(stack),
-        kept_by=kept_by or (_LIBVIRT_KEEPS if libvirt else None),
+        kept_by=kept_by,
     )
     # In front, when a rule of the chain ends the packet's way through it.
     return ((append,), (InsertRule(**msgspec.structs.asdict(append)),))

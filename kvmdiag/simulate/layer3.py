@@ -59,19 +59,26 @@ def _check_broadcast(journey: Journey, view: StackView, link: str, packet: Packe
     name = "net.ipv4.icmp_echo_ignore_broadcasts"
     ignored = view.sysctl(name, 1) if packet.proto == "icmp" else packet.proto == "tcp"
     if ignored:
-        names = ((name, "1"),) if packet.proto == "icmp" else ()
-        raise journey.end(
-            Outcome.DROPPED,
-            Reason.NO_LISTENER,
-            view.name,
-            link,
-            Stage.DELIVER,
-            packet,
-            "ignored",
-            f"{packet.dst} is a broadcast address of {view.name}, and such are not answered",
-            decider=SysctlRef(stack=view.name, values=names) if names else None,
-            in_link=link,
-        )
+        why = f"{packet.dst} is a broadcast address of {view.name}, and such are not answered"
+        raise _ignored(journey, view, link, packet, why, name if packet.proto == "icmp" else None)
+
+
+def _ignored(
+    journey: Journey, view: StackView, link: str, packet: Packet, why: str, sysctl: str | None
+) -> Ended:
+    decider = SysctlRef(stack=view.name, values=((sysctl, "1"),)) if sysctl is not None else None
+    return journey.end(
+        Outcome.DROPPED,
+        Reason.NO_LISTENER,
+        view.name,
+        link,
+        Stage.DELIVER,
+        packet,
+        "ignored",
+        why,
+        decider=decider,
+        in_link=link,
+    )
 
 
 def _accept_frame(journey: Journey, step: Ascend) -> None:
@@ -227,19 +234,8 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
         _find_listener(journey, view, packet, link)
     ignoring = _IGNORING.get(packet.icmp_type or 0)
     if ignoring is not None and view.sysctl(ignoring):
-        names = ((ignoring, "1"),)
-        raise journey.end(
-            Outcome.DROPPED,
-            Reason.NO_LISTENER,
-            view.name,
-            link,
-            Stage.DELIVER,
-            packet,
-            "ignored",
-            f"{view.name} is set to ignore pings",
-            decider=SysctlRef(stack=view.name, values=names),
-            in_link=link,
-        )
+        why = f"{view.name} is set to ignore pings"
+        raise _ignored(journey, view, link, packet, why, ignoring)
     journey.note(view.name, link, Stage.DELIVER, packet, f"delivered to {view.name}", in_link=link)
     raise Ended(Outcome.DELIVERED, Reason.ARRIVED)
 
