@@ -15,6 +15,7 @@ Sources: net/ipv4/fib_semantics.c (fib_props), ip-route(8), ip-rule(8)
 
 from collections.abc import Iterator
 
+from kvmdiag.actions.policy_rule import REFUSING, DeletePolicyRule
 from kvmdiag.actions.route import DeleteRoute
 from kvmdiag.diagnose.case import (
     Case,
@@ -27,8 +28,6 @@ from kvmdiag.model.trace import (
     RouteRef,
 )
 
-_NO = ("blackhole", "unreachable", "prohibit")
-
 
 @check(severity=Severity.ERROR, needs={Facts.ROUTES, Facts.POLICY_RULES})
 def policy_or_blackhole_route(case: Case) -> Iterator[Suspicion]:
@@ -36,18 +35,31 @@ def policy_or_blackhole_route(case: Case) -> Iterator[Suspicion]:
     stack, ref = case.here, case.decider
     if case.reason is not Reason.NO_ROUTE or stack is None or not isinstance(ref, RouteRef):
         return
-    if not any(word in ref.text.split() for word in _NO):
+    if not any(word in ref.text.split() for word in REFUSING):
         return
     routes = [
         route
         for route in stack.routes or ()
-        if route.type in _NO and route.text == ref.text and route.table == ref.table
+        if route.type in REFUSING and route.text == ref.text and route.table == ref.table
+    ]
+    rules = [
+        rule
+        for rule in stack.policy_rules or ()
+        if rule.action in REFUSING
+        and ref.table == 0
+        and ref.text == f"ip rule {rule.priority}: {rule.action}"
+        and rule.version == case.end.packet.version
+        and not rule.unknown
     ]
     if any(route.type == "blackhole" and is_calicos_block(stack, route) for route in routes):
         return
     yield Suspicion(
         subject=stack.name,
-        summary=f"{stack.name} has a route that refuses {case.end.packet.dst}: {ref.text}",
-        evidence=(Evidence(ref.text, f"{ref} in {stack.name}"),),
-        remedies=tuple((DeleteRoute(stack=stack.name, route=route),) for route in routes),
+        summary=f"{stack.name} has a {'route' if routes else 'rule'} that refuses "
+        f"{case.end.packet.dst}: {ref.text}",
+        evidence=(Evidence(ref.text, f"{ref if routes else 'ip rule'} in {stack.name}"),),
+        remedies=(
+            *((DeleteRoute(stack=stack.name, route=route),) for route in routes),
+            *((DeletePolicyRule(stack=stack.name, rule=rule),) for rule in rules),
+        ),
     )
