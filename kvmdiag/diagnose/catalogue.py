@@ -171,6 +171,7 @@ EXTRA: tuple[str, ...] = (
     "link-admin-down",
     "host-no-default-route",
     "gateway-absent",
+    "ping-ignored",
     "firewall-drop",
     "bridge-filter-drop",
 )
