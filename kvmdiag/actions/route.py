@@ -127,10 +127,15 @@ class DeleteRoute(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _words(self) -> tuple[str, ...]:
-        words = self.route.text.split()
-        if self.route.table != 254:
-            words += ["table", str(self.route.table)]
-        if self.route.scope == "link":
+        route = self.route
+        words = route.text.split()
+        if route.nexthop:
+            # By its object alone: the kernel finds no such route by gateway, link or type.
+            words = [route.destination, "nhid", str(route.nexthop)]
+            words += ["metric", str(route.metric)] if route.metric else []
+        if route.table != 254:
+            words += ["table", str(route.table)]
+        if route.scope == "link" and not route.nexthop:
             words += ["scope", "link"]
         return tuple(words)
 

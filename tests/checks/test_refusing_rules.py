@@ -1,4 +1,4 @@
-"""Rules of policy routing that refuse a packet: named as such, and taken out exactly."""
+"""Policy rules and routes that refuse a packet: named as such, and taken out exactly."""
 
 import shlex
 import subprocess
@@ -37,3 +37,27 @@ def test_the_rule_is_deleted_and_its_neighbours_stay(rule, namespaces, eventuall
     eventually(lambda: pings(site["vm1"], "10.0.0.9"), "the plan does not cure")
     subprocess.run(shlex.split(step.undo), check=True, timeout=20)
     assert sorted(host.run("ip rule").stdout.split("\n")) == sorted(broken.split("\n"))
+
+
+ROUTES_BY_OBJECT = {
+    "blackhole": ("nexthop add id 3 blackhole", "route add 10.0.0.9/32 nhid 3"),
+    "blackhole with a metric": (
+        "nexthop add id 3 blackhole",
+        "route add 10.0.0.9/32 nhid 3 metric 7",
+    ),
+}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ROUTES_BY_OBJECT)
+def test_a_route_by_a_nexthop_object_is_deleted_and_put_back(name, namespaces, eventually):
+    """The kernel finds such a route by the object's number, not by what the object says."""
+    site = nat_host(namespaces, eventually)
+    site["host"].ip(*ROUTES_BY_OBJECT[name])
+    broken = site["host"].run("ip route").stdout
+    report = judge(site.read(), "vm1", "10.0.0.9")
+    (step,) = report.plan.steps
+    subprocess.run(shlex.split(step.command), check=True, timeout=20)
+    eventually(lambda: pings(site["vm1"], "10.0.0.9"), "the plan does not cure")
+    subprocess.run(shlex.split(step.undo), check=True, timeout=20)
+    assert site["host"].run("ip route").stdout == broken
