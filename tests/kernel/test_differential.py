@@ -7,7 +7,7 @@ parts that run side by side.
 from __future__ import annotations
 
 import pytest
-from differential.campaign import campaign
+from differential.campaign import campaign, drawn
 from differential.show import written
 
 pytestmark = pytest.mark.kernel
@@ -25,3 +25,19 @@ def test_the_walk_does_what_the_kernel_does(part):
         pytest.fail(f"{lines}\n{written(case)}\n(make it smaller with bench/differential)")
     assert not tally.unbuilt, tally.unbuilt[0]
     assert tally.agreed > 10 * tally.unknown
+
+
+def test_a_seed_draws_the_same_cases_each_time():
+    """So that a disagreement found by bench/differential is found again."""
+
+    def five():
+        found = []
+
+        def keep(case):
+            found.append(case)
+
+        drawn(5, 7, keep)
+        return found
+
+    assert five() == five()
+    assert len(set(five())) == 5

@@ -115,11 +115,12 @@ def _part(shrink: int, most: int, part: _Part) -> Tally:
         if len(tally.disagreements) < most:
             _one(tally, case, shrink)
 
-    _drawn(*part, run)
+    drawn(*part, run)
     return tally
 
 
-def _drawn(number: int, start: int, run: Callable[[Case], None]) -> None:
+def drawn(number: int, start: int, run: Callable[[Case], None]) -> None:
+    """Draw so many cases from a seed, and do something with each."""
     settled = settings(
         max_examples=number,
         database=None,

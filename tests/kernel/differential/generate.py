@@ -6,95 +6,61 @@ things are turned wrong, and rules are put in the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from differential.generate_rules import tables
 from differential.generate_sets import Names, ipsets
-from differential.plan import PORTS, Ask, Bridge, Cable, Case, Link, Stack
+from differential.generate_settings import settings
+from differential.plan import PORTS, Ask, Bridge, Case, Link, Stack
 from differential.six import six
+from differential.sketch import NETWORKS, Sketch, one_in
 
 Draw = Any
-
-
-@dataclass
-class _Sketch:
-    """A network while it is being drawn."""
-
-    stacks: dict[str, Stack]
-    cables: list[Cable]
-
-    def stack(self, name: str, **changes: Any) -> None:
-        """Add a stack, or change one; tuples are appended to."""
-        old = self.stacks.get(name, Stack(name))
-        merged = {
-            key: (*getattr(old, key), *value) if isinstance(value, tuple) else value
-            for key, value in changes.items()
-        }
-        self.stacks[name] = replace(old, **merged)
-
-    def plug(self, guest: str, link: Link, other: str, other_link: Link) -> None:
-        """A cable between two stacks."""
-        self.stack(guest, links=(link,))
-        self.stack(other, links=(other_link,))
-        self.cables.append(Cable((guest, link.name), (other, other_link.name)))
-
-    def addresses(self) -> list[tuple[str, str]]:
-        """(stack, address) of all devices."""
-        return [
-            (stack.name, device.address.partition("/")[0])
-            for stack in self.stacks.values()
-            for device in (*stack.bridges, *stack.links)
-            if device.address
-        ]
 
 
 @st.composite
 def cases(draw: Draw) -> Case:
     """A network with a handful of questions."""
-    sketch = _Sketch({"host": Stack("host")}, [])
+    sketch = Sketch({"host": Stack("host")}, [])
     _bridges(draw, sketch)
     if draw(st.booleans()):
         _upstream(draw, sketch)
-    if draw(_one_in(3)):
+    if draw(one_in(3)):
         _guest_router(draw, sketch)
-    if draw(_one_in(3)):
+    if draw(one_in(3)):
         _second_leg(draw, sketch)
-    if draw(_one_in(5)):
+    if draw(one_in(5)):
         _macvlans(draw, sketch)
     for name in list(sketch.stacks):
-        _settings(draw, sketch, name)
+        settings(draw, sketch, name)
     _rulesets(draw, sketch)
     for name, stack in sketch.stacks.items():
         sketch.stacks[name] = replace(stack, routes=tuple(dict.fromkeys(stack.routes)))
     asks = _asks(draw, sketch)
-    if draw(_one_in(8)):
+    if draw(one_in(8)):
         asks = _sized(draw, sketch, asks)
     case = Case(tuple(sketch.stacks.values()), tuple(sketch.cables), asks)
-    return six(case) if not any(ask.size for ask in asks) and draw(_one_in(4)) else case
+    return six(case) if not any(ask.size for ask in asks) and draw(one_in(4)) else case
 
 
-def _one_in(number: int) -> st.SearchStrategy[bool]:
-    return st.sampled_from([False] * (number - 1) + [True])
-
-
-def _bridges(draw: Draw, sketch: _Sketch) -> None:
+def _bridges(draw: Draw, sketch: Sketch) -> None:
     """One or two bridges in the host, each with guests."""
     for number in range(1, draw(st.integers(1, 2)) + 1):
-        has_address = not draw(_one_in(5))
+        has_address = not draw(one_in(5))
         address = f"10.0.{number}.1/24" if has_address else None
-        bridge = Bridge(f"br{number}", address, draw(_one_in(4)))
+        bridge = Bridge(f"br{number}", address, draw(one_in(4)))
         sketch.stack("host", bridges=(bridge,))
         for index in range(1, draw(st.integers(1 if number == 2 else 2, 3)) + 1):
             _guest(draw, sketch, number, index, bridge)
 
 
-def _guest(draw: Draw, sketch: _Sketch, segment: int, index: int, bridge: Bridge) -> None:
+def _guest(draw: Draw, sketch: Sketch, segment: int, index: int, bridge: Bridge) -> None:
     name = f"g{segment}{index}"
     port: tuple[str, ...] = ()
-    if draw(_one_in(6)):
+    if draw(one_in(6)):
         port = draw(
             st.sampled_from(
                 [
@@ -111,21 +77,21 @@ def _guest(draw: Draw, sketch: _Sketch, segment: int, index: int, bridge: Bridge
         sketch.stack(name, routes=(f"default via 10.0.{segment}.1",))
 
 
-def _upstream(draw: Draw, sketch: _Sketch) -> None:
+def _upstream(draw: Draw, sketch: Sketch) -> None:
     """A router beyond the host; sometimes with a network behind it."""
     sketch.plug("x", Link("eth0", "10.0.8.2/24"), "host", Link("up0", "10.0.8.1/24"))
     sketch.stack("host", routes=("default via 10.0.8.2",))
-    if not draw(_one_in(4)):
+    if not draw(one_in(4)):
         sketch.stack("x", routes=("10.0.0.0/16 via 10.0.8.1",))
-    if draw(_one_in(2)):
+    if draw(one_in(2)):
         sketch.stack("x", sysctls=(("net.ipv4.ip_forward", 1),))
         _beyond(draw, sketch)
 
 
-def _beyond(draw: Draw, sketch: _Sketch) -> None:
+def _beyond(draw: Draw, sketch: Sketch) -> None:
     """A network behind the router x, or behind one more."""
     last, back = "x", "10.0.9.1"
-    if draw(_one_in(2)):
+    if draw(one_in(2)):
         last = "w"
         sketch.plug("w", Link("eth0", "10.0.5.2/24"), "x", Link("down0", "10.0.5.1/24"))
         sketch.stack("w", sysctls=(("net.ipv4.ip_forward", 1),), routes=("default via 10.0.5.1",))
@@ -135,7 +101,7 @@ def _beyond(draw: Draw, sketch: _Sketch) -> None:
     sketch.stack("z", routes=(f"default via {back}",))
 
 
-def _guest_router(draw: Draw, sketch: _Sketch) -> None:
+def _guest_router(draw: Draw, sketch: Sketch) -> None:
     """A guest on the first bridge that routes to another network."""
     router = "g11"
     sketch.stack(router, sysctls=(("net.ipv4.ip_forward", 1),))
@@ -154,7 +120,7 @@ def _guest_router(draw: Draw, sketch: _Sketch) -> None:
         sketch.stack("g12", routes=("10.0.7.0/24 via 10.0.1.2",))
 
 
-def _second_leg(draw: Draw, sketch: _Sketch) -> None:
+def _second_leg(draw: Draw, sketch: Sketch) -> None:
     """Another way between two stacks, so that replies may come by another link."""
     bridges = [bridge.name for bridge in sketch.stacks["host"].bridges]
     if "x" in sketch.stacks and draw(st.booleans()):
@@ -173,7 +139,7 @@ def _second_leg(draw: Draw, sketch: _Sketch) -> None:
         sketch.plug("g12", Link("eth1", "10.0.2.8/24"), "host", Link("v2s", master="br2"))
 
 
-def _macvlans(draw: Draw, sketch: _Sketch) -> None:
+def _macvlans(draw: Draw, sketch: Sketch) -> None:
     """Guests without a bridge, on the host's way out; it cannot itself speak to them."""
     if "x" not in sketch.stacks:
         return
@@ -185,50 +151,7 @@ def _macvlans(draw: Draw, sketch: _Sketch) -> None:
         sketch.stack(f"m{number}", links=(link,), routes=(route,))
 
 
-def _settings(draw: Draw, sketch: _Sketch, name: str) -> None:
-    """Sysctls, odd routes and policy rules."""
-    stack = sketch.stacks[name]
-    links = [d.name for d in (*stack.bridges, *stack.links) if d.address]
-    if name == "host":
-        _host_settings(draw, sketch, links)
-    if draw(_one_in(4)):
-        filters = st.tuples(st.sampled_from(["all", *links]), st.sampled_from([1, 1, 2]))
-        for link, value in draw(st.lists(filters, min_size=1, max_size=2)):
-            sketch.stack(name, sysctls=((f"net.ipv4.conf.{link}.rp_filter", value),))
-    if draw(_one_in(8)):
-        keys = [
-            "arp_ignore",
-            "arp_filter",
-            "proxy_arp",
-            "accept_local",
-            "arp_announce",
-            "src_valid_mark",
-            "route_localnet",
-        ]
-        key, value = draw(st.sampled_from(keys)), draw(st.sampled_from([1, 1, 2]))
-        where = draw(st.sampled_from(["all", *links]))
-        sketch.stack(name, sysctls=((f"net.ipv4.conf.{where}.{key}", value),))
-    if draw(_one_in(8)):
-        _odd_route(draw, sketch, name)
-    if draw(_one_in(6)):
-        _policy(draw, sketch, name, links)
-    if draw(_one_in(12)) and links:
-        extra = draw(st.sampled_from(["192.0.2.77/32", "10.0.1.66/24", "10.0.2.66/25"]))
-        sketch.stack(name, extra=(f"addr add {extra} dev {draw(st.sampled_from(links))}",))
-
-
-def _host_settings(draw: Draw, sketch: _Sketch, links: list[str]) -> None:
-    sysctls: list[tuple[str, int]] = [("net.ipv4.ip_forward", int(not draw(_one_in(10))))]
-    sysctls.append(("net.bridge.bridge-nf-call-iptables", int(draw(st.booleans()))))
-    if draw(_one_in(6)) and links:
-        link = draw(st.sampled_from(links))
-        sysctls.append((f"net.ipv4.conf.{link}.forwarding", draw(st.integers(0, 1))))
-    if draw(_one_in(15)):
-        sysctls.append(("net.ipv4.icmp_echo_ignore_all", 1))
-    sketch.stack("host", sysctls=tuple(sysctls))
-
-
-def _sized(draw: Draw, sketch: _Sketch, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
+def _sized(draw: Draw, sketch: Sketch, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
     """A cable that takes less, and a ping that may be too large for it.
 
     No more than one: its sender may learn of the smaller MTU, and keep to it from then on.
@@ -243,97 +166,25 @@ def _sized(draw: Draw, sketch: _Sketch, asks: tuple[Ask, ...]) -> tuple[Ask, ...
     return (replace(first, proto="icmp", port=None, size=size), *others)
 
 
-_NETWORKS = [
-    "10.0.1.0/24",
-    "10.0.2.0/24",
-    "10.0.8.0/24",
-    "10.0.9.0/24",
-    "10.0.7.0/24",
-    "10.0.1.2/32",
-    "10.0.2.0/25",
-    "10.0.0.0/16",
-    "192.0.2.0/24",
-]
-
-
-def _odd_route(draw: Draw, sketch: _Sketch, name: str) -> None:
-    kind = draw(
-        st.sampled_from(["blackhole", "unreachable", "prohibit", "throw", "device", "device"])
-    )
-    network = draw(st.sampled_from(_NETWORKS))
-    if kind == "device":
-        stack = sketch.stacks[name]
-        link = draw(st.sampled_from([d.name for d in (*stack.bridges, *stack.links)]))
-        sketch.stack(name, routes=(f"{network} dev {link} metric 5",))
-    else:
-        sketch.stack(name, routes=(f"{kind} {network} metric 5",))
-
-
-def _policy(draw: Draw, sketch: _Sketch, name: str, links: list[str]) -> None:
-    selector = draw(
-        st.sampled_from(
-            [
-                f"from {draw(st.sampled_from(_NETWORKS))}",
-                f"to {draw(st.sampled_from(_NETWORKS))}",
-                "fwmark 7",
-                "fwmark 0x10/0xf0",
-                "ipproto tcp",
-                "ipproto udp dport 53",
-                "iif lo",
-                f"iif {draw(st.sampled_from(links or ['lo']))}",
-                f"not from {draw(st.sampled_from(_NETWORKS))}",
-            ]
-        )
-    )
-    action = draw(
-        st.sampled_from(
-            [
-                "lookup 100",
-                "lookup 100",
-                "lookup 100",
-                "prohibit",
-                "blackhole",
-                "lookup main suppress_prefixlength 0",
-            ]
-        )
-    )
-    sketch.stack(name, rules=(f"pref {draw(st.sampled_from([100, 200]))} {selector} {action}",))
-    for _ in range(draw(st.integers(1, 2))):
-        gateways = [
-            route.split()[2]
-            for route in sketch.stacks[name].routes
-            if " via " in route and "table" not in route
-        ]
-        choices = [
-            f"{kind} {draw(st.sampled_from(_NETWORKS))} metric {draw(st.integers(1, 3))}"
-            for kind in ("blackhole", "unreachable", "throw")
-        ]
-        choices += [
-            f"default via {gateway} metric {draw(st.integers(1, 3))}" for gateway in gateways
-        ]
-        choices += [f"{draw(st.sampled_from(_NETWORKS))} dev {link} metric 4" for link in links]
-        sketch.stack(name, routes=(f"{draw(st.sampled_from(choices))} table 100",))
-
-
-def _rulesets(draw: Draw, sketch: _Sketch) -> None:
+def _rulesets(draw: Draw, sketch: Sketch) -> None:
     """Rules in the host, often; elsewhere, sometimes."""
     everywhere = [address for _, address in sketch.addresses()]
     for name, stack in list(sketch.stacks.items()):
-        if not draw(st.sampled_from([True, True, False]) if name == "host" else _one_in(5)):
+        if not draw(st.sampled_from([True, True, False]) if name == "host" else one_in(5)):
             continue
         names = Names(
             devices=tuple(d.name for d in (*stack.bridges, *stack.links)),
             ports=tuple(link.name for link in stack.links if link.master),
             addresses=tuple(everywhere),
-            networks=tuple(_NETWORKS[:5]),
-            ipsets=draw(_one_in(4)),
+            networks=tuple(NETWORKS[:5]),
+            ipsets=draw(one_in(4)),
         )
         if names.ipsets:
             sketch.stack(name, ipsets=ipsets(draw, names))
         sketch.stack(name, tables=draw(tables(names)))
 
 
-def _asks(draw: Draw, sketch: _Sketch) -> tuple[Ask, ...]:
+def _asks(draw: Draw, sketch: Sketch) -> tuple[Ask, ...]:
     owned = sketch.addresses()
     targets = [address for _, address in owned]
     targets += ["192.0.2.77", "10.0.1.99"]
@@ -344,7 +195,7 @@ def _asks(draw: Draw, sketch: _Sketch) -> tuple[Ask, ...]:
         port = None if proto == "icmp" else draw(st.sampled_from(PORTS))
         bound = None
         own = [address for name, address in owned if name == source]
-        if own and draw(_one_in(8)):
+        if own and draw(one_in(8)):
             bound = draw(st.sampled_from(own))
         asks.append(Ask(source, draw(st.sampled_from(targets)), proto, port, bound))
     return tuple(asks)

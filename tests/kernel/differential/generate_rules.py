@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from differential.generate_matches import Place, match, match_kinds, value
 from differential.generate_sets import (
     Names,
-    ipset_match,
     mark_map,
     named_sets,
-    set_match,
     translation_map,
     verdict_map,
 )
@@ -26,33 +25,11 @@ _HOOKS_OF = {
     "raw": ("PREROUTING", "OUTPUT"),
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
 }
-_IN = ("prerouting", "input", "forward")
-_OUT = ("forward", "output", "postrouting")
 _PRIORITIES = (-300, -250, -199, -150, -10, 0, 0, 0, 10, 50, 150)
 _CONNTRACK = -200
 _NAT_PRIORITIES = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a rule stands."""
-
-    backend: BackendName
-    family: str
-    table: str
-    hooks: tuple[str, ...]
-    """The hooks from which it can be reached, in nft's words."""
-    type: str
-    calls: tuple[str, ...]
-    """Chains it may jump to."""
-    base: bool = True
-    early: bool = False
-    """Whether conntrack has not seen the packet yet."""
-
-    @property
-    def sees_connections(self) -> bool:
-        """Whether there can be conntrack at all."""
-        return self.family not in ("bridge", "netdev", "arp")
+_TCP_ONLY = ("tcp-reset", "tcp reset")
 
 
 @st.composite
@@ -75,9 +52,9 @@ def _iptables_table(draw: Draw, names: Names, backend: BackendName) -> Table:
     kind = "nat" if name == "nat" else "filter"
     reachable = tuple(hook.lower() for hook in hooks)
     chains = []
-    users = _user_chains(draw, names, _Place(backend, "ip", name, reachable, kind, ()))
+    users = _user_chains(draw, names, Place(backend, "ip", name, reachable, kind, ()))
     for hook in hooks:
-        place = _Place(
+        place = Place(
             backend, "ip", name, (hook.lower(),), kind, tuple(chain.name for chain in users)
         )
         policy = "accept"
@@ -106,7 +83,7 @@ def _nft_table(draw: Draw, names: Names, number: int) -> Table:
     chosen = draw(st.lists(st.sampled_from(hooks), min_size=1, max_size=count, unique=True))
     priorities = {hook: _priority(draw, kind, hook) for hook in chosen}
     early = max(priorities.values()) < _CONNTRACK
-    place = _Place("nft", family, "t", tuple(chosen), kind, (), early=early)
+    place = Place("nft", family, "t", tuple(chosen), kind, (), early=early)
     users = _user_chains(draw, names, place)
     chains = []
     for hook, priority in priorities.items():
@@ -130,7 +107,7 @@ def _device_table(draw: Draw, names: Names, number: int) -> Table:
     """A chain that hangs on a link itself, seeing also ARP."""
     device = draw(st.sampled_from([name for name in names.devices if not name.startswith("br")]))
     hook = draw(st.sampled_from(["ingress", "ingress", "egress"]))
-    place = _Place("nft", "netdev", "t", (hook,), "filter", ())
+    place = Place("nft", "netdev", "t", (hook,), "filter", ())
     policy = draw(st.sampled_from(["accept", "accept", "accept", "drop"]))
     rules = _rules(draw, names, place)
     chain = Chain("on_device", rules, hook, "filter", 0, policy, device)
@@ -142,7 +119,7 @@ def _arp_table(draw: Draw, names: Names, number: int) -> Table:
     hook = draw(st.sampled_from(["input", "output"]))
     kind = "iif" if hook == "input" else "oif"
     rules = tuple(
-        Rule(((kind, *_value(draw, names, kind)),), (draw(st.sampled_from(["accept", "drop"])),))
+        Rule(((kind, *value(draw, names, kind)),), (draw(st.sampled_from(["accept", "drop"])),))
         for _ in range(draw(st.integers(1, 2)))
     )
     policy = draw(st.sampled_from(["accept", "accept", "drop"]))
@@ -150,7 +127,7 @@ def _arp_table(draw: Draw, names: Names, number: int) -> Table:
     return Table("nft", "arp", f"t{number}", (chain,))
 
 
-def _user_chains(draw: Draw, names: Names, place: _Place) -> tuple[Chain, ...]:
+def _user_chains(draw: Draw, names: Names, place: Place) -> tuple[Chain, ...]:
     """Up to two chains; the second may call the first."""
     chains: list[Chain] = []
     for number in range(draw(st.sampled_from([0, 0, 1, 2]))):
@@ -159,11 +136,11 @@ def _user_chains(draw: Draw, names: Names, place: _Place) -> tuple[Chain, ...]:
     return tuple(chains)
 
 
-def _rules(draw: Draw, names: Names, place: _Place) -> tuple[Rule, ...]:
+def _rules(draw: Draw, names: Names, place: Place) -> tuple[Rule, ...]:
     return tuple(_rule(draw, names, place) for _ in range(draw(st.integers(1, 3))))
 
 
-def _rule(draw: Draw, names: Names, place: _Place) -> Rule:
+def _rule(draw: Draw, names: Names, place: Place) -> Rule:
     does = draw(st.sampled_from(_verdicts(draw, names, place)))
     matches: dict[str, tuple[str, str, bool]] = {}
     if "dport|" in does[-1] or "l4proto|" in does[-1]:
@@ -172,32 +149,16 @@ def _rule(draw: Draw, names: Names, place: _Place) -> Rule:
         matches["l4"] = ("proto", "tcp", False)
     elif does[0] in ("dnat", "redirect") and ("8080" in does[-1]):
         matches["l4"] = ("proto", draw(st.sampled_from(["tcp", "udp"])), False)
-    kinds = _match_kinds(names, place)
+    kinds = match_kinds(names, place)
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=2, unique=True)):
-        slot, match = _match(draw, names, place, kind)
+        slot, found = match(draw, names, place, kind)
         if slot == "saddr" and "range" in matches:
             continue
-        matches.setdefault(slot, match)
-    return Rule(tuple(match for match in matches.values() if match[0]), does)
+        matches.setdefault(slot, found)
+    return Rule(tuple(one for one in matches.values() if one[0]), does)
 
 
-_TCP_ONLY = ("tcp-reset", "tcp reset")
-_L4 = ("proto", "dport", "sport", "icmp", "syn", "ports")
-
-
-def _match(draw: Draw, names: Names, place: _Place, kind: str) -> tuple[str, tuple[str, str, bool]]:
-    """A match, and what of the packet it looks at: that is not asked for twice."""
-    negated = draw(st.sampled_from([False, False, False, True]))
-    if kind == "in":
-        ways = [w for w, hooks in (("iif", _IN), ("oif", _OUT)) if set(place.hooks) <= set(hooks)]
-        slot, text = set_match(draw, names, ways)
-        return slot, (kind, text, negated)
-    if kind == "ipset":
-        return kind, (kind, ipset_match(draw), negated)
-    return "l4" if kind in _L4 else kind, (kind, *_value(draw, names, kind))
-
-
-def _verdicts(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
+def _verdicts(draw: Draw, names: Names, place: Place) -> list[tuple[str, ...]]:
     """What rules may do there; likelier things stand there more often."""
     if place.type == "nat":
         return _translations(draw, names, place)
@@ -221,7 +182,7 @@ def _verdicts(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
     return found
 
 
-def _rejection(draw: Draw, place: _Place) -> tuple[str, str]:
+def _rejection(draw: Draw, place: Place) -> tuple[str, str]:
     if place.backend != "nft":
         replies = ["icmp-host-prohibited", "icmp-admin-prohibited", "tcp-reset"]
     elif place.family == "inet":
@@ -231,7 +192,7 @@ def _rejection(draw: Draw, place: _Place) -> tuple[str, str]:
     return "reject", draw(st.sampled_from(replies))
 
 
-def _translations(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ...]]:
+def _translations(draw: Draw, names: Names, place: Place) -> list[tuple[str, ...]]:
     address = draw(st.sampled_from(names.addresses))
     found: list[tuple[str, ...]] = [("accept",), ("return",)]
     found += [("jump", chain) for chain in place.calls]
@@ -253,63 +214,3 @@ def _translations(draw: Draw, names: Names, place: _Place) -> list[tuple[str, ..
     if hooks <= {"input"}:
         found += [("snat", address)]
     return found
-
-
-def _match_kinds(names: Names, place: _Place) -> list[str]:
-    found = ["saddr", "daddr", "proto", "dport", "icmp", "syn", "mark", "range"]
-    hooks = set(place.hooks)
-    if hooks <= set(_IN):
-        found += ["iif", "iif"]
-    if hooks <= set(_OUT):
-        found += ["oif", "oif"]
-    found += ["in", "in", "in"] if place.backend == "nft" else []
-    found += ["ipset", "ipset"] if place.backend != "nft" and names.ipsets else []
-    if not place.sees_connections:
-        return found
-    found += ["state", "state", "sport", "ports", "ttl", "ctmark", "ctdir", "ctdst"]
-    if hooks <= {"prerouting"} and (place.backend == "nft" or place.table in ("raw", "mangle")):
-        found.append("rpfilter")
-    if place.table != "raw":
-        found.append("local")
-    if place.backend != "nft" and names.ports and hooks <= {"forward", "postrouting"}:
-        found += ["physout", "bridged"]
-    if place.backend != "nft" and names.ports and hooks <= {"forward", "input", "prerouting"}:
-        found.append("physin")
-    return found
-
-
-def _value(draw: Draw, names: Names, kind: str) -> tuple[str, bool]:
-    """The value of a match, and whether it is negated."""
-    places = [*names.addresses, *names.networks]
-    values = {
-        "saddr": places,
-        "daddr": places,
-        "range": [f"10.0.{n}.2-10.0.{n}.3" for n in (1, 2)],
-        "iif": [*names.devices, "lo", "br+"],
-        "oif": [*names.devices, "lo", "v+"],
-        "physin": names.ports,
-        "physout": names.ports,
-        "bridged": [""],
-        "proto": ["tcp", "udp", "icmp"],
-        "dport": ["tcp 80", "udp 53", "tcp 53", "udp 8080", "tcp 8080"],
-        "sport": ["tcp 40000-40999", "udp 1-1023", "udp 53"],
-        "icmp": ["echo-request", "echo-reply"],
-        "syn": [""],
-        "state": [
-            "new",
-            "established",
-            "new,established",
-            "invalid",
-            "related,established",
-            "untracked",
-        ],
-        "mark": ["7", "0x10/0xf0", "0"],
-        "ports": ["tcp 53,80", "udp 53,8000:8999", "tcp 1:79,8080"],
-        "ttl": ["64", "63", "62"],
-        "ctmark": ["5", "0"],
-        "ctdir": ["original", "reply"],
-        "ctdst": names.addresses,
-        "rpfilter": ["", "--loose", "--validmark", "--accept-local"],
-        "local": ["dst", "src"],
-    }[kind]
-    return draw(st.sampled_from(values)), draw(st.sampled_from([False, False, False, True]))
