@@ -41,7 +41,7 @@ ROUNDS = (1, 2)
 
 @dataclass(frozen=True, order=True)
 class Crossing:
-    """A packet seen on a link: ``way`` is in or out, ``ours`` false for another's frame."""
+    """A packet seen on a link: ``way`` is in or out."""
 
     stack: str
     link: str
