@@ -32,7 +32,7 @@ def macvtap_host_guest_isolated(case: Case) -> Iterator[Suspicion]:
     for link in host.links or ():
         guest = link.guest or (link.peer.stack if link.peer is not None else None)
         direct = link.kind in ("macvtap", "macvlan") and link.lower is not None
-        if direct and guest in ends and addresses_of(host, link.lower or ""):
+        if direct and guest and guest in ends and addresses_of(host, link.lower or ""):
             yield Suspicion(
                 subject=place(host, link.name),
                 summary=f"{guest} is behind the macvtap {link.name} on {link.lower}, by which it "
