@@ -130,7 +130,8 @@ def _nft_rule(rule: Rule, family: str) -> str:
             "save": "ct mark set meta mark",
             "restore": "meta mark set ct mark",
             "vmap": f"{key} vmap {elements}",
-            "dnatmap": f"dnat{inet} to {key} map {elements}",
+            "dnatmap": f"dnat{' ip' * bool(inet)} to {key} map {elements}",
+            "dnatmap6": f"dnat{' ip6' * bool(inet)} to {key} map {elements}",
             "markmap": f"meta mark set {key} map {elements}",
             "count": "",
         }.get(what, what)

@@ -29,6 +29,7 @@ _SYSCTLS = (
     (re.compile(r"net\.bridge\.bridge-nf-call-iptables"), "net.bridge.bridge-nf-call-ip6tables"),
 )
 _MATCHES = {"icmp": "icmp6", "ttl": "hl"}
+_DOES = {"dnatmap": "dnatmap6"}
 _Plain = TypeVar("_Plain")
 
 
@@ -56,7 +57,11 @@ def _table(table: Table) -> Table:
         replace(
             chain,
             rules=tuple(
-                replace(rule, matches=tuple((_MATCHES.get(w, w), v, n) for w, v, n in rule.matches))
+                replace(
+                    rule,
+                    matches=tuple((_MATCHES.get(w, w), v, n) for w, v, n in rule.matches),
+                    does=tuple(_DOES.get(word, word) for word in rule.does),
+                )
                 for rule in chain.rules
             ),
         )
