@@ -57,7 +57,9 @@ def originate(journey: Journey, step: Originate) -> Step:
     def reroute(changed: Packet) -> bool:
         rerouted.append(Originate(step.stack, changed, step.bound_link, changed.src))
         way = _looked_up(view, rerouted[-1])
-        return way is not None and way.refusal is None
+        return (
+            way is not None and way.refusal is None and not _stays_within(view, rerouted[-1], way)
+        )
 
     frame = pass_hook(journey, frame, at, Stage.OUTPUT, link, reroute=reroute)
     if rerouted:
@@ -120,7 +122,29 @@ def _own_flow(step: Originate) -> Flow:
 def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
     """The route for a packet of the stack's own."""
     found = _looked_up(view, step)
+    if found is not None and _stays_within(view, step, found):
+        text = f"{step.bound_address} does not leave by {found.link}"
+        raise journey.end(
+            Outcome.DROPPED,
+            Reason.MARTIAN,
+            view.name,
+            found.link,
+            Stage.OUTPUT,
+            step.packet,
+            "refused: invalid argument",
+            f"{text}: route_localnet is off",
+            decider=found.ref,
+            out_link=found.link,
+        )
     return usable_route(journey, view, step.bound_link, Stage.OUTPUT, step.packet, found)
+
+
+def _stays_within(view: StackView, step: Originate, found: Found) -> bool:
+    """Whether the source is one of the loopback, and the link another (__mkroute_output)."""
+    source, link = step.bound_address, found.link
+    if source is None or not source.is_loopback or source.version == 6 or link is None:
+        return False
+    return not view.links[link].is_loopback and not view.conf_any(link, "route_localnet")
 
 
 def _looked_up(view: StackView, step: Originate) -> Found | None:

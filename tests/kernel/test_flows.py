@@ -93,6 +93,23 @@ def test_what_is_sent_elsewhere_is_routed_right_there(target):
     assert fate_of(case) == "request " + ("rejected netfilter" if there else "no-route no-route")
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_loopback_source_stays_within(allowed):
+    """An answer from 127.0.0.1 to an address that only a translation made up."""
+    chains = (
+        Chain("OUTPUT", (Rule((), ("redirect",)),), "output", "nat"),
+        Chain("POSTROUTING", (Rule((), ("netmap", "10.0.9.0/24")),), "postrouting", "nat"),
+    )
+    guest = Stack(
+        "guest",
+        routes=("default via 10.0.1.1",),
+        tables=(Table("iptables", "ip", "nat", chains),),
+        sysctls=(("net.ipv4.conf.all.route_localnet", allowed),),
+    )
+    case = routed(Ask("guest", "10.0.2.2", "udp", 53), guest=guest)
+    assert fate_of(case) == (ARRIVES if allowed else "reply dropped martian")
+
+
 def test_what_is_sent_elsewhere_may_not_fit_there():
     """It fitted the loopback on which it was sent first."""
     guest = Stack(

@@ -25,6 +25,8 @@ def complaints(
     ports = {(s.name, link.name) for s in case.stacks for link in s.links if link.master}
     found = []
     for which, walk, observed in zip(("", "later "), walks, seen, strict=False):
+        if not _recognisable(walk):
+            continue
         found += _direction(f"{which}request", walk.request, observed.request, ports)
         if _is_mute(walk):
             continue
@@ -38,6 +40,22 @@ def complaints(
             if rule in uncounted
         ]
     return [f"{ask}: {line}" for line in found]
+
+
+def _recognisable(walk: Walk) -> bool:
+    """Whether our packets can be told from others all the way.
+
+    A TCP segment without data is known by the port that the question has to itself, a ping by
+    its id; what a translation gives another one is lost from sight.
+    """
+    own = walk.request.hops[0].packet
+    for trace in walk.traces:
+        for hop in trace.hops:
+            packet = hop.packet
+            port = packet.sport if trace.direction == "request" else packet.dport
+            if packet.proto != "udp" and (port, packet.icmp_id) != (own.sport, own.icmp_id):
+                return False
+    return True
 
 
 def _is_mute(walk: Walk) -> bool:
