@@ -14,6 +14,7 @@ from typing import assert_never
 
 from kvmdiag.errors import LabError
 from kvmdiag.lab import settings
+from kvmdiag.lab.carrier import await_carrier
 from kvmdiag.lab.spec import Ip, Link, Machine, Network, Nft, Rules, Step, Sysctls, namespace
 from kvmdiag.model.stack import NAMED_NETNS
 from kvmdiag.system.namespaces import entered
@@ -59,6 +60,9 @@ def fill(network: Network, label: str) -> None:
             _ip(_configuration(machine), machine.name)
             settings.write(settings.of_links(machine), machine.name)
             _fill_rules(machine)
+    for machine in network.machines:
+        with _inside(label, machine.name):
+            await_carrier(machine.name)
 
 
 def all_settings(network: Network, label: str) -> dict[str, dict[str, str]]:
