@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.simulate.addresses import parse_address as parse_address
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.whereabouts import Whereabouts

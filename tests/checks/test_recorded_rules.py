@@ -49,7 +49,6 @@ def spoken(text: str, *body: object) -> Rule:
 
 DROPPED = spoken("drop", Drop())
 VNET0 = InterfaceIs(direction="in", names=("vnet0",))
-FROM_VNET0 = spoken('iifname "vnet0" drop', VNET0, Drop())
 
 
 def nwfilter(chain: str, text: str):

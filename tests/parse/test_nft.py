@@ -177,7 +177,6 @@ def test_what_is_no_ruleset_is_refused(text):
         parse_ruleset(text)
 
 
-KEYS = ["meta", "payload", "key", "set", "map", "concat", "&", "x"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
