@@ -4,7 +4,7 @@ import pytest
 
 from kvmdiag.model.link import Bridge, BridgePort, LinkRef
 from kvmdiag.model.link_kinds import Xdp
-from kvmdiag.model.netfilter import Accept, Chain, Drop, InterfaceIs, Jump, Reject, Rule, Table
+from kvmdiag.model.netfilter import Accept, Chain, Drop, Jump, Reject, Rule, Table
 from kvmdiag.parse.ebtables import parse_rule
 
 from .build import proved
@@ -48,7 +48,6 @@ def spoken(text: str, *body: object) -> Rule:
 
 
 DROPPED = spoken("drop", Drop())
-VNET0 = InterfaceIs(direction="in", names=("vnet0",))
 
 
 def nwfilter(chain: str, text: str):
