@@ -109,14 +109,16 @@ def _prepare(network: Built, stack: Stack) -> None:
         _set(_ALWAYS)
         for device in ("all", "default", *(link.name for link in stack.links)):
             _set(tuple((f"net.ipv6.conf.{device}.{key}", value) for key, value in _QUIET[version]))
-        _run(["ip", f"-{version}", "-batch", "-"], "\n".join(_commands(stack, version)) + "\n")
+        lines = [*_devices(stack, version), *(_addressing(stack) if version == 4 else ())]
+        _run(["ip", f"-{version}", "-batch", "-"], "\n".join([*lines, ""]))
 
 
 def _finish(network: Built, stack: Stack) -> None:
     """What the kernel would undo, or refuse, before the cables have carrier."""
     with entered(network.path(stack.name)):
         _await_carrier(link.name for link in stack.links)
-        if network.case.version == 6:
+        if network.case.version == 6:  # its routes want gateways that can be reached already
+            _run(["ip", "-6", "-batch", "-"], "\n".join([*_addressing(stack), ""]))
             _await_addresses(stack)
         ports = [
             f"link set dev {link.name} {' '.join(link.port)}\n" for link in stack.links if link.port
@@ -164,7 +166,7 @@ def _await_addresses(stack: Stack) -> None:
         time.sleep(0.005)
 
 
-def _commands(stack: Stack, version: int) -> Iterator[str]:
+def _devices(stack: Stack, version: int) -> Iterator[str]:
     yield "link set lo up"
     # Made after the cables, so numbered after them: the kernel goes through links in the order
     # of their making, and shows them in that of their numbers.
@@ -183,6 +185,9 @@ def _commands(stack: Stack, version: int) -> Iterator[str]:
         yield f"link set {link.name} up"
     for bridge in stack.bridges:
         yield f"link set {bridge.name} up"
+
+
+def _addressing(stack: Stack) -> Iterator[str]:
     for device in (*stack.bridges, *stack.links):
         if device.address:
             yield f"addr add {device.address} dev {device.name}"
