@@ -158,14 +158,13 @@ def _one(tally: Tally, case: Case, shrink: int) -> None:
 def _disagreed(tally: Tally, case: Case, verdict: Verdict, shrink: int) -> None:
     if shrink:
         case = shrunk(case, is_wrong, shrink)
-        again = judge(case, PATIENT)
-        if not again.complaints:
-            tally.agreed += 1
-            tally.fleeting += verdict.complaints
-            return
-        verdict = again
+    again = judge(case, PATIENT)
+    if not again.complaints:
+        tally.agreed += 1
+        tally.fleeting += verdict.complaints
+        return
     if case not in (known for known, _ in tally.disagreements):
-        tally.disagreements.append((case, verdict.complaints))
+        tally.disagreements.append((case, again.complaints))
 
 
 def is_wrong(case: Case) -> bool:

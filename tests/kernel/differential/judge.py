@@ -39,8 +39,9 @@ class Verdict:
 
 
 QUIET = 0.12
-PATIENT = 1.0
-"""Seconds without a packet after which nothing more is waited for."""
+PATIENT = 1.5
+"""Seconds without a packet after which nothing more is waited for; what the kernel asks or sends
+again, because it was not answered at once, comes after one."""
 
 Walks = tuple[Walk, ...]
 """A flow's first packet and its reply, and the next two, if it comes to that."""

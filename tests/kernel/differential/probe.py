@@ -115,7 +115,7 @@ class Watch:
             trace = self._opened.enter_context(contextlib.closing(RuleTrace()))
         self._on(trace, self._traced, stack)
 
-    def ask(self, quiet: float, longest: float = 4.0) -> list[tuple[Observation, Observation]]:
+    def ask(self, quiet: float, longest: float = 8.0) -> list[tuple[Observation, Observation]]:
         """Ask everything the case asks, both rounds, and watch until all is quiet."""
         for round_ in ROUNDS:
             for number, ask in enumerate(self._network.case.asks):
