@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,18 @@ class RealLab:
     def reaches(self, guest: str, address: str, *options: str) -> bool:
         """Whether one real ping from inside a guest is answered."""
         return self.inside(guest, "/bin/ping", "-c1", "-W2", *options, address) == 0
+
+    def recovers(self, guest: str, address: str, *options: str) -> bool:
+        """Whether a ping is answered before long, once a fault is gone.
+
+        A question for the neighbour that nobody could answer fails up to three seconds after it
+        was asked, and takes with it what was sent meanwhile.
+        """
+        end = time.monotonic() + 30
+        while not self.reaches(guest, address, *options):
+            if time.monotonic() > end:
+                return False
+        return True
 
     def content(self, guest: str, path: str) -> str:
         """A file of a guest."""

@@ -60,4 +60,4 @@ def test_a_fault_is_named_and_cured(kubevirt: RealLab, fault) -> None:
     assert not kubevirt.reaches("guest", OUTSIDE)
     assert kubevirt.causes("guest", OUTSIDE) == [fault.check]
     assert main(["--lab", kubevirt.label, "fix", "guest", OUTSIDE, "--yes"]) == 0
-    assert kubevirt.reaches("guest", OUTSIDE)
+    assert kubevirt.recovers("guest", OUTSIDE)

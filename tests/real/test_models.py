@@ -64,7 +64,7 @@ def test_a_fault_is_named_and_cured(models: RealLab, fault: str, guest: str) -> 
     assert not models.reaches(guest, OUTSIDE)
     assert models.causes(guest, OUTSIDE)[0] == fault
     assert main(["--lab", models.label, "fix", guest, OUTSIDE, "--yes"]) == 0
-    assert models.reaches(guest, OUTSIDE)
+    assert models.recovers(guest, OUTSIDE)
 
 
 @pytest.mark.parametrize("fault", ["dnat-blocked-by-libvirt-reject", "accept-rule-after-reject"])
