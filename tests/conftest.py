@@ -19,6 +19,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ pytest_plugins = ["pytester"]
 _CAP_NET_ADMIN = 12
 _CAP_SYS_ADMIN = 21
 _numbers = itertools.count(1)
+_REAPER = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,25 @@ def _may_build_namespaces() -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a polite kill (timeout(1), a cancelled job) end like Ctrl-C, with all clean-up."""
-    del config
+    """Let a polite kill (timeout(1), a cancelled job) end like Ctrl-C, with all clean-up.
+
+    What is left even so, after a kill that is not polite, another process removes.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if _may_build_namespaces():
+        config.stash[_REAPER] = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("reaper.py")), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # what is sent to all of a terminal does not reach it
+        )
+        config.stash[_REAPER].stdout.readline()  # it has seen what is not ours
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Have what is left removed, before anybody looks for it."""
+    if _REAPER in config.stash:
+        config.stash[_REAPER].communicate(timeout=60)
 
 
 @pytest.hookimpl(tryfirst=True)
