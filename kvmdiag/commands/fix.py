@@ -13,7 +13,7 @@ import typer
 from kvmdiag.commands.check import FAULTY, HEALTHY, INCONCLUSIVE, judge
 from kvmdiag.commands.facts import facts
 from kvmdiag.commands.options import QUESTION, SOURCE, Options, takes
-from kvmdiag.commands.verify import verify
+from kvmdiag.commands.verify import Verified, verify
 from kvmdiag.errors import KvmdiagError, UsageError
 from kvmdiag.system.interrupts import raised
 
@@ -113,22 +113,23 @@ def _repair(
     with raised():
         try:
             work.carry_out(plan)
-            failure = verify(ends, options, show)
+            verified = verify(ends, options)
         except KvmdiagError as error:
-            failure = str(error)
+            verified = Verified(failure=str(error))
         except BaseException as error:  # interrupted: leave nothing half done
             with suppress(OSError, ValueError):
                 tell(f"Interrupted: {type(error).__name__}")
             _undo(work, options)
             raise
-        if failure is not None:
+        if verified.failure is not None:
             show("")
-            tell(f"Not cured: {failure}")
+            tell(f"Not cured: {verified.failure}")
             _undo(work, options)
             show(f"  log: {notes.path}")
             return FAULTY
-    _tell_cured(plan, ends, options)
-    notes.note("cured")
+    show("")
+    tell(_proved(ends, verified.unprobed))
+    _tell_how_to_go_on(plan, show)
     show(f"  log: {notes.path}")
     return HEALTHY
 
@@ -155,10 +156,19 @@ def _agreed(plan: Plan) -> bool:
     return typer.confirm(f"Carry this out?{warning}", default=False)
 
 
-def _tell_cured(plan: Plan, ends: tuple[str, str], options: Options) -> None:
-    show = _printer(options)
-    show("")
-    show(f"Cured: {ends[0]} reaches {ends[1]}.")
+def _proved(ends: tuple[str, str], unprobed: str | None) -> str:
+    """What is known now, and by whom: by the kernel, or by the simulation alone."""
+    source, destination = ends
+    if unprobed is None:
+        return f"Cured: {source} reaches {destination}; a real packet gets through."
+    return (
+        f"The simulation now says that {source} reaches {destination}; "
+        f"no packet could be sent: {unprobed}"
+    )
+
+
+def _tell_how_to_go_on(plan: Plan, show: Callable[[str], None]) -> None:
+    """How to go back, and how to keep what was done."""
     for step in reversed(plan.steps):
         show(f"  to undo: {step.undo}")
     for step in plan.steps:

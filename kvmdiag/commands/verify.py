@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvmdiag.commands.agents import agents
@@ -10,8 +11,6 @@ from kvmdiag.commands.facts import facts, question
 from kvmdiag.errors import NotReadableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kvmdiag.commands.options import Options
     from kvmdiag.model.question import Question
     from kvmdiag.model.snapshot import Snapshot
@@ -23,8 +22,20 @@ _MARGIN = 3.0
 _PAUSE = 0.5
 
 
-def verify(ends: tuple[str, str], options: Options, show: Callable[[str], None]) -> str | None:
-    """Read everything anew, walk again, and send a real packet; ``None`` when it gets through.
+@dataclass(frozen=True)
+class Verified:
+    """What is known of a path after its repair.
+
+    ``failure`` says why it does not work, and is ``None`` when it does. ``unprobed`` says why
+    no packet could be sent to prove that, and is ``None`` when a real one was answered.
+    """
+
+    failure: str | None = None
+    unprobed: str | None = None
+
+
+def verify(ends: tuple[str, str], options: Options) -> Verified:
+    """Read everything anew, walk again, and send a real packet.
 
     Where a spanning tree keeps a new port silent at first, it is waited for. When no packet can
     be sent from the source (a guest whose inside is closed, or somebody outside), the walk alone
@@ -35,18 +46,16 @@ def verify(ends: tuple[str, str], options: Options, show: Callable[[str], None])
 
     snapshot, asked, again = _settled(ends, options)
     if again.works is False:
-        return words.ending(again.decisive)
+        return Verified(failure=words.ending(again.decisive))
     try:
         enter = agents(snapshot, options)
-        if not reaches(snapshot, asked, timeout=options.timeout, enter=enter):
-            return f"a real packet got no answer within {options.timeout:g} s"
-        show("Probed: a real packet gets through.")
-        return None
+        if reaches(snapshot, asked, timeout=options.timeout, enter=enter):
+            return Verified()
+        return Verified(failure=f"a real packet got no answer within {options.timeout:g} s")
     except (NotReadableError, UsageError) as error:
         if again.works:
-            show(f"Not probed, only simulated: {error}")
-            return None
-        return f"{words.ending(again.decisive)}; and not probed: {error}"
+            return Verified(unprobed=str(error))
+        return Verified(failure=f"{words.ending(again.decisive)}; and not probed: {error}")
 
 
 def _settled(ends: tuple[str, str], options: Options) -> tuple[Snapshot, Question, Walk]:

@@ -12,6 +12,7 @@ import pytest
 from kvmdiag.commands import fix, repair
 from kvmdiag.commands import main as entry
 from kvmdiag.commands.repair import Ran
+from kvmdiag.commands.verify import Verified
 from kvmdiag.model.question import Endpoint, Question
 from kvmdiag.model.report import Plan, Report, Step
 from kvmdiag.model.trace import Outcome
@@ -34,16 +35,16 @@ def faulty(*, works: bool | None = True) -> Report:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """The world around the command: what was found, what is run, how the verification ends."""
-    world = SimpleNamespace(report=faulty(), ran=[], failure=None, breaks="")
+    world = SimpleNamespace(report=faulty(), ran=[], failure=None, unprobed=None, breaks="")
 
     def run_program(argv: list[str]) -> Ran:
         world.ran.append(argv[0])
         return Ran(int(argv[0] == world.breaks), "said why")
 
-    def verify(*_: Any) -> str | None:
+    def verify(*_: Any) -> Verified:
         if isinstance(world.failure, BaseException):
             raise world.failure
-        return None if world.failure is None else str(world.failure)
+        return Verified(failure=world.failure, unprobed=world.unprobed)
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world.state = tmp_path
@@ -59,9 +60,25 @@ def test_cured(stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> No
     assert entry.main(["fix", "a", "b", "--yes"]) == 0
     assert stage.ran == ["one", "two"]
     out = capsys.readouterr().out
-    assert "Cured: a reaches b" in out
+    assert "Cured: a reaches b; a real packet gets through." in out
     assert out.index("to undo: untwo") < out.index("to undo: unone")
     assert "to keep: keep one" in out
+
+
+def test_what_no_packet_has_proved_is_not_called_cured(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with ``check``, a path that works in the simulation gives 0; who says so is told."""
+    stage.unprobed = "a lies outside"
+    assert entry.main(["fix", "a", "b", "--yes"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "The simulation now says that a reaches b; no packet could be sent: a lies outside" in out
+    )
+    assert "Cured" not in out
+    (log,) = (stage.state / "kvmdiag").iterdir()
+    assert "no packet could be sent: a lies outside" in log.read_text()
+    assert "Cured" not in log.read_text()
 
 
 @pytest.mark.parametrize("works", [None, False])
@@ -177,7 +194,7 @@ def test_what_is_done_is_logged_with_its_undo(stage: SimpleNamespace) -> None:
     text = log.read_text()
     assert text.index("to undo step 2: untwo") < text.index("to undo step 1: unone")
     assert text.index("to undo step 1") < text.index("done 1/2: one")
-    assert text.rstrip().endswith("cured")
+    assert text.rstrip().endswith("Cured: a reaches b; a real packet gets through.")
     assert log.stat().st_mode & 0o77 == 0
 
 

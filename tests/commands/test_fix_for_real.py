@@ -72,7 +72,7 @@ def test_cured_and_probed(broken: str, tmp_path: Path) -> None:
     """Both steps are carried out, a real packet gets through, the log says how to go back."""
     code, out = finished(fix(broken, tmp_path / "log", "--yes"))
     assert code == 0, out
-    assert "Probed: a real packet gets through." in out
+    assert "Cured: node1 reaches 10.0.0.9; a real packet gets through." in out
     assert inside(broken, "node1", "ping -n -c1 -W2 10.0.0.9")
     text = (tmp_path / "log").read_text()
     assert text.count("to undo step") == 2
