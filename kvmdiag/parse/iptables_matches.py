@@ -6,17 +6,15 @@ tables below becomes an :class:`UnknownMatch` with its text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from kvmdiag.model.netfilter import (
     AddressIs,
-    AddressTypeIs,
     BridgedIs,
     BridgePortIs,
     ConntrackStateIs,
     Family,
-    FieldIs,
     IcmpTypeIs,
     InterfaceIs,
     MacIs,
@@ -24,8 +22,6 @@ from kvmdiag.model.netfilter import (
     Match,
     PortIs,
     ProtocolIs,
-    ReverseRouteIs,
-    SetContains,
     Side,
     TcpFlagsAre,
     UnknownMatch,
@@ -47,6 +43,7 @@ from kvmdiag.parse.iptables_fields import (
     packet_type,
     service_type,
 )
+from kvmdiag.parse.iptables_joint_matches import TOGETHER
 from kvmdiag.parse.words import Option
 
 _TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
@@ -62,7 +59,7 @@ def build(builder: Builder, option: Option, family: Family) -> Match | None:
 
 def extension(name: str, options: Sequence[Option], family: Family) -> tuple[Match, ...]:
     """What ``-m name`` with its options means."""
-    together = _TOGETHER.get(name)
+    together = TOGETHER.get(name)
     if together is not None:
         return together(options)
     known = EXTENSIONS.get(name)
@@ -186,73 +183,6 @@ def _always(_option: Option, _family: Family) -> None:
     """A comment, which matches every packet."""
 
 
-def _set_options(options: Sequence[Option]) -> tuple[Match, ...]:
-    """``-m set``: counters may be left alone, but a match upon them is not understood."""
-    found: list[Match] = []
-    for option in options:
-        if option.name == "--match-set" and len(option.values) == 2:
-            name, fields = option.values
-            found.append(
-                SetContains(name=name, fields=tuple(fields.split(",")), negate=option.negate)
-            )
-        elif option.name not in ("--update-counters", "--update-subcounters"):
-            found.append(UnknownMatch(text=f"-m set {option.text}"))
-    return tuple(found)
-
-
-def _reverse_path(options: Sequence[Option]) -> tuple[Match, ...]:
-    """``-m rpfilter``: true of packets that pass the test, unless inverted."""
-    names = {option.name for option in options}
-    if names - {"--loose", "--validmark", "--accept-local", "--invert"}:
-        return (UnknownMatch(text=" ".join(("-m rpfilter", *(o.text for o in options)))),)
-    return (
-        ReverseRouteIs(
-            strict="--loose" not in names,
-            mark="--validmark" in names,
-            accept_local="--accept-local" in names,
-            negate="--invert" in names,
-        ),
-    )
-
-
-def _absent(field: str) -> Callable[[Sequence[Option]], tuple[Match, ...]]:
-    """A header that none of our packets has: without it there is no match, negated or not."""
-    return lambda _options: (FieldIs(field=field, ranges=()),)
-
-
-def _counted(_options: Sequence[Option]) -> tuple[Match, ...]:
-    """``-m nfacct`` counts, and is true of every packet."""
-    return ()
-
-
-def _recent(options: Sequence[Option]) -> tuple[Match, ...]:
-    """``-m recent --set`` notes the packet and is true; the others ask what was noted."""
-    asking = {"--rcheck", "--update", "--remove"}
-    if any(o.name == "--set" and not o.negate for o in options) and not any(
-        o.name in asking for o in options
-    ):
-        return ()
-    return (UnknownMatch(text=" ".join(("-m recent", *(o.text for o in options)))),)
-
-
-def _address_type(options: Sequence[Option]) -> tuple[Match, ...]:
-    """``-m addrtype``, where one option restricts what another one means."""
-    limits: dict[str, Literal["in", "out"]] = {"--limit-iface-in": "in", "--limit-iface-out": "out"}
-    sides: dict[str, Side] = {"--src-type": "src", "--dst-type": "dst"}
-    limit = next((limits[option.name] for option in options if option.name in limits), None)
-    found: list[Match] = []
-    for option in options:
-        if option.name in sides and len(option.values) == 1:
-            types = tuple(option.value.lower().split(","))
-            side = sides[option.name]
-            found.append(
-                AddressTypeIs(side=side, types=types, limit=limit, negate=option.negate),
-            )
-        elif option.name not in limits:
-            found.append(UnknownMatch(text=f"-m addrtype {option.text}"))
-    return tuple(found)
-
-
 def _aliases(*pairs: tuple[str, Builder]) -> Mapping[str, Builder]:
     """Options by name, where ``a|b`` are two names of one."""
     return {name: builder for names, builder in pairs for name in names.split("|")}
@@ -325,20 +255,6 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
     "tos": _aliases(("--tos", service_type)),
     "pkttype": _aliases(("--pkt-type", field("meta pkttype", packet_type))),
     "comment": _aliases(("--comment", _always)),
-}
-
-# Extensions whose options mean something together only.
-_TOGETHER: Mapping[str, Callable[[Sequence[Option]], tuple[Match, ...]]] = {
-    "addrtype": _address_type,
-    "dst": _absent("exthdr"),
-    "frag": _absent("exthdr"),
-    "hbh": _absent("exthdr"),
-    "mh": _absent("exthdr"),
-    "nfacct": _counted,
-    "rt": _absent("exthdr"),
-    "recent": _recent,
-    "rpfilter": _reverse_path,
-    "set": _set_options,
 }
 
 _IDLE_WITHOUT_OPTIONS = frozenset({"tcp", "udp", "icmp", "icmp6", "comment"})

@@ -36,7 +36,6 @@ from kvmdiag.parse.words import Option
 Options = Sequence[Option]
 Builder = Callable[[str, Options, Family], Statement]
 
-_ALL = 0xFFFFFFFF
 LONG_LIFE = 32
 """A time to live that no network here uses up."""
 
@@ -44,7 +43,7 @@ LONG_LIFE = 32
 _MARKS: Mapping[str, Callable[[int, int], tuple[int, int]]] = {
     "--set-xmark": lambda value, mask: (value, mask),
     "--set-mark": lambda value, mask: (value, mask | value),
-    "--and-mark": lambda value, _mask: (0, value ^ _ALL),
+    "--and-mark": lambda value, _mask: (0, value ^ values.ALL_BITS),
     "--or-mark": lambda value, _mask: (value, value),
     "--xor-mark": lambda value, _mask: (value, 0),
 }
@@ -181,14 +180,12 @@ def _connection_mark(text: str, options: Options, family: Family) -> Statement:
     if len(copying) > 1 or given.keys() - {"--nfmask", "--ctmask", "--mask", *copying}:
         raise ValueError(text)
     of_packet, of_connection = (
-        values.number(given[name].value if name in given else given["--mask"].value, _ALL)
-        if name in given or "--mask" in given
-        else _ALL
-        for name in ("--nfmask", "--ctmask")
+        values.number(mask.value, values.ALL_BITS) if mask is not None else values.ALL_BITS
+        for mask in (given.get(name, given.get("--mask")) for name in ("--nfmask", "--ctmask"))
     )
     if "--save-mark" in copying:
-        return CopyMark(to="connection", keep=of_connection ^ _ALL, take=of_packet)
-    return CopyMark(to="packet", keep=of_packet ^ _ALL, take=of_connection)
+        return CopyMark(to="connection", keep=of_connection ^ values.ALL_BITS, take=of_packet)
+    return CopyMark(to="packet", keep=of_packet ^ values.ALL_BITS, take=of_connection)
 
 
 def _net_map(_text: str, options: Options, family: Family) -> Statement:

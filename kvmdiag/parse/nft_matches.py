@@ -13,40 +13,30 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from kvmdiag.model.netfilter import (
-    AddressIs,
     AddressTypeIs,
     ConntrackStateIs,
     Family,
     FamilyIs,
     FieldIs,
-    IcmpTypeIs,
     InSet,
     InterfaceIs,
-    MacIs,
     MarkIs,
     Match,
-    PortIs,
-    ProtocolIs,
-    Ranges,
     ReverseRouteIs,
-    Side,
-    TcpFlagsAre,
     UnknownMatch,
 )
 from kvmdiag.parse import values
+from kvmdiag.parse.nft_headers import SIDES, family_is, header, protocol_is
 from kvmdiag.parse.nft_operands import (
     Comparison,
     comparison_of,
     element_text,
     fields_of,
+    number_range,
+    ordering,
     texts,
 )
 from kvmdiag.parse.nft_text import render_one
-
-_FAMILIES = {"ipv4": "ip", "ipv6": "ip6", "ip": "ip", "ip6": "ip6", "arp": "arp"}
-_ALL_TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
-_TCP_FLAGS = frozenset(_ALL_TCP_FLAGS)
-_SIDES: dict[str, Side] = {"saddr": "src", "daddr": "dst", "sport": "src", "dport": "dst"}
 
 
 def matches(
@@ -57,56 +47,50 @@ def matches(
     ``before`` is the part of the rule that was read already.
     """
     try:
-        right = expression["right"]
-        fields = fields_of(expression["left"])
-        if isinstance(right, str) and right.startswith("@"):
-            return (InSet(fields=fields, name=right[1:], negate=_is_negated(expression)),)
-        if len(fields) > 1:
-            return (_in_anonymous_set(fields, right, negate=_is_negated(expression)),)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        fields = ()
-    for meaning in (_specific, _general):
+        comparison = comparison_of(expression)
+    except _NOT_UNDERSTOOD:
+        return (UnknownMatch(text=render_one({"match": expression})),)
+    for meaning in (_looked_up, _specific, _general):
         try:
-            return meaning(expression, family, before, fields)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return meaning(comparison, family, before)
+        except _NOT_UNDERSTOOD:
             continue
     return (UnknownMatch(text=render_one({"match": expression})),)
 
 
-def _is_negated(expression: Mapping[str, object]) -> bool:
-    operator = expression["op"]
-    if operator not in ("==", "in", "!="):
-        raise ValueError(operator)
-    return operator == "!="
+_NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, AttributeError)
 
 
-def _in_anonymous_set(fields: tuple[str, ...], right: object, *, negate: bool) -> Match:
-    if not isinstance(right, Mapping):
-        raise TypeError(right)
-    elements = tuple(element_text(element) for element in right["set"])
-    return InSet(fields=fields, elements=elements, negate=negate)
+def _looked_up(
+    comparison: Comparison, _family: Family, _before: Sequence[object]
+) -> tuple[Match, ...]:
+    """One field in a named set, or several together."""
+    fields = fields_of(comparison.field)
+    if comparison.mask is not None:
+        raise ValueError(fields)
+    if comparison.set_name is not None:
+        return (InSet(fields=fields, name=comparison.set_name, negate=comparison.negate),)
+    if len(fields) == 1:
+        raise ValueError(fields)
+    elements = tuple(map(element_text, comparison.operands))
+    return (InSet(fields=fields, elements=elements, negate=comparison.negate),)
 
 
 def _general(
-    expression: Mapping[str, object],
-    _family: Family,
-    _before: Sequence[object],
-    _fields: tuple[str, ...],
+    comparison: Comparison, _family: Family, _before: Sequence[object]
 ) -> tuple[Match, ...]:
     """A number compared with numbers, or a field looked up in a set."""
-    comparison = comparison_of(expression)
     (field,) = fields_of(comparison.field)
-    mask = None if comparison.mask is None else values.number(str(comparison.mask), _ALL)
-    if comparison.operator in _ORDERINGS:
-        (operand,) = texts(comparison.operands)
-        ranges: Ranges = (_ORDERINGS[comparison.operator](values.number(operand, _ALL)),)
-        return (FieldIs(field=field, ranges=ranges, mask=mask),)
+    mask = comparison.mask_bits
+    ordered = ordering(comparison)
+    if ordered is not None:
+        return (FieldIs(field=field, ranges=(ordered,), mask=mask),)
     if field not in _NUMBERS:
         if mask is not None or field not in _WORDS:
             raise ValueError(field)
-        elements = tuple(element_text(operand) for operand in comparison.operands)
+        elements = tuple(map(element_text, comparison.operands))
         return (InSet(fields=(field,), elements=elements, negate=comparison.negate),)
-    ranges = tuple(_number_range(operand) for operand in comparison.operands)
+    ranges = tuple(map(number_range, comparison.operands))
     return (FieldIs(field=field, ranges=ranges, mask=mask, negate=comparison.negate),)
 
 
@@ -128,33 +112,17 @@ _WORDS = frozenset({
 })  # fmt: skip
 
 
-def _number_range(operand: object) -> tuple[int, int]:
-    if isinstance(operand, Mapping) and "prefix" in operand:
-        # Of numbers nft writes ranges so only of marks, in sets, and then only where it can.
-        inner = operand["prefix"]
-        low = values.number(str(inner["addr"]), _ALL)
-        return low, low | _ALL >> values.number(str(inner["len"]), 32)
-    if isinstance(operand, Mapping):
-        first, last = operand["range"]
-        return values.number(str(first), _ALL), values.number(str(last), _ALL)
-    return (values.number(str(operand), _ALL),) * 2
-
-
 def _specific(
-    expression: Mapping[str, object],
-    family: Family,
-    before: Sequence[object],
-    _fields: tuple[str, ...],
+    comparison: Comparison, family: Family, before: Sequence[object]
 ) -> tuple[Match, ...]:
     """A comparison that the model has a match of its own for."""
-    comparison = comparison_of(expression)
     ((kind, inner),) = comparison.field.items()
     if not isinstance(inner, Mapping):
         raise ValueError(kind)
     if kind == "exthdr":
         return _extension_header(comparison)
     if kind == "payload":
-        return _payload(inner, comparison, family, before)
+        return header(inner, comparison, family, before)
     if comparison.mask is not None and inner.get("key") != "mark":
         raise ValueError(kind)
     return _BY_KIND[kind](inner, comparison)
@@ -167,126 +135,6 @@ def _extension_header(comparison: Comparison) -> tuple[Match, ...]:
     return (FieldIs(field="exthdr", ranges=()),)
 
 
-def _payload(
-    inner: Mapping[str, object], comparison: Comparison, family: Family, before: Sequence[object]
-) -> tuple[Match, ...]:
-    protocol, field = str(inner["protocol"]), str(inner["field"])
-    if protocol in ("ip", "ip6"):
-        of_family = () if family == protocol else (FamilyIs(families=(protocol,)),)
-        if field in ("saddr", "daddr"):
-            return (*of_family, _address(protocol, field, comparison))
-        if field in ("protocol", "nexthdr") and comparison.mask is None:
-            return (*of_family, _protocol(comparison))
-    elif protocol == "ether" and comparison.mask is None:
-        return (_ether(field, comparison),)
-    elif protocol in ("tcp", "udp"):
-        return (ProtocolIs(protocols=(protocol,)), _transport(field, comparison))
-    elif protocol == "th" and _has_ports(before):
-        return (_transport(field, comparison),)
-    elif protocol in ("icmp", "icmpv6") and field == "type" and comparison.mask is None:
-        types = tuple(
-            values.icmp_type(text, v6=protocol == "icmpv6") for text in texts(comparison.operands)
-        )
-        kind = IcmpTypeIs(types=types, negate=comparison.negate)
-        return (ProtocolIs(protocols=(protocol,)), kind)
-    raise ValueError(field)
-
-
-def _has_ports(before: Sequence[object]) -> bool:
-    return any(
-        isinstance(part, ProtocolIs) and not part.negate and set(part.protocols) <= {"tcp", "udp"}
-        for part in before
-    )
-
-
-def _address(protocol: str, field: str, comparison: Comparison) -> Match:
-    family: Family = "ip" if protocol == "ip" else "ip6"
-    operands = comparison.operands
-    if comparison.mask is not None:
-        operands = tuple(f"{operand}/{comparison.mask}" for operand in texts(operands))
-    networks = tuple(_network(operand, family) for operand in operands)
-    return AddressIs(side=_SIDES[field], networks=networks, negate=comparison.negate)
-
-
-def _network(operand: object, family: Family) -> str:
-    if isinstance(operand, Mapping):
-        ((kind, inner),) = operand.items()
-        if kind == "prefix":
-            return values.network(f"{inner['addr']}/{inner['len']}", family)
-        if kind == "range":
-            return values.address_range("-".join(inner), family)
-        raise ValueError(kind)
-    if not isinstance(operand, str):
-        raise TypeError(operand)
-    return values.network(operand, family)
-
-
-def _protocol(comparison: Comparison) -> Match:
-    protocols = tuple(values.protocol(text) for text in texts(comparison.operands))
-    return ProtocolIs(protocols=protocols, negate=comparison.negate)
-
-
-def _ether(field: str, comparison: Comparison) -> Match:
-    operands = texts(comparison.operands)
-    if field == "type":
-        return _family_is(comparison)
-    if any(len(operand) != 17 for operand in operands):
-        raise ValueError(operands)
-    macs = tuple(operand.lower() for operand in operands)
-    return MacIs(side=_SIDES[field], macs=macs, negate=comparison.negate)
-
-
-def _family_is(comparison: Comparison) -> Match:
-    # An ethertype that has no name here is that of a packet no walk follows.
-    families = tuple(_FAMILIES.get(text, text) for text in texts(comparison.operands))
-    return FamilyIs(families=families, negate=comparison.negate)
-
-
-def _transport(field: str, comparison: Comparison) -> Match:
-    if field == "flags":
-        return _tcp_flags(comparison)
-    if comparison.mask is not None:
-        raise ValueError(field)
-    if comparison.operator in _ORDERINGS:
-        (operand,) = texts(comparison.operands)
-        first, last = _ORDERINGS[comparison.operator](values.number(operand, 65535))
-        return PortIs(side=_SIDES[field], ranges=((first, min(last, 65535)),))
-    ranges = tuple(_port_range(operand) for operand in comparison.operands)
-    return PortIs(side=_SIDES[field], ranges=ranges, negate=comparison.negate)
-
-
-# An empty range, such as (0, -1), holds no number.
-_ORDERINGS: Mapping[str, Callable[[int], tuple[int, int]]] = {
-    "<": lambda number: (0, number - 1),
-    "<=": lambda number: (0, number),
-    ">": lambda number: (number + 1, _ALL),
-    ">=": lambda number: (number, _ALL),
-}
-
-
-def _port_range(operand: object) -> tuple[int, int]:
-    if isinstance(operand, Mapping):
-        first, last = operand["range"]
-        return values.number(str(first), 65535), values.number(str(last), 65535)
-    return (values.number(str(operand), 65535),) * 2
-
-
-def _tcp_flags(comparison: Comparison) -> Match:
-    flags = texts(comparison.operands)
-    if comparison.is_set or not set(flags) <= _TCP_FLAGS:
-        raise ValueError(flags)
-    if comparison.mask is not None:
-        mask = texts(comparison.mask if isinstance(comparison.mask, list) else [comparison.mask])
-        if not set(mask) <= _TCP_FLAGS:
-            raise ValueError(mask)
-        return TcpFlagsAre(mask=mask, flags=flags, negate=comparison.negate)
-    if comparison.operator in ("in", "!") and len(flags) == 1:
-        return TcpFlagsAre(mask=flags, flags=flags, negate=comparison.negate)
-    if comparison.operator in ("==", "!="):
-        return TcpFlagsAre(mask=_ALL_TCP_FLAGS, flags=flags, negate=comparison.negate)
-    raise ValueError(flags)
-
-
 def _meta(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ...]:
     key = str(inner["key"])
     directions: dict[str, Literal["in", "out"]] = {"iif": "in", "oif": "out"}
@@ -295,9 +143,9 @@ def _meta(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, .
         names = texts(comparison.operands)
         return (InterfaceIs(direction=direction, names=names, negate=comparison.negate),)
     if key == "l4proto":
-        return (_protocol(comparison),)
+        return (protocol_is(comparison),)
     if key in ("nfproto", "protocol"):
-        return (_family_is(comparison),)
+        return (family_is(comparison),)
     if key == "mark":
         return (_mark("packet", comparison),)
     raise ValueError(key)
@@ -305,12 +153,13 @@ def _meta(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, .
 
 def _mark(of: Literal["packet", "connection"], comparison: Comparison) -> Match:
     (operand,) = texts(comparison.operands)
-    mask = 0xFFFFFFFF if comparison.mask is None else values.number(str(comparison.mask), _ALL)
-    value = values.number(operand, _ALL)
-    return MarkIs(of=of, value=value, mask=mask, negate=comparison.negate)
-
-
-_ALL = 0xFFFFFFFF
+    mask, value = comparison.mask_bits, values.number(operand, values.ALL_BITS)
+    return MarkIs(
+        of=of,
+        value=value,
+        mask=values.ALL_BITS if mask is None else mask,
+        negate=comparison.negate,
+    )
 
 
 def _conntrack(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ...]:
@@ -331,7 +180,7 @@ def _conntrack(inner: Mapping[str, object], comparison: Comparison) -> tuple[Mat
 def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ...]:
     flags = inner["flags"]
     wanted = set(texts(flags if isinstance(flags, list) else [flags]))
-    (side,) = wanted & _SIDES.keys()
+    (side,) = wanted & SIDES.keys()
     wanted.discard(side)
     if inner["result"] == "type":
         limits: dict[str, Literal["in", "out"]] = {"iif": "in", "oif": "out"}
@@ -340,7 +189,7 @@ def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ..
             raise ValueError(flags)
         types = texts(comparison.operands)
         return (
-            AddressTypeIs(side=_SIDES[side], types=types, limit=limit, negate=comparison.negate),
+            AddressTypeIs(side=SIDES[side], types=types, limit=limit, negate=comparison.negate),
         )
     if inner["result"] not in ("oif", "oifname") or wanted - {"iif", "mark"}:
         raise ValueError(flags)
@@ -352,7 +201,7 @@ def _fib(inner: Mapping[str, object], comparison: Comparison) -> tuple[Match, ..
         links = texts(comparison.operands)
     return (
         ReverseRouteIs(
-            side=_SIDES[side],
+            side=SIDES[side],
             strict="iif" in wanted,
             mark="mark" in wanted,
             links=links,

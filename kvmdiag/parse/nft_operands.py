@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kvmdiag.parse import values
 from kvmdiag.parse.nft_text import render_one
 
 
@@ -33,6 +34,17 @@ class Comparison:
             msg = f"operator {self.operator}"
             raise ValueError(msg)
         return self.operator in ("!=", "!")
+
+    @property
+    def mask_bits(self) -> int | None:
+        """The mask as a number, if there is one."""
+        return None if self.mask is None else values.number(str(self.mask), values.ALL_BITS)
+
+    @property
+    def set_name(self) -> str | None:
+        """The named set on the right, if one stands there."""
+        name = self.operands[0] if len(self.operands) == 1 else None
+        return name[1:] if isinstance(name, str) and name.startswith("@") else None
 
 
 def comparison_of(expression: Mapping[str, object]) -> Comparison:
@@ -65,6 +77,31 @@ def texts(operands: Iterable[object]) -> tuple[str, ...]:
     if not all(isinstance(operand, str | int) for operand in found):
         raise ValueError(found)
     return tuple(str(operand) for operand in found)
+
+
+def ordering(comparison: Comparison, most: int = values.ALL_BITS) -> tuple[int, int] | None:
+    """The numbers up to ``most`` that ``<``, ``<=``, ``>`` or ``>=`` is true of.
+
+    ``None`` for other operators. An empty range, such as ``(0, -1)``, holds no number.
+    """
+    if comparison.operator not in ("<", "<=", ">", ">="):
+        return None
+    (operand,) = texts(comparison.operands)
+    number = values.number(operand, most)
+    if comparison.operator[0] == "<":
+        return 0, number - (comparison.operator == "<")
+    return number + (comparison.operator == ">"), most
+
+
+def number_range(operand: object, most: int = values.ALL_BITS) -> tuple[int, int]:
+    """A number up to ``most``, or the first and last of a range of them."""
+    if isinstance(operand, Mapping) and "prefix" in operand:
+        # Of numbers nft writes ranges so only of marks, in sets, and then only where it can.
+        inner = operand["prefix"]
+        low = values.number(str(inner["addr"]), most)
+        return low, low | values.ALL_BITS >> values.number(str(inner["len"]), 32)
+    first, last = operand["range"] if isinstance(operand, Mapping) else (operand, operand)
+    return values.number(str(first), most), values.number(str(last), most)
 
 
 def fields_of(left: object) -> tuple[str, ...]:

@@ -36,8 +36,6 @@ from kvmdiag.parse.iptables_targets import NO_EFFECT as NO_EFFECT_OF_IPTABLES
 from kvmdiag.parse.nft_operands import element_text, fields_of
 from kvmdiag.parse.nft_text import render_one
 
-_ALL = 0xFFFFFFFF
-
 _PLAIN: Mapping[str, Statement] = {
     "accept": Accept(),
     "drop": Drop(),
@@ -244,7 +242,7 @@ def _mangle(inner: Mapping[str, object], text: str) -> Statement:
         return ValueMap(action=action, fields=fields, name=name, elements=elements)
     base, keep, flip = _arithmetic(value, 0)
     if base is None or base == of:
-        return SetMark(of=of, value=flip, mask=keep ^ _ALL)
+        return SetMark(of=of, value=flip, mask=keep ^ values.ALL_BITS)
     return CopyMark(to=of, take=keep, flip=flip)
 
 
@@ -257,17 +255,17 @@ def _arithmetic(expression: object, depth: int) -> tuple[str | None, int, int]:
         raise ValueError(depth)
     base = next((of for mark, of in _MARKS if mark == expression), None)
     if base is not None:
-        return base, _ALL, 0
+        return base, values.ALL_BITS, 0
     if not isinstance(expression, Mapping):
-        return None, 0, values.number(str(expression), _ALL)
+        return None, 0, values.number(str(expression), values.ALL_BITS)
     ((operator, operands),) = expression.items()
     found, keep, flip = _arithmetic(operands[0], depth + 1)
     for operand in operands[1:]:
-        number = values.number(str(operand), _ALL)
+        number = values.number(str(operand), values.ALL_BITS)
         if operator == "&":
             keep, flip = keep & number, flip & number
         elif operator == "|":
-            keep, flip = keep & (number ^ _ALL), flip | number
+            keep, flip = keep & (number ^ values.ALL_BITS), flip | number
         elif operator == "^":
             flip ^= number
         else:

@@ -21,6 +21,9 @@ from kvmdiag.model.netfilter import Family, FieldIs, Ranges
 
 _Value = TypeVar("_Value", bound=IPv4Address | IPv6Address | IPv4Network | IPv6Network)
 
+ALL_BITS = 0xFFFFFFFF
+"""Of a mark, and of other numbers of four bytes."""
+
 # /etc/protocols, in the names the programs print; the model names only the first four.
 _PROTOCOLS = {
     "tcp": "tcp",
@@ -232,7 +235,7 @@ _STATUS_BITS = {
 def mark(text: str) -> tuple[int, int]:
     """``value`` and ``mask`` of ``0x1/0xff``."""
     value, found, mask = text.partition("/")
-    return number(value, 0xFFFFFFFF), number(mask, 0xFFFFFFFF) if found else 0xFFFFFFFF
+    return number(value, ALL_BITS), number(mask, ALL_BITS) if found else ALL_BITS
 
 
 def interface(text: str) -> str:
