@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kvmdiag.model.netfilter import Chain, Family, HookName, Table
-from kvmdiag.simulate.program import CompiledChain, program_of
 
 
 @dataclass(frozen=True, slots=True)
 class BaseChain:
-    """A base chain with the table it belongs to, and compiled."""
+    """A base chain with the table it belongs to."""
 
     table: Table
     chain: Chain
-    compiled: CompiledChain
 
 
 def base_chains(tables: tuple[Table, ...], family: Family, hook: HookName) -> tuple[BaseChain, ...]:
@@ -25,10 +23,10 @@ def base_chains(tables: tuple[Table, ...], family: Family, hook: HookName) -> tu
     """
     families = {family, "inet"} if family in ("ip", "ip6") else {family}
     found = [
-        BaseChain(table, chain, compiled)
+        BaseChain(table, chain)
         for table in reversed(tables)
         if table.family in families
         for chain in reversed(table.chains)
-        if chain.hook == hook and (compiled := program_of(table).chain(chain.name)) is not None
+        if chain.hook == hook
     ]
     return tuple(sorted(found, key=lambda base: base.chain.priority))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import Packet
+from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.conntrack import UNTRACKED, Tracked
-
-if TYPE_CHECKING:
-    from kvmdiag.simulate.program import CompiledRule
-    from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.stack_view import StackView
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "arp": -1}
 """Protocol numbers by the names a packet has; ARP has none."""
@@ -87,7 +84,7 @@ class Seen:
         self.zone = 0
         self.tracked = tracked
         self.connection_mark = tracked.mark if tracked is not None else 0
-        self.matched: list[CompiledRule] = []
+        self.matched: list[RuleRef] = []
         self.added_to: set[object] = set() if added_to is None else added_to
         self.take(packet)
 

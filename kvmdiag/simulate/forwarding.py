@@ -14,7 +14,7 @@ from kvmdiag.simulate.segment import reached_from
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Frame
 from kvmdiag.simulate.stop import stop
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.view import View, remembered
 from kvmdiag.simulate.vlans import kept_from, tag_of
 
 
@@ -34,7 +34,10 @@ def egress_port(
     """
     view = journey.stack(stack)
     place = LinkRef(stack, bridge.name)
-    towards = _ports_towards(journey.view, place, source, frame, vid)
+    entered = source.name if source is not None else None
+    towards = _ports_towards(
+        journey.view, stack, bridge.name, entered, frame.dst_mac, vid, frame.vlan
+    )
     itself = _came_from_itself(source, frame)
     port = None if itself else _only(journey, stack, bridge, towards, frame)
     entry = view.static_fdb.get((bridge.name, frame.dst_mac or "", vid))
@@ -74,39 +77,33 @@ def _out_of_sight(
     return None
 
 
+@remembered
 def _ports_towards(
-    view: View, bridge: LinkRef, source: Link | None, frame: Frame, vid: int | None
-) -> tuple[tuple[Link, LinkRef], ...]:
-    """The ports behind which a MAC address is, as far as can be seen, and the link that has it."""
-    mac, tag = frame.dst_mac, frame.vlan
-    asked = (bridge.stack, bridge.link, source.name if source else None, mac, vid, tag)
-    found = view.ports_towards.get(asked)
-    if found is None:
-        found = _search_ports(view, bridge, source, mac, vid, tag)
-        view.ports_towards.keep(asked, found)
-    return found
-
-
-def _search_ports(
     view: View,
-    bridge: LinkRef,
-    source: Link | None,
+    stack: str,
+    bridge: str,
+    entered: str | None,
     mac: str | None,
     vid: int | None,
     tag: int | None,
 ) -> tuple[tuple[Link, LinkRef], ...]:
+    """The ports behind which a MAC address is, as far as can be seen, and the link that has it.
+
+    ``entered`` is the port by which the frame came in, ``tag`` what it is tagged with.
+    """
     machines = view.whereabouts.with_mac(mac)
-    stack = view.stacks[bridge.stack]
-    device = view.link(bridge.stack, bridge.link)
+    here = view.stacks[stack]
+    device = here.links[bridge]
+    source = here.links[entered] if entered is not None else None
     found = []
-    for port in view.whereabouts.ports(bridge.stack, bridge.link, machines):
+    for port in view.whereabouts.ports(stack, bridge, machines):
         if not _is_way_out(port, source):
             continue
         # What is in the way counts only if the address is nowhere else.
-        sent = tag_of(stack, port, vid, tag)
-        free = _blocked(stack, device, source, port, vid) is None
+        sent = tag_of(here, port, vid, tag)
+        free = _blocked(here, device, source, port, vid) is None
         behind = reached_from(
-            view, bridge.stack, port.name, vlan=sent, despite_obstacles=True, machines=machines
+            view, stack, port.name, vlan=sent, despite_obstacles=True, machines=machines
         )
         found += [
             (free and place.obstacle is None, port, LinkRef(place.stack, place.link))

@@ -100,9 +100,7 @@ def run_hook(
         hook.confirm()
     result.tracked = hook.seen.tracked
     if hook.seen.matched:
-        name, bridged = at.view.name, at.bridged
-        refs = [rule.chain.ref(name, rule.index, bridged=bridged) for rule in hook.seen.matched]
-        result.matched = tuple(refs)
+        result.matched = tuple(hook.seen.matched)
     return result
 
 

@@ -105,6 +105,7 @@ class Journey:
                 in_link=in_link,
                 out_link=out_link,
                 matched=matched,
+                tunnels=len(self.wrapped),
             )
         )
 

@@ -29,7 +29,7 @@ from kvmdiag.simulate.stacked import (
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Step, Transmit
 from kvmdiag.simulate.stop import require_room, stop
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import Upper
+from kvmdiag.simulate.whereabouts import Upper
 from kvmdiag.simulate.wrapping import enter_tunnel
 
 

@@ -22,7 +22,7 @@ from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.segment import Reached, reached_from
 from kvmdiag.simulate.source import asking_address
 from kvmdiag.simulate.stack_view import StackView, conf_name
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.view import View, remembered
 
 _FIXED = ("permanent", "noarp")
 
@@ -58,6 +58,7 @@ class Silent:
     refusal: BadSource | None = None
 
 
+@remembered
 def resolve(
     view: View, stack: str, link: str, next_hop: IPAddress, source: IPAddress
 ) -> Resolved | Silent:
@@ -66,16 +67,6 @@ def resolve(
     A device with NOARP asks nobody (arp_constructor, ndisc_constructor: frames go to its own
     MAC address), and takes in no ARP message (arp_rcv).
     """
-    asked = (stack, link, next_hop, source)
-    found = view.resolved.get(asked)
-    if found is None:
-        found = view.resolved.keep(asked, _resolve(view, stack, link, next_hop, source))
-    return found
-
-
-def _resolve(
-    view: View, stack: str, link: str, next_hop: IPAddress, source: IPAddress
-) -> Resolved | Silent:
     mine = view.stacks[stack]
     entry = mine.neighbours.get((link, str(next_hop)))
     device = view.link(stack, link)

@@ -51,11 +51,7 @@ class Program:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.sets = Sets(table.sets)
-        self._chains = {chain.name: CompiledChain(chain, self) for chain in table.chains}
-
-    def chain(self, name: str) -> CompiledChain | None:
-        """The chain of that name, if this table has one."""
-        return self._chains.get(name)
+        self.chains = {chain.name: CompiledChain(chain, self) for chain in table.chains}
 
 
 class CompiledChain:
@@ -167,6 +163,11 @@ class CompiledRule:
                 return match.text if isinstance(match, UnknownMatch) else self.rule.text
         return self.rule.text
 
+    def ref(self, seen: Seen) -> RuleRef:
+        """Names the rule, in the stack in which the packet comes by it."""
+        at = seen.at
+        return self.chain.ref(at.view.name, self.index, bridged=at.bridged)
+
     @property
     def rule(self) -> Rule:
         """What was compiled."""
@@ -174,7 +175,7 @@ class CompiledRule:
 
     def carry_out(self, seen: Seen) -> End | None:
         """The effects upon a packet that matches, and what is to be done with it then."""
-        seen.matched.append(self)
+        seen.matched.append(self.ref(seen))
         try:
             for act in self.effects:
                 if act(seen) is False:

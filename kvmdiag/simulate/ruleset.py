@@ -18,7 +18,7 @@ from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.context import Seen
 from kvmdiag.simulate.forks import Doubt, parting
-from kvmdiag.simulate.program import CompiledChain, CompiledRule
+from kvmdiag.simulate.program import CompiledChain, CompiledRule, program_of
 from kvmdiag.simulate.statements import End, NatStatement, described
 
 # How many undecidable forks one base chain may have before its verdict is simply unknown.
@@ -85,8 +85,9 @@ class _Fork(NamedTuple):
 
 def run_base_chain(base: BaseChain, seen: Seen) -> Verdict:
     """The verdict of one base chain; ``seen`` is changed as its rules change the packet."""
-    run = _Run(base.compiled)
-    found = run.follow((base.compiled, 0, None), seen)
+    chain = program_of(base.table).chains[base.chain.name]
+    run = _Run(chain)
+    found = run.follow((chain, 0, None), seen)
     return found if isinstance(found, Verdict) else _joined(run, found, seen)
 
 
@@ -157,7 +158,7 @@ class _Run:
                 return
             parted, number, before = pending.pop()
             answer, end, seen = parted.ways[number]
-            ref = self._ref(parted.rule, seen)
+            ref = parted.rule.ref(seen)
             supposed = (*before, Doubt(ref, parted.doubt, answer))
             if len(been) > _FORKS:
                 why = f"too many rules like: {parted.doubt}"
@@ -176,31 +177,28 @@ class _Run:
             return rule.chain, following, back
         kind = end.kind
         if kind == "accept" or kind == "drop" or kind == "reject":
-            return Verdict(kind, self._ref(rule, seen), reply=end.reply)
+            return Verdict(kind, rule.ref(seen), reply=end.reply)
         if kind == "nat":
-            return Verdict("accept", self._ref(rule, seen), nat=end.nat)
+            return Verdict("accept", rule.ref(seen), nat=end.nat)
         if kind == "return":
             return self._policy(seen) if back is None else (back.chain, back.position, back.back)
         if kind == "either":
             return _any_of(end.either, rule, back, seen)
         if kind == "unknown":
-            return Verdict("unknown", self._ref(rule, seen), why=end.why)
-        target = rule.chain.program.chain(end.target)
+            return Verdict("unknown", rule.ref(seen), why=end.why)
+        target = rule.chain.program.chains.get(end.target)
         self._steps += 1
         if target is None or self._steps > _STEPS:
             why = f"chain {end.target} is not among those that were read"
             if target is not None:
                 why = f"chain {end.target} leads in a circle"
-            return Verdict("unknown", self._ref(rule, seen), why=why)
+            return Verdict("unknown", rule.ref(seen), why=why)
         return target, 0, _Back(rule.chain, following, back) if kind == "jump" else back
 
     def _policy(self, seen: Seen) -> Verdict:
         chain = self._base.chain
         ref = self._base.ref(seen.at.view.name, None, bridged=seen.at.bridged)
         return Verdict(chain.policy, ref)
-
-    def _ref(self, rule: CompiledRule, seen: Seen) -> RuleRef:
-        return rule.chain.ref(seen.at.view.name, rule.index, bridged=seen.at.bridged)
 
 
 def _both_ways(rule: CompiledRule, back: _Back | None, seen: Seen) -> _Fork | None:

@@ -35,9 +35,9 @@ from kvmdiag.simulate.stacked import (
     vlan_device,
 )
 from kvmdiag.simulate.tunnels import peers
-from kvmdiag.simulate.view import Upper, View
+from kvmdiag.simulate.view import View
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
-from kvmdiag.simulate.whereabouts import Machines
+from kvmdiag.simulate.whereabouts import Machines, Upper
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import Upper, View
+from kvmdiag.simulate.view import View
+from kvmdiag.simulate.whereabouts import Upper
 
 _ONE_OF_THEM = "active-backup"
 

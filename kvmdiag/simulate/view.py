@@ -6,24 +6,21 @@ in which that stack is unchanged.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any, TypeVar, TypeVarTuple
 
-from kvmdiag.model.link import Link, LinkRef
-from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.link import Link
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.whereabouts import Whereabouts
+from kvmdiag.simulate.whereabouts import Uppers, Whereabouts, uppers_of
 
-if TYPE_CHECKING:
-    from kvmdiag.simulate.neighbour import Resolved, Silent
-
-K = TypeVar("K")
 T = TypeVar("T")
+Asked = TypeVarTuple("Asked")
 
-# Of a bridge (stack and name): the port a frame came by, its MAC address, VLAN and tag.
-_Towards = tuple[str, str, str | None, str | None, int | None, int | None]
+_REMEMBERED = 1 << 12
+"""Answers to one kind of question; when there are more all are forgotten."""
 
 
 class _Stacks(dict[str, "StackView"]):
@@ -33,35 +30,15 @@ class _Stacks(dict[str, "StackView"]):
         raise NotUnderstood(name, f"nothing is known of {name}")
 
 
-_REMEMBERED = 1 << 12
-
-
-class Remembered(dict[K, T]):
-    """Answers to questions about one snapshot; when there are too many all are forgotten."""
-
-    def keep(self, asked: K, answer: T) -> T:
-        """Remember an answer, and give it."""
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        self[asked] = answer
-        return answer
-
-
-class Upper(NamedTuple):
-    """A link that stands on another one, and the stack it is in."""
-
-    stack: str
-    link: Link
-
-
 class View:
-    """A snapshot, indexed. ``base`` is a view whose unchanged stacks are taken over."""
+    """A snapshot, indexed. ``base`` is a view whose unchanged stacks are taken over.
+
+    ``answers`` are those that functions gave which are :func:`remembered`.
+    """
 
     def __init__(self, snapshot: Snapshot, base: View | None = None) -> None:
         self.snapshot = snapshot
-        self.resolved: Remembered[tuple[str, str, IPAddress, IPAddress], Resolved | Silent]
-        self.resolved = Remembered()
-        self.ports_towards: Remembered[_Towards, tuple[tuple[Link, LinkRef], ...]] = Remembered()
+        self.answers: dict[object, dict[tuple[object, ...], Any]] = {}
         old = base.stacks.values() if base is not None else ()
         known = {id(view.stack): view for view in old}
         self.stacks: dict[str, StackView] = _Stacks(
@@ -71,7 +48,7 @@ class View:
     @cached_property
     def whereabouts(self) -> Whereabouts:
         """Machines by address and by port."""
-        return Whereabouts(self)
+        return Whereabouts(self.stacks, self.uppers)
 
     @cached_property
     def paused(self) -> frozenset[str]:
@@ -81,14 +58,27 @@ class View:
         return frozenset(names | {stacks.get(name) or name for name in names})
 
     @cached_property
-    def uppers(self) -> dict[tuple[str, str], tuple[Upper, ...]]:
+    def uppers(self) -> Uppers:
         """Links that stand on another one, by the stack and name of that one."""
-        found: dict[tuple[str, str], list[Upper]] = {}
-        for name, view in self.stacks.items():
-            for lower, link in view.stacked:
-                found.setdefault((lower.stack, lower.link), []).append(Upper(name, link))
-        return {lower: tuple(uppers) for lower, uppers in found.items()}
+        return uppers_of(self.stacks)
 
     def link(self, stack: str, link: str) -> Link:
         """A link that is known to be there."""
         return self.stacks[stack].links[link]
+
+
+def remembered(answer: Callable[[View, *Asked], T]) -> Callable[[View, *Asked], T]:
+    """Let a function of a snapshot answer a question only once for each view; never ``None``."""
+
+    @wraps(answer)
+    def asked(view: View, *question: *Asked) -> T:
+        known = view.answers.setdefault(answer, {})
+        found: T | None = known.get(question)
+        if found is None:
+            found = answer(view, *question)
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[question] = found
+        return found
+
+    return asked

@@ -6,25 +6,44 @@ cannot be meant need not be asked, and all others still are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from kvmdiag.model.link import Link
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Stack
-
-if TYPE_CHECKING:
-    from kvmdiag.simulate.view import View
+from kvmdiag.simulate.stack_view import StackView
 
 Machines = frozenset[str]
+
+
+class Upper(NamedTuple):
+    """A link that stands on another one, and the stack it is in."""
+
+    stack: str
+    link: Link
+
+
+Uppers = Mapping[tuple[str, str], tuple[Upper, ...]]
+"""Links that stand on another one, by the stack and name of that one."""
+
+
+def uppers_of(stacks: Mapping[str, StackView]) -> Uppers:
+    """All links of these stacks that stand on others, of their own stack or another."""
+    found: dict[tuple[str, str], list[Upper]] = {}
+    for name, view in stacks.items():
+        for lower, link in view.stacked:
+            found.setdefault((lower.stack, lower.link), []).append(Upper(name, link))
+    return {lower: tuple(uppers) for lower, uppers in found.items()}
 
 
 class Whereabouts:
     """What is known of a snapshot's machines, by address and by port."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, stacks: Mapping[str, StackView], uppers: Uppers) -> None:
+        self._stacks = stacks
+        self._uppers = uppers
         self._bridges: dict[tuple[str, str], _Bridge] = {}
 
     def answerers(self, address: IPAddress) -> Machines:
@@ -37,7 +56,7 @@ class Whereabouts:
 
     def ports(self, stack: str, bridge: str, machines: Machines | None) -> Sequence[Link]:
         """The ports of a bridge without those that lead to none of the machines."""
-        ports = self._view.stacks[stack].ports.get(bridge, ())
+        ports = self._stacks[stack].ports.get(bridge, ())
         if machines is None:
             return ports
         key = (stack, bridge)
@@ -49,11 +68,11 @@ class Whereabouts:
         """The one machine that a port leads to, ``None`` if there may be others."""
         if port.peer is None:
             return None
-        far = self._view.stacks.get(port.peer.stack)
+        far = self._stacks.get(port.peer.stack)
         link = far.links.get(port.peer.link) if far is not None and far.stack.links else None
         if link is None or link.master is not None:
             return None
-        uppers = self._view.uppers.get((port.peer.stack, port.peer.link), ())
+        uppers = self._uppers.get((port.peer.stack, port.peer.link), ())
         if any(upper.stack != port.peer.stack or upper.link.peer for upper in uppers):
             return None
         return port.peer.stack
@@ -61,7 +80,7 @@ class Whereabouts:
     @cached_property
     def _by_address(self) -> dict[IPAddress, Machines]:
         found: dict[IPAddress, set[str]] = {}
-        for name, view in self._view.stacks.items():
+        for name, view in self._stacks.items():
             for address in view.local_addresses if view.stack.addresses is not None else ():
                 found.setdefault(address, set()).add(name)
         return {address: frozenset(names) for address, names in found.items()}
@@ -69,7 +88,7 @@ class Whereabouts:
     @cached_property
     def _by_mac(self) -> dict[str, Machines]:
         found: dict[str, set[str]] = {}
-        for name, view in self._view.stacks.items():
+        for name, view in self._stacks.items():
             for link in view.stack.links or ():
                 found.setdefault(link.mac or "", set()).add(name)
         return {mac: frozenset(names) for mac, names in found.items() if mac}
@@ -77,7 +96,7 @@ class Whereabouts:
     @cached_property
     def _unlike_others(self) -> Machines:
         """Machines that may answer for addresses that are not their own, or are not known."""
-        stacks = (view.stack for view in self._view.stacks.values())
+        stacks = (view.stack for view in self._stacks.values())
         return frozenset(stack.name for stack in stacks if _may_answer_for_others(stack))
 
 
