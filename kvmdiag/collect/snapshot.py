@@ -20,7 +20,8 @@ from kvmdiag.collect.guests import (
     unreachable,
 )
 from kvmdiag.collect.holders import Holders, read_holders
-from kvmdiag.collect.libvirt import Guests, not_asked, read_files, read_libvirt
+from kvmdiag.collect.libvirt import not_asked, read_files, read_libvirt
+from kvmdiag.collect.libvirt_daemon import Guests
 from kvmdiag.collect.persistent import read_persistent
 from kvmdiag.collect.qemu_processes import processes_by_namespace
 from kvmdiag.collect.scope import Scope
