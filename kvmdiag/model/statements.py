@@ -166,6 +166,9 @@ class UnknownStatement(Part, frozen=True, kw_only=True):
     text: str
 
 
+Translation = SourceNat | DestinationNat | Masquerade | Redirect | NetMap
+"""What nat chains are asked for."""
+
 Statement = (
     Accept
     | Drop

@@ -9,36 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_network
 from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from kvmdiag.model.netfilter import (
-    DestinationNat,
-    HookName,
-    Masquerade,
-    NetMap,
-    Redirect,
-    SourceNat,
-)
+from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import IPAddress, Packet
+from kvmdiag.model.statements import Translation
 from kvmdiag.model.trace import RuleRef
-from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.chains import BaseChain
-from kvmdiag.simulate.conntrack import (
-    UNTRACKED,
-    Connection,
-    Conntrack,
-    Manipulation,
-    Tracked,
-)
+from kvmdiag.simulate.conntrack import UNTRACKED, Connection, Conntrack, Manipulation, Tracked
 from kvmdiag.simulate.context import Context, Seen
+from kvmdiag.simulate.nat_rules import asked_for
 from kvmdiag.simulate.ruleset import Verdict, run_base_chain
-from kvmdiag.simulate.source import select_address
-from kvmdiag.simulate.stack_view import StackView
-from kvmdiag.simulate.statements import NatStatement
 from kvmdiag.simulate.translation import Wanted, unique_tuple
 
 _CONNTRACK_PRIORITY = -200
@@ -245,58 +229,16 @@ class _Hook:
     def _bind(
         self,
         connection: Connection,
-        nat: NatStatement,
+        nat: Translation,
         rule: RuleRef,
         manipulation: Manipulation,
     ) -> None:
         """Let the connection remember what a nat rule asks for."""
         result = self._result
-        wanted = self._wanted(nat, manipulation)
+        wanted = asked_for(nat, self._at, result.packet, manipulation, self._next_hop)
         if wanted is None:
             result.kind, result.rule = "drop", rule
             result.why = f"{self._at.out_link or self._at.in_link} has no address to translate to"
             return
         self._become(connection, wanted, manipulation)
         result.translated_by = rule
-
-    def _wanted(self, nat: NatStatement, manipulation: Manipulation) -> Wanted | None:
-        """What a translation may lead to; ``None`` when there is no address to take."""
-        if isinstance(nat, SourceNat | DestinationNat) and nat.first is not None:
-            first, last = parse_address(nat.first), parse_address(nat.last or nat.first)
-            return Wanted(first, last, nat.ports, nat.random, nat.persistent)
-        address = self._target(nat, manipulation)
-        if address is None:
-            return None
-        if isinstance(nat, NetMap):
-            return Wanted(address, address)
-        return Wanted(address, address, nat.ports, nat.random)
-
-    def _target(self, nat: NatStatement, manipulation: Manipulation) -> IPAddress | None:
-        """The one address a translation leads to, if there is one."""
-        packet = self._result.packet
-        match nat:
-            case SourceNat() | DestinationNat():
-                return packet.dst  # nothing but the port
-            case NetMap():
-                return _mapped(nat.network, packet.src if manipulation == "source" else packet.dst)
-            case Masquerade():
-                # nf_nat_masquerade_ipv4 looks at the gateway, nf_nat_masquerade_ipv6 does not.
-                toward = packet.dst if packet.version == 6 else self._next_hop or packet.dst
-                return select_address(self._at.view, self._at.out_link or "lo", toward)
-            case Redirect():
-                if self._at.hook == "output":
-                    return parse_address("127.0.0.1" if packet.version == 4 else "::1")
-                return _first_address(self._at.view, self._at.in_link or "lo", packet.version)
-
-
-def _mapped(network: str, address: IPAddress) -> IPAddress:
-    """The address with another network part (netmap_tg4)."""
-    to = ip_network(network, strict=False)
-    host = int(address) & int(to.hostmask)
-    return parse_address(str(to.network_address + host))
-
-
-def _first_address(view: StackView, link: str, version: int) -> IPAddress | None:
-    """Where REDIRECT leads: never to another link's address (nf_nat_redirect_ipv4)."""
-    found = next(iter(view.addresses_of(link, version)), None)
-    return parse_address(found.address) if found is not None else None

@@ -12,14 +12,7 @@ from heapq import merge
 from itertools import pairwise
 from typing import Any
 
-from kvmdiag.model.netfilter import (
-    AddressIs,
-    BridgePortIs,
-    InterfaceIs,
-    Match,
-    PortIs,
-    ProtocolIs,
-)
+from kvmdiag.model.matches import AddressIs, BridgePortIs, InterfaceIs, Match, PortIs, ProtocolIs
 from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.simulate.context import PROTOCOLS, Seen
 from kvmdiag.simulate.match_addresses import bounds

@@ -10,27 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kvmdiag.model.netfilter import (
-    AddressIs,
-    AddressTypeIs,
-    BridgedIs,
-    BridgePortIs,
-    ConntrackStateIs,
-    FamilyIs,
-    FieldIs,
-    IcmpTypeIs,
-    InSet,
-    InterfaceIs,
-    MacIs,
-    MarkIs,
-    Match,
-    PortIs,
-    ProtocolIs,
-    ReverseRouteIs,
-    SetContains,
-    TcpFlagsAre,
-    UnknownMatch,
-)
+from kvmdiag.model import matches
 from kvmdiag.model.packet import KERNEL_CHOOSES
 from kvmdiag.simulate import match_addresses, match_devices, match_fields
 from kvmdiag.simulate.context import PROTOCOLS, Matcher, Seen, cannot_tell
@@ -38,13 +18,13 @@ from kvmdiag.simulate.fields import FIELDS
 from kvmdiag.simulate.sets import Sets
 
 # These turn themselves round, and then still match no packet without the field.
-_SELF_NEGATING = (FieldIs, InSet, BridgePortIs, ProtocolIs)
+_SELF_NEGATING = (matches.FieldIs, matches.InSet, matches.BridgePortIs, matches.ProtocolIs)
 
 
-def compiled(match: Match, sets: Sets) -> Matcher:
+def compiled(match: matches.Match, sets: Sets) -> Matcher:
     """The function that says whether ``match`` is true of a packet."""
     matcher = _MAKERS[type(match)](match, sets)
-    if isinstance(match, UnknownMatch) or not match.negate:
+    if isinstance(match, matches.UnknownMatch) or not match.negate:
         return matcher
     if isinstance(match, _SELF_NEGATING) or getattr(match, "of", "packet") != "packet":
         return matcher  # negated there, for packets that have the field only
@@ -63,12 +43,12 @@ def _unknown(_match: object, _sets: Sets) -> Matcher:
     return cannot_tell
 
 
-def _family(match: FamilyIs, _sets: Sets) -> Matcher:
+def _family(match: matches.FamilyIs, _sets: Sets) -> Matcher:
     families = frozenset(match.families)
     return lambda seen: seen.family in families
 
 
-def _protocol(match: ProtocolIs, _sets: Sets) -> Matcher:
+def _protocol(match: matches.ProtocolIs, _sets: Sets) -> Matcher:
     names = {"ipv6-icmp": 58, **PROTOCOLS}
     numbers = frozenset(
         names[text] if text in names else int(text) if text.isdigit() else -1
@@ -79,7 +59,7 @@ def _protocol(match: ProtocolIs, _sets: Sets) -> Matcher:
     return lambda seen: seen.proto >= 0 and (seen.proto in numbers) != negate
 
 
-def _port(match: PortIs, _sets: Sets) -> Matcher:
+def _port(match: matches.PortIs, _sets: Sets) -> Matcher:
     ranges, side = match.ranges, match.side
 
     def within(port: int | None) -> bool | None:
@@ -99,7 +79,7 @@ def _port(match: PortIs, _sets: Sets) -> Matcher:
     return either
 
 
-def _icmp_type(match: IcmpTypeIs, _sets: Sets) -> Matcher:
+def _icmp_type(match: matches.IcmpTypeIs, _sets: Sets) -> Matcher:
     def is_it(seen: Seen) -> bool:
         kind, code = seen.packet.icmp_type, seen.packet.icmp_code
         return any(kind == wanted and c in (None, code) for wanted, c in match.types)
@@ -107,12 +87,12 @@ def _icmp_type(match: IcmpTypeIs, _sets: Sets) -> Matcher:
     return is_it
 
 
-def _tcp_flags(match: TcpFlagsAre, _sets: Sets) -> Matcher:
+def _tcp_flags(match: matches.TcpFlagsAre, _sets: Sets) -> Matcher:
     mask, flags = frozenset(match.mask), frozenset(match.flags)
     return lambda seen: seen.proto == 6 and seen.packet.tcp_flags & mask == flags
 
 
-def _conntrack_state(match: ConntrackStateIs, _sets: Sets) -> Matcher:
+def _conntrack_state(match: matches.ConntrackStateIs, _sets: Sets) -> Matcher:
     states = frozenset(match.states)
     asks_status = bool(states & {"snat", "dnat"})
 
@@ -130,7 +110,7 @@ def _conntrack_state(match: ConntrackStateIs, _sets: Sets) -> Matcher:
     return is_it
 
 
-def _mark(match: MarkIs, _sets: Sets) -> Matcher:
+def _mark(match: matches.MarkIs, _sets: Sets) -> Matcher:
     mask, value = match.mask, match.value
     if match.of == "packet":
         return lambda seen: seen.mark & mask == value
@@ -144,7 +124,7 @@ def _mark(match: MarkIs, _sets: Sets) -> Matcher:
     return of_connection
 
 
-def _mac(match: MacIs, _sets: Sets) -> Matcher:
+def _mac(match: matches.MacIs, _sets: Sets) -> Matcher:
     spans = []
     for text in match.macs:
         mac, _, mask = text.partition("/")
@@ -162,22 +142,22 @@ def _mac(match: MacIs, _sets: Sets) -> Matcher:
 
 
 _MAKERS: dict[type[Any], Callable[[Any, Sets], Matcher]] = {
-    AddressIs: match_addresses.address_is,
-    AddressTypeIs: match_addresses.address_type_is,
-    BridgePortIs: match_devices.bridge_port_is,
-    BridgedIs: match_devices.bridged_is,
-    ConntrackStateIs: _conntrack_state,
-    FamilyIs: _family,
-    FieldIs: match_fields.field_is,
-    IcmpTypeIs: _icmp_type,
-    InSet: match_fields.in_set,
-    InterfaceIs: match_devices.interface_is,
-    MacIs: _mac,
-    MarkIs: _mark,
-    PortIs: _port,
-    ProtocolIs: _protocol,
-    ReverseRouteIs: match_addresses.reverse_route_is,
-    SetContains: match_fields.set_contains,
-    TcpFlagsAre: _tcp_flags,
-    UnknownMatch: _unknown,
+    matches.AddressIs: match_addresses.address_is,
+    matches.AddressTypeIs: match_addresses.address_type_is,
+    matches.BridgePortIs: match_devices.bridge_port_is,
+    matches.BridgedIs: match_devices.bridged_is,
+    matches.ConntrackStateIs: _conntrack_state,
+    matches.FamilyIs: _family,
+    matches.FieldIs: match_fields.field_is,
+    matches.IcmpTypeIs: _icmp_type,
+    matches.InSet: match_fields.in_set,
+    matches.InterfaceIs: match_devices.interface_is,
+    matches.MacIs: _mac,
+    matches.MarkIs: _mark,
+    matches.PortIs: _port,
+    matches.ProtocolIs: _protocol,
+    matches.ReverseRouteIs: match_addresses.reverse_route_is,
+    matches.SetContains: match_fields.set_contains,
+    matches.TcpFlagsAre: _tcp_flags,
+    matches.UnknownMatch: _unknown,
 }

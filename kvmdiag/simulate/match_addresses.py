@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from kvmdiag.model.netfilter import AddressIs, AddressTypeIs, ReverseRouteIs
+from kvmdiag.model.matches import AddressIs, AddressTypeIs, ReverseRouteIs
 from kvmdiag.simulate.context import Matcher, Seen, cannot_tell
 from kvmdiag.simulate.fields import FIELDS
 from kvmdiag.simulate.match_devices import named

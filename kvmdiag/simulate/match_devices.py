@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvmdiag.model.netfilter import BridgedIs, BridgePortIs, InterfaceIs
+from kvmdiag.model.matches import BridgedIs, BridgePortIs, InterfaceIs
 from kvmdiag.simulate.context import Matcher, Seen
 from kvmdiag.simulate.sets import Sets
 

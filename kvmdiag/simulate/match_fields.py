@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmdiag.model.netfilter import FieldIs, InSet, SetContains
+from kvmdiag.model.matches import FieldIs, InSet, SetContains
 from kvmdiag.simulate.context import Matcher, Seen, cannot_tell
 from kvmdiag.simulate.field import ABSENT, UNKNOWN
 from kvmdiag.simulate.fields import FIELDS

@@ -11,21 +11,16 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import cast, get_args
 
-from kvmdiag.model.netfilter import (
-    Chain,
-    Match,
-    NoEffect,
-    Rule,
-    Statement,
-    Table,
-    UnknownMatch,
-)
+from kvmdiag.model.matches import Match, UnknownMatch
+from kvmdiag.model.netfilter import Chain, Rule, Table
+from kvmdiag.model.statements import NoEffect, Statement
 from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.context import Matcher, Seen
+from kvmdiag.simulate.effects import Effect, UndecidedError, effects_of
+from kvmdiag.simulate.endings import End, ending
 from kvmdiag.simulate.index import Index
 from kvmdiag.simulate.match import compiled
 from kvmdiag.simulate.sets import Sets
-from kvmdiag.simulate.statements import Effect, End, UndecidedError, effects_of, ending
 
 _STATEMENTS = get_args(Statement)
 _INDEXED_FROM = 12

@@ -6,7 +6,7 @@ net/ipv4/netfilter/ipt_rpfilter.c and nft_fib_ipv4.c.
 
 from __future__ import annotations
 
-from kvmdiag.model.netfilter import ReverseRouteIs
+from kvmdiag.model.matches import ReverseRouteIs
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.simulate.context import Seen
 from kvmdiag.simulate.fib import Fib, Flow

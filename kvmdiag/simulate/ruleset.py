@@ -14,12 +14,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from kvmdiag.model.statements import Translation
 from kvmdiag.model.trace import RuleRef
 from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.context import Seen
+from kvmdiag.simulate.endings import End, described
 from kvmdiag.simulate.forks import Doubt, parting
 from kvmdiag.simulate.program import CompiledChain, CompiledRule, program_of
-from kvmdiag.simulate.statements import End, NatStatement, described
 
 # How many undecidable forks one base chain may have before its verdict is simply unknown.
 _FORKS = 150
@@ -39,7 +40,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     kind: Literal["accept", "drop", "reject", "unknown"]
     rule: RuleRef
-    nat: NatStatement | None = None
+    nat: Translation | None = None
     reply: str | None = None
     why: str = ""
     ways: tuple[Way, ...] = ()

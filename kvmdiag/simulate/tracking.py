@@ -5,24 +5,22 @@ Source: nf_ct_netns_get in net/netfilter/nf_conntrack_proto.c, and who calls it.
 
 from __future__ import annotations
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressIs,
     ConntrackStateIs,
-    CopyMark,
-    DestinationNat,
     FieldIs,
     InSet,
     MarkIs,
-    Masquerade,
     Match,
-    NetMap,
-    Redirect,
+    UnknownMatch,
+)
+from kvmdiag.model.netfilter import Table
+from kvmdiag.model.statements import (
+    CopyMark,
     SetMark,
     SetZone,
-    SourceNat,
     Statement,
-    Table,
-    UnknownMatch,
+    Translation,
     UnknownStatement,
     ValueMap,
     VerdictMap,
@@ -59,19 +57,10 @@ def _needs_conntrack(part: Match | Statement) -> bool:
             return part.action != "mark" or any(field.startswith("ct ") for field in part.fields)
         case UnknownMatch() | UnknownStatement():
             return part.text.startswith(_CONNECTION_WORDS)
-    return isinstance(part, _NEEDS_CONNTRACK)
+        case ConntrackStateIs() | CopyMark() | SetZone():
+            return True
+    return isinstance(part, Translation)
 
-
-_NEEDS_CONNTRACK = (
-    ConntrackStateIs,
-    CopyMark,
-    DestinationNat,
-    Masquerade,
-    NetMap,
-    Redirect,
-    SetZone,
-    SourceNat,
-)
 
 # How rules begin that we do not understand and that ask about the connection nevertheless.
 _CONNECTION_WORDS = ("ct ", "--ct", "-m conn", "-m helper", "-j CT", "-j CONNMARK", "synproxy")

@@ -1,4 +1,4 @@
-"""Statements compiled: effects on the packet's marks, and ends of a way through a chain."""
+"""Statements compiled that end a way through a chain, or lead to another: verdicts, maps, NAT."""
 
 from __future__ import annotations
 
@@ -7,45 +7,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.statements import (
     Accept,
-    AddToSet,
-    CopyMark,
     DestinationNat,
     Drop,
     Goto,
     Jump,
     Masquerade,
     NetMap,
-    NoEffect,
-    NoTrack,
     Redirect,
     Reject,
     Return,
-    SetMark,
-    SetZone,
     SourceNat,
     Statement,
+    Translation,
     UnknownStatement,
     ValueMap,
     VerdictMap,
 )
 from kvmdiag.parse.values import number
 from kvmdiag.simulate.context import Seen
-from kvmdiag.simulate.sets import SetKey, Sets, set_key
+from kvmdiag.simulate.sets import Sets
 
-NatStatement = SourceNat | DestinationNat | Masquerade | Redirect | NetMap
-Effect = Callable[[Seen], bool | None]
-"""Changes what is seen; ``False`` ends the rule there."""
-
-_ALL = 0xFFFFFFFF
 Kind = Literal[
     "accept", "drop", "reject", "nat", "unknown", "return", "jump", "goto", "map", "either"
 ]
-
-
-class UndecidedError(Exception):
-    """What a statement does to the packet cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +45,20 @@ class End:
     kind: Kind
     target: str = ""
     reply: str | None = None
-    nat: NatStatement | None = None
+    nat: Translation | None = None
     why: str = ""
     choose: Callable[[Seen], End | None] | None = None
     either: tuple[End | None, ...] = ()
 
 
-_PLAIN = {Accept: End("accept"), Drop: End("drop"), Return: End("return")}
+_VERDICTS = {Accept: End("accept"), Drop: End("drop"), Return: End("return")}
 
 
-def ending(statement: Statement, sets: Sets) -> End | None:
+def ending(statement: Statement, sets: Sets) -> End:
     """What a statement that is no effect leads to."""
     match statement:
         case Accept() | Drop() | Return():
-            return _PLAIN[type(statement)]
+            return _VERDICTS[type(statement)]
         case Reject():
             return End("reject", reply=statement.reply)
         case Jump():
@@ -88,93 +74,6 @@ def ending(statement: Statement, sets: Sets) -> End | None:
         case UnknownStatement():
             return End("unknown", why=statement.text)
     raise AssertionError(statement)
-
-
-def effects_of(statement: Statement, sets: Sets, *, of_nft: bool = True) -> Sequence[Effect] | None:
-    """What a statement does before the rule goes on; ``None`` if it is an :func:`ending`."""
-    match statement:
-        case SetMark():
-            return (_set_mark(statement),)
-        case CopyMark():
-            return (_copy_mark(statement, of_nft=of_nft),)
-        case SetZone():
-            return (_set_zone(statement.zone),)
-        case NoTrack():
-            return (_no_track,)
-        case AddToSet():
-            return (_add_to(set_key(sets, statement.name, ipset=statement.ipset)),)
-        case ValueMap(action="mark" | "ct mark"):
-            return (_mark_by_map(statement, sets),)
-        case NoEffect():
-            return ()
-    return None
-
-
-def _set_mark(statement: SetMark) -> Effect:
-    """``(mark & ~mask) ^ value`` (mark_tg in net/netfilter/xt_mark.c)."""
-    keep, flip = ~statement.mask & _ALL, statement.value
-
-    def set_mark(seen: Seen) -> None:
-        seen.mark = seen.mark & keep ^ flip
-
-    def set_connection_mark(seen: Seen) -> None:
-        seen.connection_mark = seen.connection_mark & keep ^ flip
-
-    return set_mark if statement.of == "packet" else set_connection_mark
-
-
-def _copy_mark(statement: CopyMark, *, of_nft: bool) -> Effect:
-    keep, take, flip = statement.keep, statement.take, statement.flip
-
-    def to_packet(seen: Seen) -> bool | None:
-        if seen.tracked is None or seen.tracked.connection is None:
-            # nft_ct_get_eval breaks off the rule; connmark_tg goes on and does nothing.
-            return False if of_nft else None
-        seen.mark = seen.mark & keep ^ seen.connection_mark & take ^ flip
-        return None
-
-    def to_connection(seen: Seen) -> None:
-        seen.connection_mark = seen.connection_mark & keep ^ seen.mark & take ^ flip
-
-    return to_packet if statement.to == "packet" else to_connection
-
-
-def _set_zone(zone: int) -> Effect:
-    def set_zone(seen: Seen) -> None:
-        seen.zone = zone
-
-    return set_zone
-
-
-def _add_to(key: SetKey) -> Effect:
-    def add(seen: Seen) -> None:
-        seen.added_to.add(key)
-
-    return add
-
-
-def _no_track(seen: Seen) -> None:
-    seen.notrack = True
-
-
-def _mark_by_map(statement: ValueMap, sets: Sets) -> Effect:
-    made = sets.lookup(
-        statement.fields, statement.name, statement.elements, lambda text: number(text, _ALL)
-    )
-
-    def mark(seen: Seen) -> bool | None:
-        found = made[0](seen) if made is not None else None
-        if found is None:
-            raise UndecidedError(f"mark by a map of {' . '.join(statement.fields)}")
-        if found is False:
-            return False
-        if statement.action == "mark":
-            seen.mark = int(found)
-        else:
-            seen.connection_mark = int(found)
-        return None
-
-    return mark
 
 
 def _map(statement: VerdictMap | ValueMap, sets: Sets, value: Callable[[str], End]) -> End:
@@ -233,7 +132,7 @@ def _translation(statement: ValueMap, text: str) -> End:
     first, _, last = address.partition("-")
     low, _, high = port.partition("-")
     ports = (number(low, 65535), number(high or low, 65535)) if port else None
-    nat: NatStatement
+    nat: Translation
     if "/" in address:
         nat = NetMap(network=address)
     elif statement.action == "redirect":
@@ -258,7 +157,7 @@ def _verdict(text: str) -> End:
     return End(kinds[word], target)
 
 
-def described(nat: NatStatement) -> str:
+def described(nat: Translation) -> str:
     """``dnat to 10.0.0.9 port 80``, short enough to stand in a sentence."""
     match nat:
         case SourceNat() | DestinationNat():
@@ -272,7 +171,7 @@ def described(nat: NatStatement) -> str:
     return f"{_NAMES[type(nat)]}{target}{port}"
 
 
-_NAMES: dict[type[NatStatement], str] = {
+_NAMES: dict[type[Translation], str] = {
     SourceNat: "snat",
     DestinationNat: "dnat",
     Masquerade: "masquerade",
