@@ -15,7 +15,7 @@ import pytest
 from kvmdiag.collect.guest_agent import Agent, AgentRefuses
 from kvmdiag.system.namespaces import entered
 
-# Where netlink_messages is, which several files here import.
+# Where reading, rulesets and netlink_messages are, which several files here import.
 sys.path.insert(0, str(Path(__file__).parent))
 
 _ALL = (
