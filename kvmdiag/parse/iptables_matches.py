@@ -85,10 +85,10 @@ def _address(side: Side) -> Builder:
     return builder
 
 
-def _interface(direction: Literal["in", "out"]) -> Builder:
+def _device(kind: Callable[..., Match], direction: Literal["in", "out"]) -> Builder:
     def builder(option: Option, _family: Family) -> Match:
         names = (values.interface(option.value),)
-        return InterfaceIs(direction=direction, names=names, negate=option.negate)
+        return kind(direction=direction, names=names, negate=option.negate)
 
     return builder
 
@@ -155,14 +155,6 @@ def _mark(of: Literal["packet", "connection"]) -> Builder:
     return builder
 
 
-def _bridge_port(direction: Literal["in", "out"]) -> Builder:
-    def builder(option: Option, _family: Family) -> Match:
-        names = (values.interface(option.value),)
-        return BridgePortIs(direction=direction, names=names, negate=option.negate)
-
-    return builder
-
-
 def _bridged(which: Literal["in", "out", "bridged"]) -> Builder:
     return lambda option, _family: BridgedIs(which=which, negate=option.negate)
 
@@ -191,8 +183,8 @@ def _aliases(*pairs: tuple[str, Builder]) -> Mapping[str, Builder]:
 GENERAL = _aliases(
     ("-s|--source|--src", _address("src")),
     ("-d|--destination|--dst", _address("dst")),
-    ("-i|--in-interface", _interface("in")),
-    ("-o|--out-interface", _interface("out")),
+    ("-i|--in-interface", _device(InterfaceIs, "in")),
+    ("-o|--out-interface", _device(InterfaceIs, "out")),
     ("-p|--protocol|--proto", _protocol),
     ("-f|--fragment", fragment),
 )
@@ -229,8 +221,8 @@ EXTENSIONS: Mapping[str, Mapping[str, Builder]] = {
     "mark": _aliases(("--mark", _mark("packet"))),
     "connmark": _aliases(("--mark", _mark("connection"))),
     "physdev": _aliases(
-        ("--physdev-in", _bridge_port("in")),
-        ("--physdev-out", _bridge_port("out")),
+        ("--physdev-in", _device(BridgePortIs, "in")),
+        ("--physdev-out", _device(BridgePortIs, "out")),
         ("--physdev-is-in", _bridged("in")),
         ("--physdev-is-out", _bridged("out")),
         ("--physdev-is-bridged", _bridged("bridged")),
