@@ -85,7 +85,7 @@ def _address(side: Side) -> Builder:
     return builder
 
 
-def _device(kind: Callable[..., Match], direction: Literal["in", "out"]) -> Builder:
+def _device(kind: type[InterfaceIs | BridgePortIs], direction: Literal["in", "out"]) -> Builder:
     def builder(option: Option, _family: Family) -> Match:
         names = (values.interface(option.value),)
         return kind(direction=direction, names=names, negate=option.negate)
