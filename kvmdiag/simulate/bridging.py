@@ -5,19 +5,21 @@ Sources: net/bridge/br_input.c, br_forward.c, br_device.c, br_netfilter_hooks.c.
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Reason, Stage
 from kvmdiag.simulate.addresses import parse_address
-from kvmdiag.simulate.device_hooks import bridge_hook, context
+from kvmdiag.simulate.device_hooks import bridge_hook
 from kvmdiag.simulate.fib import flow_of
 from kvmdiag.simulate.forwarding import egress_port
 from kvmdiag.simulate.ingress import check_source
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.neighbour import Silent, resolve
-from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.netfilter import hook_context, pass_hook
 from kvmdiag.simulate.next_hop import first_to_answer
 from kvmdiag.simulate.obstacles import Obstacle, admin_obstacle, port_obstacle
 from kvmdiag.simulate.routing import in_pieces
@@ -63,9 +65,9 @@ def enter_bridge(journey: Journey, step: Arrive, port: Link, bridge: Link) -> Tr
     frame = bridge_hook(journey, stack, "prerouting", step.frame, port.name, None, first)
     if shown:
         asked = frame.packet.dst
-        at = context(journey, stack, "prerouting", frame, bridge.name, None, port.name)
-        frame = pass_hook(journey, frame, at, Stage.PREROUTING, bridge.name)
         frame = replace(frame, in_port=port.name, prerouted=True)
+        at = hook_context(view, "prerouting", frame, bridge.name, None)
+        frame = pass_hook(journey, frame, at, Stage.PREROUTING, bridge.name)
         if frame.packet.dst != asked:
             frame = _redirected(journey, view, bridge, frame)
     frame = bridge_hook(journey, stack, "prerouting", frame, port.name, None, rest)
@@ -93,15 +95,15 @@ def _bridge_on(
     shown = _calls_netfilter(journey, stack, bridge, frame)
     first, rest = (_EARLY, _LATE) if shown else (_ALL, _NONE)
     frame = bridge_hook(journey, stack, "forward", frame, port.name, to.name, first)
-    names = (bridge.name, bridge.name, port.name, to.name)
+    bridged = partial(hook_context, view, out_port=to.name, bridged=True)
     if shown:
-        at = context(journey, stack, "forward", frame, *names, bridged=True)
+        at = bridged("forward", frame, bridge.name, bridge.name)
         frame = pass_hook(journey, frame, at, Stage.FORWARD, bridge.name)
     frame = bridge_hook(journey, stack, "forward", frame, port.name, to.name, rest)
     # br_nf_post_routing comes last of all hooks of the bridge (NF_BR_PRI_LAST).
     frame = bridge_hook(journey, stack, "postrouting", frame, None, to.name, _ALL)
     if shown:
-        at = context(journey, stack, "postrouting", frame, None, *names[1:], bridged=True)
+        at = bridged("postrouting", frame, None, bridge.name)
         frame = pass_hook(journey, frame, at, Stage.POSTROUTING, bridge.name)
     # br_nf_dev_queue_xmit would cut it up, were it allowed to; else is_skb_forwardable decides.
     if not shown:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from kvmdiag.model.packet import Direction, IPAddress, Packet
-from kvmdiag.model.trace import Decider, Hop, Outcome, Reason, RuleRef, Stage
+from kvmdiag.model.trace import Decider, Hop, RuleRef, Stage
 from kvmdiag.simulate.conntrack import Conntrack
 from kvmdiag.simulate.forks import Choices
 from kvmdiag.simulate.stack_view import StackView
-from kvmdiag.simulate.steps import Ended
 from kvmdiag.simulate.tunnels import Wrapped
 from kvmdiag.simulate.view import View
 
@@ -108,32 +107,3 @@ class Journey:
                 tunnels=len(self.wrapped),
             )
         )
-
-    def end(
-        self,
-        outcome: Outcome,
-        reason: Reason,
-        stack: str,
-        link: str | None,
-        stage: Stage,
-        packet: Packet,
-        decision: str,
-        because: str = "",
-        *,
-        decider: Decider | None = None,
-        in_link: str | None = None,
-        out_link: str | None = None,
-    ) -> Ended:
-        """Record the last hop; the caller raises what is returned, which ends the way."""
-        self.note(
-            stack,
-            link,
-            stage,
-            packet,
-            decision,
-            because,
-            decider=decider,
-            in_link=in_link,
-            out_link=out_link,
-        )
-        return Ended(outcome, reason)

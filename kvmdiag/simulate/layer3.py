@@ -13,10 +13,11 @@ from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage, SysctlRef
 from kvmdiag.simulate.fib import Flow, Found, flow_of
 from kvmdiag.simulate.ingress import BadSource, check_source
 from kvmdiag.simulate.journey import Journey
-from kvmdiag.simulate.netfilter import pass_hook
-from kvmdiag.simulate.routing import hook_context, send, usable_route
+from kvmdiag.simulate.netfilter import hook_context, pass_hook
+from kvmdiag.simulate.routing import mtu_of, send, usable_route
 from kvmdiag.simulate.stack_view import StackView, conf_name
 from kvmdiag.simulate.steps import Ascend, Ended, Frame, Step
+from kvmdiag.simulate.stop import refuse_length
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 
 # What the sender is told (icmp_send, icmpv6_send).
@@ -60,25 +61,21 @@ def _check_broadcast(journey: Journey, view: StackView, link: str, packet: Packe
     ignored = view.sysctl(name, 1) if packet.proto == "icmp" else packet.proto == "tcp"
     if ignored:
         why = f"{packet.dst} is a broadcast address of {view.name}, and such are not answered"
-        raise _ignored(journey, view, link, packet, why, name if packet.proto == "icmp" else None)
+        decider = view.settings((name,) if packet.proto == "icmp" else (), default=1)
+        raise _ignored(journey, view, link, packet, why, decider)
 
 
 def _ignored(
-    journey: Journey, view: StackView, link: str, packet: Packet, why: str, sysctl: str | None
+    journey: Journey,
+    view: StackView,
+    link: str,
+    packet: Packet,
+    why: str,
+    decider: SysctlRef | None,
 ) -> Ended:
-    decider = SysctlRef(stack=view.name, values=((sysctl, "1"),)) if sysctl is not None else None
-    return journey.end(
-        Outcome.DROPPED,
-        Reason.NO_LISTENER,
-        view.name,
-        link,
-        Stage.DELIVER,
-        packet,
-        "ignored",
-        why,
-        decider=decider,
-        in_link=link,
-    )
+    at = (view.name, link, Stage.DELIVER, packet)
+    journey.note(*at, "ignored", why, decider=decider, in_link=link)
+    return Ended(Outcome.DROPPED, Reason.NO_LISTENER)
 
 
 def _accept_frame(journey: Journey, step: Ascend) -> None:
@@ -88,9 +85,7 @@ def _accept_frame(journey: Journey, step: Ascend) -> None:
     if mac is None or link.is_loopback or link.kind == "bridge" or mac == link.mac:
         return
     text = f"the frame is for {mac}, {link.name} is {link.mac}"
-    raise journey.end(
-        Outcome.DROPPED,
-        Reason.NOT_FOR_US,
+    journey.note(
         step.stack,
         step.link,
         Stage.INGRESS,
@@ -100,6 +95,7 @@ def _accept_frame(journey: Journey, step: Ascend) -> None:
         decider=LinkStateRef(stack=step.stack, link=step.link, text=text),
         in_link=step.link,
     )
+    raise Ended(Outcome.DROPPED, Reason.NOT_FOR_US)
 
 
 def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
@@ -113,9 +109,7 @@ def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
         loopback = not journey.stack(step.stack).conf_any(step.link, "route_localnet")
     nobody = source.is_unspecified or destination.is_unspecified
     if loopback or nobody or source.is_multicast or int(source) == 0xFFFFFFFF:
-        raise journey.end(
-            Outcome.DROPPED,
-            Reason.MARTIAN,
+        journey.note(
             step.stack,
             step.link,
             Stage.ROUTE,
@@ -124,6 +118,7 @@ def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
             f"{source} > {destination} cannot come in from {step.link}",
             in_link=step.link,
         )
+        raise Ended(Outcome.DROPPED, Reason.MARTIAN)
 
 
 def _check_source(
@@ -133,20 +128,18 @@ def _check_source(
     bad: BadSource | None = check_source(view, step.link, flow, oif)
     if bad is None:
         return
-    values = tuple((name, str(view.sysctl(name))) for name in bad.sysctls)
-    raise journey.end(
-        Outcome.DROPPED,
-        bad.reason,
+    journey.note(
         step.stack,
         step.link,
         Stage.ROUTE,
         packet,
         "dropped",
         bad.because,
-        decider=SysctlRef(stack=step.stack, values=values) if values else None,
+        decider=view.settings(bad.sysctls),
         in_link=step.link,
         out_link=bad.expected,
     )
+    raise Ended(Outcome.DROPPED, bad.reason)
 
 
 def _check_forwarding(journey: Journey, view: StackView, link: str, packet: Packet) -> None:
@@ -158,18 +151,17 @@ def _check_forwarding(journey: Journey, view: StackView, link: str, packet: Pack
     if view.stack.assumed and name not in (view.stack.sysctls or {}):
         raise NotRead(view.name, "sysctls")
     names = (name, "net.ipv4.ip_forward") if version == 4 else (name,)
-    raise journey.end(
-        Outcome.DROPPED,
-        Reason.FORWARDING_OFF,
+    journey.note(
         view.name,
         link,
         Stage.ROUTE,
         packet,
         "dropped",
         f"{view.name} does not forward what comes in by {link}",
-        decider=SysctlRef(stack=view.name, values=tuple((n, str(view.sysctl(n))) for n in names)),
+        decider=view.settings(names),
         in_link=link,
     )
+    raise Ended(Outcome.DROPPED, Reason.FORWARDING_OFF)
 
 
 def _forward(journey: Journey, view: StackView, frame: Frame, link: str, found: Found) -> Step:
@@ -200,9 +192,7 @@ def _check_size_and_life(
 ) -> None:
     """TTL, and the size of packets that must not be cut up."""
     if packet.ttl <= 1:
-        raise journey.end(
-            Outcome.REJECTED,
-            Reason.TTL,
+        journey.note(
             view.name,
             out,
             Stage.FORWARD,
@@ -210,19 +200,11 @@ def _check_size_and_life(
             _TOO_OLD[packet.version],
             "its time to live is over",
         )
-    mtu = found.route.mtu or view.links[out].mtu
+        raise Ended(Outcome.REJECTED, Reason.TTL)
+    mtu = mtu_of(view, out, found)
     if packet.length > mtu and (packet.dont_fragment or packet.version == 6):
-        raise journey.end(
-            Outcome.REJECTED,
-            Reason.MTU,
-            view.name,
-            out,
-            Stage.FORWARD,
-            packet,
-            _TOO_BIG[packet.version],
-            f"{packet.length} bytes do not fit the MTU {mtu} of {out}",
-            decider=LinkStateRef(stack=view.name, link=out, text=f"mtu {mtu}"),
-        )
+        decision = _TOO_BIG[packet.version]
+        refuse_length(journey, view.name, out, mtu, Stage.FORWARD, packet, decision)
 
 
 def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step:
@@ -235,7 +217,7 @@ def _deliver(journey: Journey, view: StackView, frame: Frame, link: str) -> Step
     ignoring = _IGNORING.get(packet.icmp_type or 0)
     if ignoring is not None and view.sysctl(ignoring):
         why = f"{view.name} is set to ignore pings"
-        raise _ignored(journey, view, link, packet, why, ignoring)
+        raise _ignored(journey, view, link, packet, why, view.settings((ignoring,)))
     journey.note(view.name, link, Stage.DELIVER, packet, f"delivered to {view.name}", in_link=link)
     raise Ended(Outcome.DELIVERED, Reason.ARRIVED)
 
@@ -260,9 +242,7 @@ def _find_listener(journey: Journey, view: StackView, packet: Packet, link: str)
         journey.assume(f"what listens on {packet.proto} {packet.dport} of {view.name} hears it")
         return
     answer = "a reset" if packet.proto == "tcp" else "icmp port-unreachable"
-    raise journey.end(
-        Outcome.REJECTED,
-        Reason.NO_LISTENER,
+    journey.note(
         view.name,
         link,
         Stage.DELIVER,
@@ -271,3 +251,4 @@ def _find_listener(journey: Journey, view: StackView, packet: Packet, link: str)
         f"nothing on {view.name} listens on {packet.proto} {packet.dport}",
         in_link=link,
     )
+    raise Ended(Outcome.REJECTED, Reason.NO_LISTENER)

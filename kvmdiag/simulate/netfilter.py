@@ -7,6 +7,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage
 from kvmdiag.simulate.chains import BaseChain
@@ -15,7 +16,35 @@ from kvmdiag.simulate.forks import Fork
 from kvmdiag.simulate.hook import HookResult, run_hook
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.ruleset import Verdict
+from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Ended, Frame
+
+
+def hook_context(
+    view: StackView,
+    hook: HookName,
+    frame: Frame,
+    in_link: str | None,
+    out_link: str | None,
+    *,
+    family: Family | None = None,
+    out_port: str | None = None,
+    bridged: bool = False,
+) -> Context:
+    """What the rules of a hook see of a frame; by default the hook of the packet's own family."""
+    return Context(
+        view=view,
+        hook=hook,
+        family=family or frame.packet.family,
+        packet=frame.packet,
+        in_link=in_link,
+        out_link=out_link,
+        in_port=frame.in_port,
+        out_port=out_port,
+        bridged=bridged,
+        src_mac=frame.src_mac,
+        dst_mac=frame.dst_mac,
+    )
 
 
 def pass_hook(

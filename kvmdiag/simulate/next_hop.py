@@ -6,7 +6,7 @@ Source: net/ipv4/arp.c, net/core/neighbour.c.
 from __future__ import annotations
 
 from kvmdiag.model.packet import IPAddress, Packet
-from kvmdiag.model.trace import Decider, Outcome, Reason, Stage, SysctlRef
+from kvmdiag.model.trace import Decider, Outcome, Reason, Stage
 from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
@@ -78,12 +78,8 @@ def _unresolved(
         refusal = answer.refusal
         reason = refusal.reason
         because = f"{answer.quiet} keeps quiet when {stack} asks: {refusal.because}"
-        there = journey.stack(answer.quiet.stack)
-        values = tuple((name, str(there.sysctl(name))) for name in refusal.sysctls)
-        decider = SysctlRef(stack=there.name, values=values) if values else None
-    return journey.end(
-        Outcome.UNRESOLVED,
-        reason,
+        decider = journey.stack(answer.quiet.stack).settings(refusal.sysctls)
+    journey.note(
         stack,
         link,
         Stage.NEIGHBOUR,
@@ -93,3 +89,4 @@ def _unresolved(
         decider=decider,
         out_link=link,
     )
+    return Ended(Outcome.UNRESOLVED, reason)

@@ -9,15 +9,16 @@ from msgspec.structs import replace
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, Route
-from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, RouteRef, Stage
+from kvmdiag.model.trace import Outcome, Reason, RouteRef, Stage
 from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.fib import Flow, Found
 from kvmdiag.simulate.journey import Journey
-from kvmdiag.simulate.netfilter import pass_hook
-from kvmdiag.simulate.routing import hook_context, send, usable_route
+from kvmdiag.simulate.netfilter import hook_context, pass_hook
+from kvmdiag.simulate.routing import mtu_of, send, usable_route
 from kvmdiag.simulate.source import select_address
 from kvmdiag.simulate.stack_view import StackView
-from kvmdiag.simulate.steps import Frame, Originate, Step
+from kvmdiag.simulate.steps import Ended, Frame, Originate, Step
+from kvmdiag.simulate.stop import refuse_length
 from kvmdiag.simulate.unread import NotUnderstood
 
 
@@ -73,23 +74,11 @@ def _fitting(journey: Journey, view: StackView, packet: Packet, link: str, found
 
     Source: __ip_append_data in net/ipv4/ip_output.c, ip_fragment.
     """
-    mtu = found.route.mtu or view.links[link].mtu
-    if packet.length <= mtu:
-        return packet
-    if not packet.dont_fragment:
-        return replace(packet, length=mtu)
-    raise journey.end(
-        Outcome.REJECTED,
-        Reason.MTU,
-        view.name,
-        link,
-        Stage.OUTPUT,
-        packet,
-        "refused: message too long",
-        f"{packet.length} bytes do not fit the MTU {mtu} of {link}",
-        decider=LinkStateRef(stack=view.name, link=link, text=f"mtu {mtu}"),
-        out_link=link,
-    )
+    mtu = mtu_of(view, link, found)
+    if packet.length > mtu and packet.dont_fragment:
+        decision = "refused: message too long"
+        refuse_length(journey, view.name, link, mtu, Stage.OUTPUT, packet, decision)
+    return replace(packet, length=min(packet.length, mtu))
 
 
 def _tried_with_source(view: StackView, step: Originate) -> Originate:
@@ -124,9 +113,7 @@ def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
     found = _looked_up(view, step)
     if found is not None and _stays_within(view, step, found):
         text = f"{step.bound_address} does not leave by {found.link}"
-        raise journey.end(
-            Outcome.DROPPED,
-            Reason.MARTIAN,
+        journey.note(
             view.name,
             found.link,
             Stage.OUTPUT,
@@ -136,6 +123,7 @@ def _route_own(journey: Journey, view: StackView, step: Originate) -> Found:
             decider=found.ref,
             out_link=found.link,
         )
+        raise Ended(Outcome.DROPPED, Reason.MARTIAN)
     return usable_route(journey, view, step.bound_link, Stage.OUTPUT, step.packet, found)
 
 
@@ -177,13 +165,12 @@ def _own_source(
     # fib_result_prefsrc: without a gateway it is the link's first address, near or not.
     address = select_address(view, link, toward, version=step.packet.version)
     if address is None:
-        raise journey.end(
-            Outcome.NO_ROUTE,
-            Reason.NO_ADDRESS,
+        journey.note(
             view.name,
             link,
             Stage.OUTPUT,
             step.packet,
             f"no IPv{step.packet.version} address to send from",
         )
+        raise Ended(Outcome.NO_ROUTE, Reason.NO_ADDRESS)
     return address

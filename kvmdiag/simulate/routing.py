@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from kvmdiag.model.netfilter import HookName
 from kvmdiag.model.packet import Packet
-from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage
+from kvmdiag.model.trace import Outcome, Reason, Stage
 from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.any_of import one_of
-from kvmdiag.simulate.context import Context
 from kvmdiag.simulate.fib import Found
 from kvmdiag.simulate.journey import Journey
-from kvmdiag.simulate.netfilter import pass_hook
+from kvmdiag.simulate.netfilter import hook_context, pass_hook
 from kvmdiag.simulate.next_hop import mac_of_next_hop
 from kvmdiag.simulate.stack_view import StackView
-from kvmdiag.simulate.steps import Frame, Step, Transmit
+from kvmdiag.simulate.steps import Ended, Frame, Step, Transmit
+from kvmdiag.simulate.stop import refuse_length
 
 _REFUSED = {
     "blackhole": (Outcome.DROPPED, "the route is a blackhole"),
@@ -37,30 +36,14 @@ def usable_route(
 ) -> Found:
     """The route, unless there is none or it says no."""
     if found is None:
-        raise journey.end(
-            Outcome.NO_ROUTE,
-            Reason.NO_ROUTE,
-            view.name,
-            link,
-            stage,
-            packet,
-            f"no route to {packet.dst}",
-        )
+        journey.note(view.name, link, stage, packet, f"no route to {packet.dst}")
+        raise Ended(Outcome.NO_ROUTE, Reason.NO_ROUTE)
     if found.refusal is not None:
         outcome, because = _REFUSED.get(
             found.refusal, (Outcome.NO_ROUTE, f"the route says {found.refusal}")
         )
-        raise journey.end(
-            outcome,
-            Reason.NO_ROUTE,
-            view.name,
-            link,
-            stage,
-            packet,
-            because,
-            found.ref.text,
-            decider=found.ref,
-        )
+        journey.note(view.name, link, stage, packet, because, found.ref.text, decider=found.ref)
+        raise Ended(outcome, Reason.NO_ROUTE)
     return _one_hop(journey, view, link, stage, packet, found) if found.others else found
 
 
@@ -93,22 +76,12 @@ def send(
     at = hook_context(view, "postrouting", frame, None, link)
     frame = pass_hook(journey, frame, at, Stage.POSTROUTING, link, next_hop)
     device = view.links[link]
-    mtu = found.route.mtu or device.mtu
+    mtu = mtu_of(view, link, found)
     packet = in_pieces(frame.packet, mtu)
     if packet.length > mtu:
         # Of one's own, sent elsewhere by a translation: it was found to fit another way.
-        raise journey.end(
-            Outcome.REJECTED,
-            Reason.MTU,
-            view.name,
-            link,
-            Stage.POSTROUTING,
-            packet,
-            "rejected with icmp fragmentation-needed",
-            f"{packet.length} bytes do not fit the MTU {mtu} of {link}",
-            decider=LinkStateRef(stack=view.name, link=link, text=f"mtu {mtu}"),
-            out_link=link,
-        )
+        decision = "rejected with icmp fragmentation-needed"
+        refuse_length(journey, view.name, link, mtu, Stage.POSTROUTING, packet, decision)
     frame = Frame(packet, device.mac, tracked=frame.tracked)
     if not device.is_loopback:
         mac = mac_of_next_hop(journey, view, link, next_hop, frame.packet)
@@ -116,25 +89,13 @@ def send(
     return Transmit(view.name, link, frame)
 
 
+def mtu_of(view: StackView, link: str, found: Found) -> int:
+    """The length of the longest packet that goes by a route: its own MTU, or its link's."""
+    return found.route.mtu or view.links[link].mtu
+
+
 def in_pieces(packet: Packet, mtu: int) -> Packet:
     """The largest piece of a packet that is cut up on its way out (ip_fragment)."""
     if packet.length <= mtu or packet.dont_fragment or packet.version == 6:
         return packet
     return replace(packet, length=mtu)
-
-
-def hook_context(
-    view: StackView, hook: HookName, frame: Frame, in_link: str | None, out_link: str | None
-) -> Context:
-    """What the rules of a hook of the IP layer see of a frame."""
-    return Context(
-        view=view,
-        hook=hook,
-        family=frame.packet.family,
-        packet=frame.packet,
-        in_link=in_link,
-        out_link=out_link,
-        in_port=frame.in_port,
-        src_mac=frame.src_mac,
-        dst_mac=frame.dst_mac,
-    )

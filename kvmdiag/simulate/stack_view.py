@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Address, BridgeVlan, FdbEntry, Neighbour, Stack
+from kvmdiag.model.trace import SysctlRef
 from kvmdiag.simulate import conntrack
 from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.chains import BaseChain, base_chains
@@ -206,6 +207,11 @@ class StackView:
             raise NotRead(self.name, "sysctls")
         text = self.stack.sysctls.get(name, "")
         return int(text) if text.lstrip("-").isdigit() else default
+
+    def settings(self, names: Iterable[str], default: int = 0) -> SysctlRef | None:
+        """Sysctls with their values, as what decided together; ``None`` without any."""
+        values = tuple((name, str(self.sysctl(name, default))) for name in names)
+        return SysctlRef(stack=self.name, values=values) if values else None
 
     def conf(self, link: str, key: str, version: int = 4) -> int:
         """``net.ipvN.conf.LINK.KEY``, with dots in the link's name as sysctl(8) writes them."""

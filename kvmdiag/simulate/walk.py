@@ -193,9 +193,8 @@ _TAKE: Mapping[type[Step], Callable[[Journey, Any], Step]] = {
 def _loop(journey: Journey, step: Step) -> Ended:
     packet = _packet(step)
     link = None if isinstance(step, Originate) else step.link
-    return journey.end(
-        Outcome.LOOP, Reason.LOOP, step.stack, link, Stage.BRIDGE, packet, "went in a circle"
-    )
+    journey.note(step.stack, link, Stage.BRIDGE, packet, "went in a circle")
+    return Ended(Outcome.LOOP, Reason.LOOP)
 
 
 def _unknown(journey: Journey, stack: str, why: str, step: Step) -> None:
