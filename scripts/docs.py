@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from kvmdiag.model.meaning import PASSING, UNORDERED, FieldInfo, Meaning, fields, structs
+from kvmdiag.model.fields import FieldInfo, fields, structs
+from kvmdiag.model.meaning import PASSING, UNORDERED, Meaning
 from kvmdiag.model.snapshot import Snapshot
 
 PAGE = Path(__file__).parent.parent / "docs" / "snapshot-file.md"

@@ -23,7 +23,8 @@ from kvmdiag.diagnose.difference_words import (
     without_common,
 )
 from kvmdiag.model.comparison import Change, ChangeKind
-from kvmdiag.model.meaning import PASSING, FieldInfo, fields
+from kvmdiag.model.fields import FieldInfo, fields
+from kvmdiag.model.meaning import PASSING
 from kvmdiag.model.netfilter import Rule
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, FdbEntry, Neighbour, Route, Stack

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from kvmdiag.model.fields import FieldInfo, fields
 from kvmdiag.model.libvirt import GuestNic
-from kvmdiag.model.meaning import FieldInfo, fields
 from kvmdiag.model.netfilter import Chain, NamedSet, Rule, Table
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Address, FdbEntry, Neighbour, NextHop, Route

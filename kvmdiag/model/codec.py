@@ -19,16 +19,8 @@ from typing import Any
 import msgspec
 
 from kvmdiag.errors import InputError
-from kvmdiag.model.meaning import (
-    UNORDERED,
-    FieldInfo,
-    Meaning,
-    fields,
-    is_struct,
-    leaves,
-    structs,
-    texts,
-)
+from kvmdiag.model.fields import FieldInfo, fields, is_struct, leaves, structs, texts
+from kvmdiag.model.meaning import UNORDERED, Meaning
 from kvmdiag.model.snapshot import SCHEMA, Snapshot
 from kvmdiag.model.stack import Stack
 

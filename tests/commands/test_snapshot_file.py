@@ -15,7 +15,8 @@ from kvmdiag.collect.snapshot import collect
 from kvmdiag.commands.main import main
 from kvmdiag.lab import manager
 from kvmdiag.model.codec import load, save
-from kvmdiag.model.meaning import PASSING, fields
+from kvmdiag.model.fields import fields
+from kvmdiag.model.meaning import PASSING
 
 pytestmark = pytest.mark.kernel
 

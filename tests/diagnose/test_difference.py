@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from kvmdiag.diagnose.difference import changes
 from kvmdiag.diagnose.difference_lists import IDENTITIES, Edit, Move, edits
+from kvmdiag.model.fields import fields, structs
 from kvmdiag.model.link import Bridge, Link
-from kvmdiag.model.meaning import fields, structs
 from kvmdiag.model.netfilter import Chain, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, FdbEntry, Neighbour, NextHop, Route, Stack

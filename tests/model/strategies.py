@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from kvmdiag.model.meaning import FieldInfo, Meaning, fields
+from kvmdiag.model.fields import FieldInfo, fields
+from kvmdiag.model.meaning import Meaning
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from kvmdiag.errors import InputError
 from kvmdiag.model import codec
 from kvmdiag.model.codec import load, save
+from kvmdiag.model.fields import structs
 from kvmdiag.model.libvirt import Domain, GuestNic, Network
 from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef, Tap, Vlan
-from kvmdiag.model.meaning import structs
 from kvmdiag.model.netfilter import (
     Accept,
     AddressIs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kvmdiag.model.meaning import MEANINGS, PASSING, UNORDERED, fields, structs
+from kvmdiag.model.fields import fields, structs
+from kvmdiag.model.meaning import MEANINGS, PASSING, UNORDERED
 from kvmdiag.model.snapshot import Snapshot
 
 ALL = [field for struct in structs(Snapshot) for field in fields(struct)]

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from kvmdiag.model.meaning import FieldInfo, Meaning, fields, texts
+from kvmdiag.model.fields import FieldInfo, fields, texts
+from kvmdiag.model.meaning import Meaning
 from kvmdiag.model.redact.addresses import Addresses, IPAddress, IPNetwork
 from kvmdiag.model.redact.macs import Macs
 from kvmdiag.model.redact.names import Names
