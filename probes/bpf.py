@@ -9,6 +9,7 @@ import ctypes
 import socket
 import struct
 from collections.abc import Sequence
+from itertools import product
 
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.probes.bpf_assembler import (
@@ -31,6 +32,15 @@ from kvmdiag.probes.bpf_assembler import (
     RSH,
     TAX,
     Program,
+)
+from kvmdiag.probes.headers import (
+    ETHER_TYPES,
+    IP_HEADERS,
+    MAC_HEADER,
+    PROTOCOLS,
+    UDP_HEADER,
+    VLAN_TAG,
+    VXLAN_HEADER,
 )
 from kvmdiag.probes.packet import Probe
 
@@ -58,28 +68,62 @@ def program(probes: Sequence[Probe], answerers: Sequence[IPAddress] = ()) -> byt
 
     A UDP reply that does not carry the mark cannot be told in the kernel once NAT has changed
     our port: what comes from the asked port of one of the ``answerers`` is accepted too.
+    What goes to the ports of their tunnels is looked into as well.
     """
-    code = b"".join(_program(probe, answerers) for probe in probes)
-    return code + struct.pack("=HBBI", RET, 0, 0, 0)
+    code = [_program(Program(), probe, answerers) for probe in probes]
+    for carrier, tagged in product(IP_HEADERS, (False, True)):
+        code += [
+            _program(_in_tunnel(probe, carrier, tagged), probe, answerers)
+            for probe in probes
+            if probe.tunnels
+        ]
+    return b"".join(code) + struct.pack("=HBBI", RET, 0, 0, 0)
 
 
-def _program(probe: Probe, answerers: Sequence[IPAddress]) -> bytes:
-    """For one probe; what it does not accept it leaves to the instruction behind its last."""
-    p = Program()
+def _in_tunnel(probe: Probe, carrier: int, tagged: bool) -> Program:
+    """Go on with what VXLAN carries over ``carrier``, a version of IP, if it may be the probe.
+
+    The kernel sends such packets without IP options. Source: vxlan_build_skb.
+    """
+    udp = NET + IP_HEADERS[carrier]
+    base = udp + UDP_HEADER + VXLAN_HEADER + MAC_HEADER + (VLAN_TAG if tagged else 0)
+    p = Program(base)
     p.add(ABSOLUTE | BYTE, NET)
+    if carrier == 4:
+        p.expect(0x45, "drop")
+        p.add(ABSOLUTE | HALF, NET + 6)
+        p.add(JSET, 0x1FFF, "drop", "")
+        p.add(ABSOLUTE | BYTE, NET + 9)
+    else:
+        p.add(RSH, 4)
+        p.expect(6, "drop")
+        p.add(ABSOLUTE | BYTE, NET + 6)
+    p.expect(PROTOCOLS["udp"], "drop")
+    p.add(ABSOLUTE | HALF, udp + 2)
+    for port in probe.tunnels:
+        p.add(JEQ, port, "tunnel", "")
+    p.add(JUMP, 0, "drop")
+    p.label("tunnel")
+    p.add(ABSOLUTE | HALF, base - 2)
+    p.expect(int.from_bytes(ETHER_TYPES[probe.version], "big"), "drop")
+    return p
+
+
+def _program(p: Program, probe: Probe, answerers: Sequence[IPAddress]) -> bytes:
+    """For one probe; what it does not accept it leaves to the instruction behind its last."""
+    p.add(ABSOLUTE | BYTE, p.base)
     p.add(RSH, 4)
     p.expect(probe.version, "drop")
     if probe.version == 4:
-        p.add(ABSOLUTE | HALF, NET + 6)
+        p.add(ABSOLUTE | HALF, p.base + 6)
         p.add(JSET, 0x1FFF, "drop", "")  # only first fragments have what we look for
-        p.add(MSH, NET)
-        p.add(ABSOLUTE | BYTE, NET + 9)
+        p.add(MSH, p.base)
+        p.add(ABSOLUTE | BYTE, p.base + 9)
     else:
         p.add(LDX_IMM, 40)
-        p.add(ABSOLUTE | BYTE, NET + 6)
-    icmp = 1 if probe.version == 4 else 58
-    number = {"icmp": 1, "icmpv6": 58, "tcp": 6, "udp": 17}[probe.proto]
-    p.add(JEQ, icmp, "icmp", "")
+        p.add(ABSOLUTE | BYTE, p.base + 6)
+    number = PROTOCOLS[probe.proto]
+    p.add(JEQ, PROTOCOLS["icmp" if probe.version == 4 else "icmpv6"], "icmp", "")
     p.expect(number, "drop")
     if probe.proto == "tcp":
         _match_tcp(p, probe)
@@ -111,7 +155,7 @@ def _match_udp(p: Program, probe: Probe, answerers: Sequence[IPAddress]) -> None
     p.label("mark")
     _match_mark(p, probe, "from-port")
     p.label("from-port")
-    p.add(INDIRECT | HALF, NET)
+    p.add(INDIRECT | HALF, p.base)
     p.expect(port, "drop")
     for number, address in enumerate(answerers[:_MOST_ANSWERERS]):
         _match_source(p, probe, address, f"not-{number}")
@@ -119,7 +163,7 @@ def _match_udp(p: Program, probe: Probe, answerers: Sequence[IPAddress]) -> None
 
 def _match_source(p: Program, probe: Probe, address: IPAddress, otherwise: str) -> None:
     if address.version == probe.version:
-        at = NET + (12 if probe.version == 4 else 8)
+        at = p.base + (12 if probe.version == 4 else 8)
         for word in range(0, len(address.packed), 4):
             p.add(ABSOLUTE, at + word)
             p.expect(int.from_bytes(address.packed[word : word + 4], "big"), otherwise)
@@ -140,13 +184,13 @@ def _match_icmp(p: Program, probe: Probe, number: int) -> None:
     p.label("quoted")
     # X to the end of the quoted IP header, which begins 8 bytes into the ICMP message.
     if probe.version == 4:
-        p.add(INDIRECT | BYTE, NET + 8 + 9)
+        p.add(INDIRECT | BYTE, p.base + 8 + 9)
         p.expect(number, "drop")
-        p.add(INDIRECT | BYTE, NET + 8)
+        p.add(INDIRECT | BYTE, p.base + 8)
         p.add(AND, 0xF)
         p.add(LSH, 2)
     else:
-        p.add(INDIRECT | BYTE, NET + 8 + 6)
+        p.add(INDIRECT | BYTE, p.base + 8 + 6)
         p.expect(number, "drop")
         p.add(LD_IMM, 40)
     p.add(ADD_X)

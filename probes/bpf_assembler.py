@@ -21,9 +21,13 @@ _Instruction = tuple[int, int, str, str]
 
 
 class Program:
-    """Instructions with named jump targets; an empty name is the next instruction."""
+    """Instructions with named jump targets; an empty name is the next instruction.
 
-    def __init__(self) -> None:
+    ``base`` is where the IP packet begins that is looked into: ``NET``, or behind that.
+    """
+
+    def __init__(self, base: int = NET) -> None:
+        self.base = base
         self._code: list[_Instruction] = []
         self._labels: dict[str, int] = {}
 
@@ -46,7 +50,7 @@ class Program:
 
     def word(self, offset: int, value: int, otherwise: str) -> None:
         """Compare four bytes of the upper layer, whose start X holds."""
-        self.add(INDIRECT, NET + offset)
+        self.add(INDIRECT, self.base + offset)
         self.expect(value, otherwise)
 
     def assembled(self) -> bytes:

@@ -22,6 +22,8 @@ from typing import NamedTuple
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.stack import Stack
 from kvmdiag.probes import bpf
+from kvmdiag.probes.datagram import carried
+from kvmdiag.probes.headers import VLAN_TYPES
 from kvmdiag.probes.observation import CapturedFrame, Passing, Sighting
 from kvmdiag.probes.packet import Probe, dissect
 from kvmdiag.system.namespaces import entered
@@ -38,7 +40,6 @@ _PROMISCUOUS, _TPACKET_V2 = 1, 1
 _ALL_PROTOCOLS = 3
 _OUTGOING, _OTHER_HOST = 4, 3
 _ETHERNET, _LOOPBACK = 1, 772
-_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8")
 
 _FRAME, _BLOCK = 512, 1 << 16
 _OURS, _KERNELS = 1, 0
@@ -182,7 +183,10 @@ class Capture:
         """What was drained of one probe, in the order it was captured; ``ports``: see dissect."""
         for frame in self.frames():
             packet = without_link_layer(frame)
-            found = dissect(packet, probe, ports) if packet else None
+            found, tunnel = dissect(packet, probe, ports) if packet else None, None
+            if found is None:
+                tunnel = carried(packet, probe.tunnels)
+                found = dissect(tunnel.inner, probe, ports) if tunnel is not None else None
             if found is None:
                 continue
             yield Sighting(
@@ -190,9 +194,10 @@ class Capture:
                 link=frame.link,
                 direction_on_link=_passing(frame),
                 direction=found.direction,
-                packet=found.packet,
+                packet=found.packet if tunnel is None else tunnel.carrier,
                 time_ns=frame.time_ns,
                 quoted=found.quoted,
+                carried=None if tunnel is None else found.packet,
                 frame=CapturedFrame(hardware=frame.hardware, data=frame.data, length=frame.length),
             )
 
@@ -230,6 +235,6 @@ def without_link_layer(frame: Frame) -> bytes:
     if frame.hardware not in (_ETHERNET, _LOOPBACK):
         return frame.data
     at = 12
-    while frame.data[at : at + 2] in _VLAN_TYPES and at < 20:
+    while frame.data[at : at + 2] in VLAN_TYPES and at < 20:
         at += 4
     return frame.data[at + 2 :]

@@ -41,6 +41,8 @@ def open_captures(
 ) -> Captures:
     """A capture with this filter in each stack, ``first`` in those that must not be missed.
 
+    ``marks``: see ``Capture``.
+
     Raises:
         NotReadableError: not a single one can be opened.
 

@@ -27,7 +27,8 @@ def doubt(snapshot: Snapshot, walk: Walk, seen: Observation) -> str | None:
         return None
     exits = _exits(snapshot, seen)
     if any(
-        s.stack in owners or (s.direction_on_link == "out" and (s.stack, s.link) in exits)
+        (s.stack in owners and not s.tunnels)
+        or (s.direction_on_link == "out" and (s.stack, s.link) in exits)
         for s in requests
     ):
         return None
@@ -42,7 +43,7 @@ def doubt(snapshot: Snapshot, walk: Walk, seen: Observation) -> str | None:
 
 def _targets(walk: Walk, seen: Observation) -> set[IPAddress]:
     """What the destination is called before, and after NAT."""
-    found = {s.packet.dst for s in seen.travelling("request")}
+    found = {s.own.dst for s in seen.travelling("request")}
     return found | {parse_address(walk.question.destination.address or "::")}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -14,8 +13,8 @@ from kvmdiag.model.link import LinkRef
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.capture import Capture, without_link_layer
+from kvmdiag.probes.datagram import datagram
 
-_UDP = 17
 _M = TypeVar("_M", bound="Passing")
 _ASK_EVERY = 0.1
 
@@ -76,34 +75,20 @@ def messages(captures: Iterable[Capture]) -> list[Message]:
     found = []
     for capture in captures:
         for frame in capture.frames():
-            packet = without_link_layer(frame)
-            try:
-                source, destination, payload = _datagram(packet)
-            except (IndexError, ValueError):
+            known = datagram(without_link_layer(frame))
+            if known is None:
                 continue
             found.append(
                 Message(
                     place=LinkRef(capture.stack, frame.link),
                     outgoing=frame.outgoing,
                     time_ns=frame.time_ns,
-                    source=source,
-                    destination=destination,
-                    payload=payload,
+                    source=known.source,
+                    destination=known.destination,
+                    payload=known.payload,
                 )
             )
     return sorted(found, key=lambda message: message.time_ns)
-
-
-def _datagram(packet: bytes) -> tuple[IPAddress, IPAddress, bytes]:
-    if packet[0] >> 4 == 4:
-        header, protocol = (packet[0] & 0xF) * 4, packet[9]
-        ends = packet[12:16], packet[16:20]
-    else:
-        header, protocol = 40, packet[6]
-        ends = packet[8:24], packet[24:40]
-    if protocol != _UDP or len(packet) < header + 8:
-        raise ValueError("no UDP")
-    return ip_address(ends[0]), ip_address(ends[1]), packet[header + 8 :]
 
 
 def places(

@@ -49,8 +49,9 @@ def _predicted_end(trace: Trace) -> Hop:
 def _went_further(trace: Trace, observation: Observation) -> bool:
     """True when it was seen beyond the place where it was expected to end.
 
-    A bridge floods what it does not know to ports that are not on the way; so only a frame
-    that a machine took for itself counts, and one that left by the link it was not to leave by.
+    A bridge floods what it does not know to ports that are not on the way, and a tunnel to all
+    its peers; so only a frame that a machine took for itself counts, and one that left by the
+    link it was not to leave by.
     """
     end = _predicted_end(trace)
     expected = {(hop.stack, hop.link) for hop in trace.hops if hop.predicted and hop is not end}
@@ -58,6 +59,7 @@ def _went_further(trace: Trace, observation: Observation) -> bool:
     return any(
         (
             sighting.direction_on_link == "in"
+            and not sighting.tunnels
             and (sighting.stack, sighting.link) not in expected | barred
         )
         or (

@@ -21,8 +21,9 @@ from kvmdiag.errors import KvmdiagError, NotReadableError
 from kvmdiag.model.stack import Stack
 from kvmdiag.probes.evidence.signature import protocol, signatures
 from kvmdiag.probes.guest_programs import Inside
+from kvmdiag.probes.headers import IP_HEADERS
 from kvmdiag.probes.observation import CapturedFrame, Passing, Sighting
-from kvmdiag.probes.packet import HEADER, Probe, dissect
+from kvmdiag.probes.packet import Probe, dissect
 
 MOST_PACKETS = 64
 SECONDS = 10
@@ -161,7 +162,7 @@ def _conjunction(probe: Probe, parts: Sequence[tuple[int, bytes]]) -> str:
     if probe.version == 4:
         what, base, tests = _NAMES[probe.proto], 0, []
     else:  # tcpdump has no word for fields of what is in IPv6
-        what, base = "ip6", HEADER[6]
+        what, base = "ip6", IP_HEADERS[6]
         tests = [f"ip6[{_PROTOCOL_AT}] = {protocol(probe)}"]
     for start, wanted in parts:
         size = min(len(wanted), 4)

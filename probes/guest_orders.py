@@ -22,8 +22,9 @@ import msgspec
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.question import Question
 from kvmdiag.probes.guest_programs import Inside
+from kvmdiag.probes.headers import IP_HEADERS
 from kvmdiag.probes.observation import RESET, Answer
-from kvmdiag.probes.packet import HEADER, Probe
+from kvmdiag.probes.packet import Probe
 
 WAIT = 2
 """How long a program inside waits for an answer, in seconds."""
@@ -109,7 +110,7 @@ def _payload(probe: Probe) -> int:
     """How long ping's payload is to be; a short one has room for no time."""
     if probe.size is None:
         return _SHORT
-    return max(0, probe.size - HEADER[probe.version] - _ECHO_HEADER)
+    return max(0, probe.size - IP_HEADERS[probe.version] - _ECHO_HEADER)
 
 
 def _marked(probe: Probe, *, full: bool) -> Probe:

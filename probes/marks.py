@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from kvmdiag.model.trace import Hop, Stage, Trace
+from kvmdiag.model.trace import Hop, Outcome, Stage, Trace
 from kvmdiag.probes.observation import Observation, Sighting
 
 _SHOWN = (Stage.INGRESS, Stage.EGRESS)
@@ -30,11 +30,11 @@ def marked(trace: Trace, observation: Observation) -> Trace:
         packet = msgspec.structs.replace(sightings[found].packet, mark=hop.packet.mark)
         hops.append(msgspec.structs.replace(hop, seen=True, time_us=time_us, packet=packet))
         shown[found] = hops[-1]
-    hops = _with_unseen(hops, trace, observation)
+    hops = _left_wrapped(_with_unseen(hops, trace, observation), trace)
     for index, sighting in enumerate(sightings):
         if index not in explained and not _repeats(sighting, hops):
             shown[index] = unexpected(sighting, observation)
-            _insert(hops, shown[index], after=shown.get(index - 1))
+            _insert(hops, index, shown)
     return msgspec.structs.replace(trace, hops=tuple(hops))
 
 
@@ -47,6 +47,8 @@ def _match(hop: Hop, sightings: Sequence[Sighting], taken: set[int]) -> int | No
             continue
         if hop.stage is Stage.BRIDGE:
             return index
+        if sighting.tunnels != hop.tunnels:
+            continue
         if index not in taken and (sighting.direction_on_link == "out") == (
             hop.stage is Stage.EGRESS
         ):
@@ -59,13 +61,21 @@ def _with_unseen(hops: Sequence[Hop], trace: Trace, observation: Observation) ->
     last = max((i for i, hop in enumerate(hops) if hop.seen), default=-1)
     result = list(hops)
     for index, hop in enumerate(hops):
-        if hop.seen or hop.stack not in observation.watched or hop.link is None:
+        if hop.seen or not observation.looked_for(hop):
             continue
         stopped_here = index == len(hops) - 1 and not trace.arrived
         bridged = hop.stage is Stage.BRIDGE and index > last and observation.bridges_shown
         if not stopped_here and (hop.stage in _SHOWN or bridged):
             result[index] = msgspec.structs.replace(hop, seen=False)
     return result
+
+
+def _left_wrapped(hops: list[Hop], trace: Trace) -> list[Hop]:
+    """What left by a tunnel was seen to do so when what carries it was seen to leave."""
+    wrapped = len(hops) > 1 and hops[-2].tunnels > hops[-1].tunnels
+    if wrapped and trace.outcome is Outcome.LEFT and not hops[-1].seen:
+        hops[-1] = msgspec.structs.replace(hops[-1], seen=hops[-2].seen, time_us=hops[-2].time_us)
+    return hops
 
 
 def _repeats(sighting: Sighting, hops: Sequence[Hop]) -> bool:
@@ -83,26 +93,24 @@ def unexpected(sighting: Sighting, observation: Observation) -> Hop:
         link=sighting.link,
         stage=Stage.EGRESS if outward else Stage.INGRESS,
         packet=sighting.packet,
-        decision="seen",
+        decision="seen, wrapped" if sighting.tunnels else "seen",
         because="not predicted",
         predicted=False,
         seen=True,
+        tunnels=sighting.tunnels,
         time_us=_microseconds(sighting, observation),
     )
 
 
-def _insert(hops: list[Hop], extra: Hop, *, after: Hop | None) -> None:
-    """Put it behind the sighting before it; without one, before the first that was later."""
-    if after is not None:
-        at = next(index for index, hop in enumerate(hops) if hop is after) + 1
+def _insert(hops: list[Hop], index: int, shown: Mapping[int, Hop]) -> None:
+    """Put what that sighting shows behind the one before it; without one, before the next."""
+    places = {id(hop): at for at, hop in enumerate(hops)}
+    if index - 1 in shown:
+        at = places[id(shown[index - 1])] + 1
     else:
-        later = (
-            index
-            for index, hop in enumerate(hops)
-            if hop.time_us is not None and hop.time_us > (extra.time_us or 0)
-        )
+        later = (places[id(shown[one])] for one in sorted(shown) if one > index)
         at = next(later, len(hops))
-    hops.insert(at, extra)
+    hops.insert(at, shown[index])
 
 
 def _microseconds(sighting: Sighting, observation: Observation) -> float:

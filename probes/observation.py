@@ -8,6 +8,7 @@ import msgspec
 
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.packet import Direction, Packet
+from kvmdiag.model.trace import Hop
 from kvmdiag.probes.evidence.facts import Evidence
 from kvmdiag.probes.packet import Probe
 
@@ -35,6 +36,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     ``direction_on_link`` is ``in`` or ``out`` as seen from the stack; ``otherhost`` is a frame
     that came in for another machine, as bridged frames do. ``direction`` is that of the
     travel; an ICMP error that quotes the probe travels as a reply and has ``quoted`` set.
+    In a tunnel ``packet`` is what passes the link, and ``carried`` is the probe's own in it.
     ``time_ns`` is the kernel's time stamp, in nanoseconds of CLOCK_REALTIME.
     """
 
@@ -45,12 +47,23 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     packet: Packet
     time_ns: int
     quoted: bool = False
+    carried: Packet | None = None
     frame: CapturedFrame | None = None
 
     @property
     def place(self) -> LinkRef:
         """The stack and link."""
         return LinkRef(self.stack, self.link)
+
+    @property
+    def own(self) -> Packet:
+        """The probe's own packet, whatever carries it."""
+        return self.carried or self.packet
+
+    @property
+    def tunnels(self) -> int:
+        """How many it is in here."""
+        return 0 if self.carried is None else 1
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +120,18 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     def travelling(self, direction: Direction) -> tuple[Sighting, ...]:
         """The sightings of one direction of travel, without ICMP errors."""
         return tuple(s for s in self.sightings if s.direction == direction and not s.quoted)
+
+    def looked_for(self, hop: Hop) -> bool:
+        """Whether somebody looked for what the hop's link shows.
+
+        In a tunnel it is looked for by our own captures only, and not in a tunnel's tunnel.
+        """
+        if hop.link is None or hop.stack not in self.watched:
+            return False
+        if not hop.tunnels:
+            return True
+        inside = hop.tunnels == 1 and hop.packet.dport in self.probe.tunnels
+        return inside and hop.stack not in self.insiders
 
     @property
     def last_seen(self) -> LinkRef | None:

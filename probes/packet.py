@@ -16,15 +16,13 @@ import msgspec
 
 from kvmdiag.model.packet import Direction, Packet, Protocol
 from kvmdiag.model.question import Question
+from kvmdiag.probes.headers import IP_HEADERS, PROTOCOLS
 from kvmdiag.probes.scapy_quiet import Layers, layers
 
 PADDING = bytes(range(0x30, 0x60))
 """What follows the mark, to make an echo request as long as ping's: 84 bytes with IPv4."""
 
 _LONGEST_LOOK = 256
-HEADER = {4: 20, 6: 40}
-"""Length of the IP header without options."""
-
 _UPPER_HEADER = 8  # of ICMP echo and of UDP
 _FLAGS = {"F": "fin", "S": "syn", "R": "rst", "P": "psh", "A": "ack", "U": "urg"}
 _ERRORS = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset({1, 2, 3, 4})}
@@ -38,7 +36,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     is the TCP sequence number; its low half is the ICMP sequence number. ``size`` is the length
     of the whole IP packet in bytes, ``None`` for the usual one; a SYN has its own size.
     ``payload`` takes the place of mark and padding, and begins with the mark. ``mark_at`` is
-    where in the payload the mark stands, for what another program sends.
+    where in the payload the mark stands, for what another program sends. ``tunnels`` are the UDP
+    ports of VXLAN in which it is looked for.
     """
 
     proto: Protocol
@@ -50,6 +49,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     payload: bytes | None = None
     mark_at: int = 0
+    tunnels: tuple[int, ...] = ()
 
     @property
     def data(self) -> bytes:
@@ -60,7 +60,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
             return b""
         if self.size is None:
             return self.mark + PADDING
-        length = max(self.size - HEADER[self.version] - _UPPER_HEADER, len(self.mark))
+        length = max(self.size - IP_HEADERS[self.version] - _UPPER_HEADER, len(self.mark))
         return (self.mark + PADDING * (length // len(PADDING) + 1))[:length]
 
 
@@ -98,7 +98,7 @@ def build(probe: Probe, source: str, destination: str) -> bytes:
 
     ``source`` and ``destination`` count for the checksum of TCP and ICMPv6 only.
     """
-    return build_packet(probe, source, destination)[HEADER[probe.version] :]
+    return build_packet(probe, source, destination)[IP_HEADERS[probe.version] :]
 
 
 def build_packet(probe: Probe, source: str, destination: str) -> bytes:
@@ -165,7 +165,7 @@ def _dissect(data: bytes, probe: Probe, ports: Container[int]) -> Dissected | No
         return None
     scapy = layers()
     ip = (scapy.IP if probe.version == 4 else scapy.IPv6)(data)
-    header = ip.ihl * 4 if probe.version == 4 else HEADER[6]
+    header = ip.ihl * 4 if probe.version == 4 else IP_HEADERS[6]
     upper = data[header:]
     if _is_error(ip, upper, probe):
         if not _quotes(upper[8:], probe):
@@ -186,8 +186,7 @@ def _protocol(ip: Any) -> int:
     return int(ip.proto if ip.version == 4 else ip.nh)
 
 
-_NUMBERS: dict[Protocol, int] = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
-_NAMES = {number: name for name, number in _NUMBERS.items()}
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
 
 
 def _is_error(ip: Any, upper: bytes, probe: Probe) -> bool:
@@ -208,9 +207,9 @@ def _quotes(quoted: bytes, probe: Probe) -> bool:
     if probe.version == 4:
         header, number = (quoted[0] & 0xF) * 4, quoted[9]
     else:
-        header, number = HEADER[6], quoted[6]
+        header, number = IP_HEADERS[6], quoted[6]
     inner = quoted[header:]
-    if number != _NUMBERS[probe.proto] or len(inner) < 8:
+    if number != PROTOCOLS[probe.proto] or len(inner) < 8:
         return False
     if inner[8 + probe.mark_at : 16 + probe.mark_at] == probe.mark:
         return probe.proto != "tcp"
@@ -234,7 +233,7 @@ def echo_key(probe: Probe) -> bytes:
 
 
 def _direction(ip: Any, upper: bytes, probe: Probe, ports: Container[int]) -> Direction | None:
-    if _protocol(ip) != _NUMBERS[probe.proto]:
+    if _protocol(ip) != PROTOCOLS[probe.proto]:
         return None
     match probe.proto:
         case "tcp":

@@ -15,6 +15,7 @@ from kvmdiag.probes import bpf
 from kvmdiag.probes.bridges import watched_bridges
 from kvmdiag.probes.capture import Capture
 from kvmdiag.probes.captures import Captures, open_captures
+from kvmdiag.probes.datagram import tunnel_ports
 from kvmdiag.probes.doubt import doubt
 from kvmdiag.probes.evidence.gather import Gathering, gathering
 from kvmdiag.probes.fuse import fuse
@@ -68,6 +69,8 @@ def observe_all(
 
     Without ``look`` nothing is started in guests only to see what passes there.
     """
+    tunnels = tunnel_ports(snapshot)
+    probes = [msgspec.structs.replace(probe, tunnels=tunnels) for probe in probes]
     with ExitStack() as opened:
         senders = [
             opened.enter_context(sender_for(snapshot, walk, probe, on_tap=on_tap, enter=enter))
@@ -134,7 +137,7 @@ def _sightings(captures: Iterable[Capture], probe: Probe) -> list[Sighting]:
     found = [sighting for capture in captures for sighting in capture.sightings(probe)]
     if probe.proto != "udp":
         return found
-    ports = {s.packet.sport or 0 for s in found if s.direction == "request"} - {probe.ident}
+    ports = {s.own.sport or 0 for s in found if s.direction == "request"} - {probe.ident}
     if not ports:
         return found
     return [s for capture in captures for s in capture.sightings(probe, ports)]

@@ -155,6 +155,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     looked, or it cannot be looked at); ``time_us`` counts from the probe's sending.
     ``kernel_reason`` is what the kernel itself gave as the reason for dropping it here.
     ``matched`` are all rules of a hook that matched the packet, in the order of its way.
+    ``tunnels`` counts those that the asked packet is in here: above 0 ``packet`` carries it.
     """
 
     direction: Direction
@@ -172,6 +173,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     time_us: float | None = None
     kernel_reason: str | None = None
     matched: tuple[RuleRef, ...] = ()
+    tunnels: int = 0
 
     @property
     def place(self) -> LinkRef:

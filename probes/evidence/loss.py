@@ -142,7 +142,8 @@ def _last_seen(observation: Observation, fused: Walk, direction: Direction) -> i
         (
             sighting.time_ns
             for sighting in observation.travelling(direction)
-            if sighting.direction_on_link == "in" or (sighting.stack, sighting.link) in expected
+            if (sighting.direction_on_link == "in" and not sighting.tunnels)
+            or (sighting.stack, sighting.link) in expected
         ),
         default=0,
     )

@@ -23,8 +23,9 @@ from kvmdiag.probes.evidence.bystanders import Bystanders
 from kvmdiag.probes.evidence.facts import KernelDrop
 from kvmdiag.probes.evidence.perf_call import Record, Tracepoints
 from kvmdiag.probes.evidence.symbols import Symbols
+from kvmdiag.probes.headers import IP_HEADERS
 from kvmdiag.probes.observation import Sighting
-from kvmdiag.probes.packet import HEADER, Probe
+from kvmdiag.probes.packet import Probe
 
 MOST_PASSINGS, MOST_DROPS = 4096, 65536
 """Of what is kept; of more the oldest are forgotten."""
@@ -195,7 +196,7 @@ def _lengths(probes: Sequence[Probe]) -> str:
 
     How long a SYN gets and what answers it, or a datagram, is not known beforehand.
     """
-    sizes = {len(probe.data) + HEADER[probe.version] + 8 for probe in probes}
+    sizes = {len(probe.data) + IP_HEADERS[probe.version] + 8 for probe in probes}
     parts = [f"len == {size + more}" for size in sorted(sizes) for more in _LINK_HEADERS]
     if probes[0].proto in ("tcp", "udp"):
         parts.append(f"len <= {_SHORT}")

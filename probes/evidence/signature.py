@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kvmdiag.model.packet import Direction
+from kvmdiag.probes.headers import PROTOCOLS
 from kvmdiag.probes.packet import Probe
 
 LENGTH = 32
 """No comparison reaches beyond this many bytes of the upper layer."""
 
-_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
 _ECHO = {"icmp": (8, 0), "icmpv6": (128, 129)}
 
 
@@ -28,7 +28,7 @@ class Signature(NamedTuple):
 
 def protocol(probe: Probe) -> int:
     """The number of the upper layer."""
-    return _PROTOCOLS[probe.proto]
+    return PROTOCOLS[probe.proto]
 
 
 def signatures(probe: Probe) -> tuple[Signature, ...]:
