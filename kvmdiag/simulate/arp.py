@@ -8,9 +8,10 @@ net/ipv4/arp.c, net/ipv6/ndisc.c, icmpv6_error in nf_conntrack_proto_icmpv6.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, Literal, cast
+
+import msgspec
 
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress, Packet
@@ -35,8 +36,7 @@ class _ArpPacket(Packet, frozen=True, kw_only=True):
         return "arp"
 
 
-@dataclass(frozen=True, slots=True)
-class Arp:
+class Arp(msgspec.Struct, frozen=True):
     """A question or an answer, with the MAC addresses of its frame."""
 
     packet: Packet

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kvmdiag.model.netfilter import Chain, Family, HookName, Table
 
 
-@dataclass(frozen=True, slots=True)
-class BaseChain:
+class BaseChain(msgspec.Struct, frozen=True):
     """A base chain with the table it belongs to."""
 
     table: Table

@@ -6,10 +6,11 @@ net/ipv4/fib_rules.c (fib4_rule_match, fib4_rule_suppress).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
 from ipaddress import ip_network
+
+import msgspec
 
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, PolicyRule, Route
@@ -32,8 +33,7 @@ _REFUSALS = {
 _OF_DOMAINS = ("l3mdev",)
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(msgspec.Struct, frozen=True):
     """What a lookup is made with (struct flowi). ``iif`` is ``lo`` for the stack's own packets."""
 
     dst: IPAddress
@@ -59,8 +59,7 @@ def flow_of(packet: Packet, iif: str) -> Flow:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A route and the next hop taken; ``others`` are those it could have been as well (ECMP)."""
 
     route: Route
@@ -103,7 +102,8 @@ class Fib:
         self._routes = routes
         self._refs: dict[int, RouteRef] = {}
         for route in routes:
-            self._tables.setdefault((route.version, route.table), _Table()).add(route)
+            table = self._tables.setdefault((route.version, route.table), _Table(route.version))
+            table.add(route)
         # sorted() is stable: rules of one priority keep the kernel's order.
         self._rules = {
             version: sorted(
@@ -186,31 +186,33 @@ class Fib:
 
 
 class _Table:
-    """Routes of one table by prefix length and network."""
+    """Routes of one table by prefix length and network; all are added before any is looked up."""
 
-    def __init__(self) -> None:
-        self._by_length: dict[int, dict[int, list[Route]]] = {}
-        self._lengths: list[int] | None = None
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self._by_host_bits: dict[int, dict[int, list[Route]]] = {}
 
     def add(self, route: Route) -> None:
         network = ip_network(route.destination, strict=False)
-        nets = self._by_length.setdefault(network.prefixlen, {})
+        nets = self._by_host_bits.setdefault(_BITS[self._version] - network.prefixlen, {})
         nets.setdefault(int(network.network_address), []).append(route)
-        self._lengths = None
+
+    @cached_property
+    def _longest_first(self) -> tuple[tuple[int, dict[int, list[Route]]], ...]:
+        """The number of host bits with the networks of that size, each with its routes in order."""
+        for nets in self._by_host_bits.values():
+            for routes in nets.values():
+                routes.sort(key=_order)
+        return tuple(sorted(self._by_host_bits.items()))
 
     def matches(self, flow: Flow) -> Iterator[tuple[Route, tuple[NextHop, ...]]]:
         """Usable routes, the longest prefix and then the lowest metric first."""
-        if self._lengths is None:
-            self._lengths = sorted(self._by_length, reverse=True)
-            for nets in self._by_length.values():
-                for routes in nets.values():
-                    routes.sort(key=_order)
-        bits = _BITS[flow.dst.version]
         number = int(flow.dst)
-        for length in self._lengths:
-            shift = bits - length
-            here: Sequence[Route] = self._by_length[length].get(number >> shift << shift) or ()
-            if len(here) > 1 and bits == _BITS[6] and flow.iif != "lo":
+        for free, nets in self._longest_first:
+            here = nets.get(number >> free << free)
+            if here is None:
+                continue
+            if len(here) > 1 and self._version == 6 and flow.iif != "lo":
                 here = sorted(here, key=lambda route: _order(route, flow.iif))
             for route in here:
                 hops = _usable_hops(route, flow)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from kvmdiag.parse import values
 from kvmdiag.simulate import spans
@@ -32,8 +33,7 @@ Value = int | str | _Mark
 Getter = Callable[[Seen], Value]
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """How a field is got from a packet, how elements of sets write it, and its width in bits."""
 
     get: Getter

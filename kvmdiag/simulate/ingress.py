@@ -6,15 +6,15 @@ none of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import msgspec
+from msgspec.structs import replace
 
 from kvmdiag.model.trace import Reason
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.stack_view import StackView, conf_name
 
 
-@dataclass(frozen=True, slots=True)
-class BadSource:
+class BadSource(msgspec.Struct, frozen=True):
     """Why a packet's source is refused on the link it came in by.
 
     ``sysctls`` are those whose values made it so; ``expected`` is the link by which this

@@ -7,8 +7,10 @@ does sooner or later.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from kvmdiag.model.link import LinkRef
 from kvmdiag.model.packet import IPAddress
@@ -24,8 +26,7 @@ from kvmdiag.simulate.view import View, remembered
 _FIXED = ("permanent", "noarp")
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """The next hop's MAC address. ``owner`` answered, or is ``None``.
 
     ``outside`` tells that the answer, if any, comes from beyond the snapshot by that link;
@@ -42,8 +43,7 @@ class Resolved:
     others: tuple[Resolved, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Silent:
+class Silent(msgspec.Struct, frozen=True):
     """Nobody answers.
 
     ``obstacle`` keeps the question from the machine that would; ``quiet`` has the address and

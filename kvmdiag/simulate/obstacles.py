@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.trace import Decider, LinkStateRef, Reason, RuleRef
 from kvmdiag.simulate.view import View
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(msgspec.Struct, frozen=True):
     """Something on layer 2 that lets no frame pass; ``rule`` is one that drops it."""
 
     reason: Reason

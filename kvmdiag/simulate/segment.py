@@ -9,7 +9,8 @@ each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.netfilter import Family, HookName
@@ -40,8 +41,7 @@ from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 from kvmdiag.simulate.whereabouts import Machines, Upper
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(msgspec.Struct, frozen=True):
     """An IP-level link that the broadcast comes to, or a place where it leaves our sight.
 
     ``opens`` is true for the latter: an uplink, or the tap of a guest whose inside is not
