@@ -112,8 +112,8 @@ def break_(label: str, fault: str) -> Fault:
         wanted = _fault(network, fault)
         if wanted.name in known.faults:
             raise LabError(f"{wanted.name} is in {label} already")
-        for other in wanted.apart_from:
-            if other in known.faults:
+        for other in known.faults:
+            if wanted.excludes(_fault(network, other)):
                 raise LabError(
                     f"{wanted.name} and {other} cannot be in {label} together;"
                     f" first: kvmdiag lab mend {label} {other}"

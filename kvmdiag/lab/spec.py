@@ -101,7 +101,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     ``check`` is the id of the check that should find it, ``None`` for a decoy: a setting that
     looks wrong and is harmless. ``apart_from`` names faults of the same network that touch
-    the same things, so that the two cannot be injected together.
+    the same things, so that the two cannot be injected together; one of the two names the other.
     """
 
     name: str
@@ -115,6 +115,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def harmless(self) -> bool:
         """Whether this is a decoy."""
         return self.check is None
+
+    def excludes(self, other: Fault) -> bool:
+        """Whether the two cannot be in a network together."""
+        return self.name in other.apart_from or other.name in self.apart_from
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):

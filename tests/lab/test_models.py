@@ -120,8 +120,8 @@ def test_fix_for_somebody_outside(web, capsys, monkeypatch, tmp_path):
     ends = (OUTSIDE, "10.0.0.10", "--proto", "tcp", "--port", "8080")
     assert main(["fix", "--lab", web.label, *ends, "--yes"]) == 0
     out = capsys.readouterr().out
-    assert "Not probed, only simulated" in out
-    assert "a real packet" not in out
+    assert "The simulation now says that 10.0.0.9 reaches 10.0.0.10; no packet could be sent" in out
+    assert "Cured" not in out
     assert web.connects("outside", "10.0.0.10", 8080)
 
 

@@ -10,7 +10,16 @@ A Linux bridge stands in for Open vSwitch.
 
 from __future__ import annotations
 
-from kvmdiag.lab.spec import Fault, Ip, Link, Machine, Network, Rules, Sysctls
+from kvmdiag.lab.faults import (
+    decoy,
+    fault,
+    forward_policy_drop,
+    forwarding_off,
+    in_table,
+    without_route,
+)
+from kvmdiag.lab.machines import FORWARDING, bridge, guest, nic, tap
+from kvmdiag.lab.spec import Ip, Machine, Network
 
 _MASQUERADE = "POSTROUTING -s 192.168.42.0/24 -o eno1 -j MASQUERADE"
 
@@ -77,140 +86,77 @@ COMMIT
 _HOST = Machine(
     name="host",
     links=(
-        Link(
-            name="eno1",
-            mac="52:54:00:20:01:32",
-            addresses=("192.168.20.132/21",),
-            peer="outside:lan",
-        ),
-        Link(
-            name="eno2",
-            mac="52:54:00:08:01:32",
-            addresses=("192.168.8.132/24",),
-            peer="outside2:lan",
-        ),
-        Link(name="br-ex", kind="bridge", mac="52:54:00:42:00:01", addresses=("192.168.42.1/24",)),
-        Link(name="brq6d0c3a51-77", kind="bridge", mac="52:54:00:6d:0c:3a"),
-        Link(name="docker0", kind="bridge", mac="02:42:ac:11:00:01", addresses=("172.17.0.1/16",)),
-        Link(
-            name="tap1f2a3b4c-5d",
-            mac="fe:16:3e:42:00:15",
-            master="br-ex",
-            peer="qrouter:qg-1f2a3b4c-5d",
-        ),
-        Link(
-            name="tap6e7f8a9b-0c",
-            mac="fe:16:3e:01:00:01",
-            master="brq6d0c3a51-77",
-            peer="qrouter:qr-6e7f8a9b-0c",
-        ),
-        Link(
-            name="tap9c8d7e6f-1a",
-            mac="fe:16:3e:01:00:12",
-            master="brq6d0c3a51-77",
-            peer="instance:ens3",
-        ),
+        nic("eno1", "52:54:00:20:01:32", "192.168.20.132/21", peer="outside:lan"),
+        nic("eno2", "52:54:00:08:01:32", "192.168.8.132/24", peer="outside2:lan"),
+        bridge("br-ex", "52:54:00:42:00:01", "192.168.42.1/24"),
+        bridge("brq6d0c3a51-77", "52:54:00:6d:0c:3a"),
+        bridge("docker0", "02:42:ac:11:00:01", "172.17.0.1/16"),
+        tap("tap1f2a3b4c-5d", "fe:16:3e:42:00:15", "br-ex", "qrouter:qg-1f2a3b4c-5d"),
+        tap("tap6e7f8a9b-0c", "fe:16:3e:01:00:01", "brq6d0c3a51-77", "qrouter:qr-6e7f8a9b-0c"),
+        tap("tap9c8d7e6f-1a", "fe:16:3e:01:00:12", "brq6d0c3a51-77", "instance:ens3"),
     ),
     routes=(
         "default via 192.168.18.1 dev eno1 metric 100",
         "default via 192.168.8.1 dev eno2 metric 101",
     ),
-    sysctls={"net.ipv4.ip_forward": "1"},
+    sysctls=FORWARDING,
     rules=f"{_DOCKER}*nat\n-A {_MASQUERADE}\nCOMMIT\n",
 )
 
 _QROUTER = Machine(
     name="qrouter",
     links=(
-        Link(
-            name="qg-1f2a3b4c-5d",
-            mac="fa:16:3e:42:00:15",
-            addresses=("192.168.42.15/24", "192.168.42.20/32"),
-        ),
-        Link(name="qr-6e7f8a9b-0c", mac="fa:16:3e:01:00:01", addresses=("10.1.0.1/26",)),
+        nic("qg-1f2a3b4c-5d", "fa:16:3e:42:00:15", "192.168.42.15/24", "192.168.42.20/32"),
+        nic("qr-6e7f8a9b-0c", "fa:16:3e:01:00:01", "10.1.0.1/26"),
     ),
     routes=("default via 192.168.42.1 dev qg-1f2a3b4c-5d",),
-    sysctls={"net.ipv4.ip_forward": "1"},
+    sysctls=FORWARDING,
     rules=_ROUTER,
 )
 
-_INSTANCE = Machine(
-    name="instance",
-    links=(Link(name="ens3", mac="fa:16:3e:01:00:12", addresses=("10.1.0.12/26",)),),
-    routes=("default via 10.1.0.1 dev ens3",),
-)
+_INSTANCE = guest("instance", nic("ens3", "fa:16:3e:01:00:12", "10.1.0.12/26"), "10.1.0.1")
 
 # Neither has a route back to the floating range.
 _OUTSIDE = (
-    Machine(
-        name="outside",
-        links=(
-            Link(name="lan", mac="52:54:00:20:00:01", addresses=("192.168.18.1/21", "8.8.8.8/32")),
-        ),
-    ),
-    Machine(
-        name="outside2",
-        links=(
-            Link(name="lan", mac="52:54:00:08:00:01", addresses=("192.168.8.1/24", "8.8.8.8/32")),
-        ),
-    ),
+    guest("outside", nic("lan", "52:54:00:20:00:01", "192.168.18.1/21", "8.8.8.8/32")),
+    guest("outside2", nic("lan", "52:54:00:08:00:01", "192.168.8.1/24", "8.8.8.8/32")),
 )
 
 _FAULTS = (
-    Fault(
-        name="masquerade-pinned-to-wrong-egress",
-        machine="host",
-        summary="the default route has moved to eno2; the rule that translates names eno1",
-        check="masquerade-pinned-to-wrong-egress",
-        steps=(
-            Ip(
-                "host",
-                "route del default via 192.168.18.1 dev eno1 metric 100\n"
-                "route add default via 192.168.18.1 dev eno1 metric 102\n",
-            ),
+    fault(
+        "masquerade-pinned-to-wrong-egress",
+        "the default route has moved to eno2; the rule that translates names eno1",
+        Ip(
+            "host",
+            "route del default via 192.168.18.1 dev eno1 metric 100\n"
+            "route add default via 192.168.18.1 dev eno1 metric 102\n",
         ),
     ),
-    Fault(
-        name="masquerade-missing@host",
-        machine="host",
-        summary="the host no longer translates the floating range",
-        check="masquerade-missing",
-        steps=(Rules("host", f"*nat\n-D {_MASQUERADE}\nCOMMIT\n"),),
+    fault(
+        "masquerade-missing@host",
+        "the host no longer translates the floating range",
+        in_table("host", "nat", f"-D {_MASQUERADE}"),
     ),
-    Fault(
-        name="ip-forward-off@host",
-        machine="host",
-        summary="the host does not forward",
-        check="ip-forward-off",
-        steps=(Sysctls("host", {"net.ipv4.ip_forward": "0"}),),
+    fault("ip-forward-off@host", "the host does not forward", forwarding_off("host")),
+    fault(
+        "ip-forward-off@qrouter",
+        "the router's namespace does not forward",
+        forwarding_off("qrouter"),
     ),
-    Fault(
-        name="ip-forward-off@qrouter",
-        machine="qrouter",
-        summary="the router's namespace does not forward",
-        check="ip-forward-off",
-        steps=(Sysctls("qrouter", {"net.ipv4.ip_forward": "0"}),),
+    fault(
+        "docker-forward-drop-vs-libvirt-nft",
+        "Docker has set the policy of FORWARD to DROP, and nothing accepts br-ex",
+        forward_policy_drop("host"),
     ),
-    Fault(
-        name="docker-forward-drop-vs-libvirt-nft",
-        machine="host",
-        summary="Docker has set the policy of FORWARD to DROP, and nothing accepts br-ex",
-        check="docker-forward-drop-vs-libvirt-nft",
-        steps=(Rules("host", "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"),),
+    fault(
+        "guest-no-default-route",
+        "the instance has no default route",
+        without_route("instance", "default via 10.1.0.1"),
     ),
-    Fault(
-        name="guest-no-default-route",
-        machine="instance",
-        summary="the instance has no default route",
-        check="guest-no-default-route",
-        steps=(Ip("instance", "route del default via 10.1.0.1\n"),),
-    ),
-    Fault(
-        name="second-masquerade",
-        machine="host",
-        summary="a second rule that translates the floating range, for eno2",
-        check=None,
-        steps=(Rules("host", f"*nat\n-A {_MASQUERADE.replace('eno1', 'eno2')}\nCOMMIT\n"),),
+    decoy(
+        "second-masquerade",
+        "a second rule that translates the floating range, for eno2",
+        in_table("host", "nat", f"-A {_MASQUERADE.replace('eno1', 'eno2')}"),
     ),
 )
 

@@ -8,7 +8,17 @@ a /32 and the gateway 169.254.1.1, for which the node, the host here, answers by
 
 from __future__ import annotations
 
-from kvmdiag.lab.spec import Fault, Ip, Link, Machine, Network, Nft, Rules, Sysctls
+from kvmdiag.lab.faults import (
+    decoy,
+    fault,
+    forward_policy_drop,
+    forwarding_off,
+    in_table,
+    link_down,
+    without_route,
+)
+from kvmdiag.lab.machines import FORWARDING, bridge, guest, nic, tap
+from kvmdiag.lab.spec import Link, Machine, Network, Nft
 
 _CALI = "cali12d4a061371"
 _MTU = 1480
@@ -117,12 +127,7 @@ add cali40masq-ipam-pools 10.233.64.0/18
 _HOST = Machine(
     name="host",
     links=(
-        Link(
-            name="ens192",
-            mac="00:50:56:07:78:01",
-            addresses=("10.7.120.1/21",),
-            peer="outside:lan",
-        ),
+        nic("ens192", "00:50:56:07:78:01", "10.7.120.1/21", peer="outside:lan"),
         Link(
             name=_CALI,
             mac="ee:ee:ee:ee:ee:ee",
@@ -136,7 +141,7 @@ _HOST = Machine(
         f"10.233.70.50 dev {_CALI} scope link",
         "blackhole 10.233.70.0/26",
     ),
-    sysctls={"net.ipv4.ip_forward": "1"},
+    sysctls=FORWARDING,
     rules=_CALICO.format(pools=_POOLS),
     ipsets=_IPSETS,
     rules_without_ipsets=_CALICO.format(pools="-s 10.233.64.0/18 ! -d 10.233.64.0/18"),
@@ -145,93 +150,48 @@ _HOST = Machine(
 _LAUNCHER = Machine(
     name="launcher",
     links=(
-        Link(name="eth0", mac="ea:67:46:33:50:01", addresses=("10.233.70.50/32",), mtu=_MTU),
-        Link(
-            name="k6t-eth0",
-            kind="bridge",
-            mac="02:00:00:00:00:00",
-            addresses=("10.0.2.1/24",),
-            mtu=_MTU,
-        ),
-        Link(
-            name="tap0",
-            mac="fe:54:00:02:00:02",
-            master="k6t-eth0",
-            peer="guest:eth0",
-            mtu=_MTU,
-        ),
+        nic("eth0", "ea:67:46:33:50:01", "10.233.70.50/32", mtu=_MTU),
+        bridge("k6t-eth0", "02:00:00:00:00:00", "10.0.2.1/24", mtu=_MTU),
+        tap("tap0", "fe:54:00:02:00:02", "k6t-eth0", "guest:eth0", mtu=_MTU),
     ),
     routes=("169.254.1.1 dev eth0 scope link", "default via 169.254.1.1 dev eth0"),
-    sysctls={"net.ipv4.ip_forward": "1"},
+    sysctls=FORWARDING,
     nft=_LAUNCHER_NFT,
 )
 
-_GUEST = Machine(
-    name="guest",
-    links=(Link(name="eth0", mac="52:54:00:02:00:02", addresses=("10.0.2.2/24",), mtu=_MTU),),
-    routes=("default via 10.0.2.1 dev eth0",),
-)
+_GUEST = guest("guest", nic("eth0", "52:54:00:02:00:02", "10.0.2.2/24", mtu=_MTU), "10.0.2.1")
 
-_OUTSIDE = Machine(
-    name="outside",
-    links=(
-        Link(
-            name="lan",
-            mac="00:50:56:07:78:fe",
-            addresses=("10.7.120.254/21", "153.3.238.102/32"),
-        ),
-    ),
-)
+_OUTSIDE = guest("outside", nic("lan", "00:50:56:07:78:fe", "10.7.120.254/21", "153.3.238.102/32"))
 
 _FAULTS = (
-    Fault(
-        name="kubevirt-launcher-nat-missing",
-        machine="launcher",
-        summary="the rules of the launcher could not be made",
-        check="kubevirt-launcher-nat-missing",
-        steps=(Nft("launcher", "delete table ip nat\n"),),
+    fault(
+        "kubevirt-launcher-nat-missing",
+        "the rules of the launcher could not be made",
+        Nft("launcher", "delete table ip nat\n"),
     ),
-    Fault(
-        name="ip-forward-off@launcher",
-        machine="launcher",
-        summary="the pod does not forward for its machine",
-        check="ip-forward-off",
-        steps=(Sysctls("launcher", {"net.ipv4.ip_forward": "0"}),),
+    fault(
+        "ip-forward-off@launcher",
+        "the pod does not forward for its machine",
+        forwarding_off("launcher"),
     ),
-    Fault(
-        name="ip-forward-off@host",
-        machine="host",
-        summary="the node does not forward",
-        check="ip-forward-off",
-        steps=(Sysctls("host", {"net.ipv4.ip_forward": "0"}),),
+    fault("ip-forward-off@host", "the node does not forward", forwarding_off("host")),
+    fault(
+        "calico-natoutgoing-off",
+        "the pool of addresses has natOutgoing off: the node does not translate pods",
+        in_table("host", "nat", "-F cali-nat-outgoing"),
     ),
-    Fault(
-        name="calico-natoutgoing-off",
-        machine="host",
-        summary="the pool of addresses has natOutgoing off: the node does not translate pods",
-        check="calico-natoutgoing-off",
-        steps=(Rules("host", "*nat\n-F cali-nat-outgoing\nCOMMIT\n"),),
+    fault(
+        "tap-admin-down", "the guest's tap0 is set down in the pod", link_down("launcher", "tap0")
     ),
-    Fault(
-        name="tap-admin-down",
-        machine="launcher",
-        summary="the guest's tap0 is set down in the pod",
-        check="tap-admin-down",
-        steps=(Ip("launcher", "link set tap0 down\n"),),
+    fault(
+        "guest-no-default-route",
+        "the guest has no default route",
+        without_route("guest", "default via 10.0.2.1"),
     ),
-    Fault(
-        name="guest-no-default-route",
-        machine="guest",
-        summary="the guest has no default route",
-        check="guest-no-default-route",
-        steps=(Ip("guest", "route del default via 10.0.2.1\n"),),
-    ),
-    Fault(
-        name="kubernetes-forward-drop",
-        machine="host",
-        summary="FORWARD has policy DROP, but Calico's mark is accepted before",
-        check=None,
-        steps=(Rules("host", "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"),),
+    decoy(
+        "kubernetes-forward-drop",
+        "FORWARD has policy DROP, but Calico's mark is accepted before",
+        forward_policy_drop("host"),
     ),
 )
 

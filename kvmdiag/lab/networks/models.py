@@ -12,8 +12,10 @@ On the LAN are ``outside``, the router, which knows the way back to the routed n
 from __future__ import annotations
 
 from kvmdiag.lab import libvirt_rules
+from kvmdiag.lab.faults import decoy, fault, forwarding_off, in_table, without_route
 from kvmdiag.lab.libvirt_rules import NatNetwork
-from kvmdiag.lab.spec import Fault, Ip, Link, Machine, Network, Rules, Sysctls
+from kvmdiag.lab.machines import FORWARDING, bridge, guest, nic, tap
+from kvmdiag.lab.spec import Ip, Link, Machine, Network, Rules
 
 _NAT = NatNetwork("virbr0", "192.168.122.0/24")
 _ROUTED = NatNetwork("virbr2", "10.10.101.0/24")
@@ -31,41 +33,29 @@ COMMIT
 """
 
 
-def _bridge(name: str, number: int, address: str) -> Link:
-    mac = f"52:54:00:1e:07:{number:02x}"
-    return Link(name=name, kind="bridge", mac=mac, addresses=(address,))
-
-
-def _tap(name: str, number: int, bridge: str, guest: str) -> Link:
-    mac = f"fe:54:00:aa:00:{number:02x}"
-    return Link(name=name, mac=mac, master=bridge, peer=f"{guest}:ens3")
-
-
-def _guest(name: str, number: int, address: str, gateway: str | None) -> Machine:
-    mac = f"52:54:00:aa:00:{number:02x}"
-    return Machine(
-        name=name,
-        links=(Link(name="ens3", mac=mac, addresses=(address,)),),
-        routes=(f"default via {gateway} dev ens3",) if gateway else (),
-    )
-
+BRIDGED_UPLINK = (
+    Link(name="eno1", mac=_ENO1_MAC, master="br0", peer="outside:port1"),
+    bridge("br0", _ENO1_MAC, "10.0.0.10/24"),
+)
+"""The host's NIC is a port of br0, which has its address."""
+UP = "default via 10.0.0.1 dev br0"
+LAN = guest("lan", nic("ens3", "52:54:00:aa:00:05", "10.0.0.50/24"), "10.0.0.1")
 
 _HOST = Machine(
     name="host",
     links=(
-        Link(name="eno1", mac=_ENO1_MAC, master="br0", peer="outside:port1"),
-        Link(name="br0", kind="bridge", mac=_ENO1_MAC, addresses=("10.0.0.10/24",)),
-        _bridge("virbr0", 0x20, "192.168.122.1/24"),
-        _bridge("virbr1", 0x21, "192.168.100.1/24"),
-        _bridge("virbr2", 0x22, "10.10.101.100/24"),
-        _tap("vnet0", 1, "virbr1", "iso1"),
-        _tap("vnet1", 2, "virbr1", "iso2"),
-        _tap("vnet2", 3, "virbr2", "routed"),
-        _tap("vnet3", 4, "virbr0", "web"),
-        _tap("vnet4", 5, "br0", "lan"),
+        *BRIDGED_UPLINK,
+        bridge("virbr0", "52:54:00:1e:07:20", "192.168.122.1/24"),
+        bridge("virbr1", "52:54:00:1e:07:21", "192.168.100.1/24"),
+        bridge("virbr2", "52:54:00:1e:07:22", "10.10.101.100/24"),
+        tap("vnet0", "fe:54:00:aa:00:01", "virbr1", "iso1:ens3"),
+        tap("vnet1", "fe:54:00:aa:00:02", "virbr1", "iso2:ens3"),
+        tap("vnet2", "fe:54:00:aa:00:03", "virbr2", "routed:ens3"),
+        tap("vnet3", "fe:54:00:aa:00:04", "virbr0", "web:ens3"),
+        tap("vnet4", "fe:54:00:aa:00:05", "br0", "lan:ens3"),
     ),
-    routes=("default via 10.0.0.1 dev br0",),
-    sysctls={"net.ipv4.ip_forward": "1"},
+    routes=(UP,),
+    sysctls=FORWARDING,
     rules=libvirt_rules.chains()
     + libvirt_rules.network_rules(_NAT)
     + libvirt_rules.isolated_rules("virbr1")
@@ -73,26 +63,21 @@ _HOST = Machine(
     + _FORWARD,
 )
 
-_OUTSIDE = (
-    Machine(
-        name="outside",
-        links=(
-            Link(
-                name="lan0",
-                kind="bridge",
-                mac="52:54:00:10:00:01",
-                addresses=("10.0.0.1/24", "10.0.0.9/24"),
+
+def beyond(*routes: str) -> tuple[Machine, Machine]:
+    """The LAN: ``outside``, the router, which knows these routes, and ``stranger``."""
+    return (
+        Machine(
+            name="outside",
+            links=(
+                bridge("lan0", "52:54:00:10:00:01", "10.0.0.1/24", "10.0.0.9/24"),
+                Link(name="port1", mac="52:54:00:10:00:02", master="lan0"),
+                tap("port2", "52:54:00:10:00:03", "lan0", "stranger:lan"),
             ),
-            Link(name="port1", mac="52:54:00:10:00:02", master="lan0"),
-            Link(name="port2", mac="52:54:00:10:00:03", master="lan0", peer="stranger:lan"),
+            routes=routes,
         ),
-        routes=("10.10.101.0/24 via 10.0.0.10",),
-    ),
-    Machine(
-        name="stranger",
-        links=(Link(name="lan", mac="52:54:00:10:00:08", addresses=("10.0.0.8/24",)),),
-    ),
-)
+        guest("stranger", nic("lan", "52:54:00:10:00:08", "10.0.0.8/24")),
+    )
 
 
 def _network_xml(name: str, bridge: str, forward: str, address: str) -> str:
@@ -109,63 +94,46 @@ _VIRTUAL = {
     "routed": _network_xml("routed", "virbr2", "<forward mode='route'/>", "10.10.101.100"),
 }
 
-_FAULTS = (
-    Fault(
-        name="dnat-blocked-by-libvirt-reject",
-        machine="host",
-        summary="the port forward has no accept rule, and libvirt lets nothing new in",
-        check="dnat-blocked-by-libvirt-reject",
-        steps=(Rules("host", f"*filter\n-D {_LET_IN}\nCOMMIT\n"),),
-        apart_from=("accept-rule-after-reject",),
+FOR_ANY_GUESTS = (
+    fault(
+        "routed-net-no-return-route",
+        "the router outside has no route to the routed network",
+        without_route("outside", "10.10.101.0/24 via 10.0.0.10"),
     ),
-    Fault(
-        name="accept-rule-after-reject",
-        machine="host",
-        summary="libvirt was restarted: its rules are in front of the port forward's again",
-        check="accept-rule-after-reject",
-        steps=(Rules("host", f"*filter\n-D {_LET_IN}\n-A {_LET_IN}\nCOMMIT\n"),),
+    fault(
+        "masquerade-missing",
+        "the host no longer translates the addresses of network default",
+        Rules("host", libvirt_rules.without_masquerade(_NAT)),
+    ),
+    fault(
+        "ip-forward-off",
+        "the host does not forward, neither translated nor routed",
+        forwarding_off("host"),
+    ),
+    fault(
+        "bridge-uplink-missing", "eno1 is no port of br0", Ip("host", "link set eno1 nomaster\n")
+    ),
+)
+"""What goes wrong in the same way whether the guests are namespaces or virtual machines."""
+
+_FAULTS = (
+    fault(
+        "dnat-blocked-by-libvirt-reject",
+        "the port forward has no accept rule, and libvirt lets nothing new in",
+        in_table("host", "filter", f"-D {_LET_IN}"),
+    ),
+    fault(
+        "accept-rule-after-reject",
+        "libvirt was restarted: its rules are in front of the port forward's again",
+        in_table("host", "filter", f"-D {_LET_IN}", f"-A {_LET_IN}"),
         apart_from=("dnat-blocked-by-libvirt-reject",),
     ),
-    Fault(
-        name="routed-net-no-return-route",
-        machine="outside",
-        summary="the router outside has no route to the routed network",
-        check="routed-net-no-return-route",
-        steps=(Ip("outside", "route del 10.10.101.0/24 via 10.0.0.10\n"),),
-        apart_from=("routed-turned-into-nat",),
-    ),
-    Fault(
-        name="masquerade-missing",
-        machine="host",
-        summary="the host no longer translates the addresses of network default",
-        check="masquerade-missing",
-        steps=(Rules("host", libvirt_rules.without_masquerade(_NAT)),),
-    ),
-    Fault(
-        name="ip-forward-off",
-        machine="host",
-        summary="the host does not forward, neither translated nor routed",
-        check="ip-forward-off",
-        steps=(Sysctls("host", {"net.ipv4.ip_forward": "0"}),),
-    ),
-    Fault(
-        name="bridge-uplink-missing",
-        machine="host",
-        summary="eno1 is no port of br0",
-        check="bridge-uplink-missing",
-        steps=(Ip("host", "link set eno1 nomaster\n"),),
-    ),
-    Fault(
-        name="routed-turned-into-nat",
-        machine="host",
-        summary="the routed network is translated as well, by a rule made by hand",
-        check=None,
-        steps=(
-            Rules(
-                "host",
-                "*nat\n-A POSTROUTING -s 10.10.101.0/24 ! -d 10.10.101.0/24 -j MASQUERADE\n"
-                "COMMIT\n",
-            ),
+    *FOR_ANY_GUESTS,
+    decoy(
+        "routed-turned-into-nat",
+        "the routed network is translated as well, by a rule made by hand",
+        in_table(
+            "host", "nat", "-A POSTROUTING -s 10.10.101.0/24 ! -d 10.10.101.0/24 -j MASQUERADE"
         ),
         apart_from=("routed-net-no-return-route",),
     ),
@@ -177,12 +145,12 @@ NETWORK = Network(
     example="web 10.0.0.9",
     machines=(
         _HOST,
-        _guest("iso1", 1, "192.168.100.11/24", None),
-        _guest("iso2", 2, "192.168.100.12/24", None),
-        _guest("routed", 3, "10.10.101.2/24", "10.10.101.100"),
-        _guest("web", 4, "192.168.122.2/24", "192.168.122.1"),
-        _guest("lan", 5, "10.0.0.50/24", "10.0.0.1"),
-        *_OUTSIDE,
+        guest("iso1", nic("ens3", "52:54:00:aa:00:01", "192.168.100.11/24")),
+        guest("iso2", nic("ens3", "52:54:00:aa:00:02", "192.168.100.12/24")),
+        guest("routed", nic("ens3", "52:54:00:aa:00:03", "10.10.101.2/24"), "10.10.101.100"),
+        guest("web", nic("ens3", "52:54:00:aa:00:04", "192.168.122.2/24"), "192.168.122.1"),
+        LAN,
+        *beyond("10.10.101.0/24 via 10.0.0.10"),
     ),
     faults=_FAULTS,
     hidden=("outside", "stranger"),
