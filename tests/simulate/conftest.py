@@ -19,11 +19,13 @@ import pytest
 from msgspec.structs import replace
 
 from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef
-from kvmdiag.model.netfilter import Table
+from kvmdiag.model.matches import Match
+from kvmdiag.model.netfilter import Chain, Family, HookName, Rule, Table
 from kvmdiag.model.packet import Protocol
 from kvmdiag.model.question import Endpoint, Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, FdbEntry, Neighbour, NextHop, PolicyRule, Route, Stack
+from kvmdiag.model.statements import Statement
 from kvmdiag.model.trace import Walk
 from kvmdiag.parse.iptables import parse_save
 from kvmdiag.simulate.endpoints import resolve
@@ -198,6 +200,22 @@ class Network:
     def table(self, stack: str, table: Table) -> None:
         """A table that iptables cannot express."""
         self.add(stack, "tables", table)
+
+    def chain(
+        self,
+        stack: str,
+        hook: HookName,
+        *body: Match | Statement,
+        family: Family = "inet",
+        **facts: Any,
+    ) -> None:
+        """A base chain of nft with one rule of these parts, or none, alone in its table."""
+        text = " ".join(type(part).__name__ for part in body)
+        rules = (Rule(body=body, text=text),) if body else ()
+        facts = {"name": hook, "type": "filter", "rules": rules, **facts}
+        chain = Chain(hook=hook, **facts)
+        name = f"t{len(self.stack(stack).tables or ())}"
+        self.table(stack, Table(family=family, name=name, backend="nft", chains=(chain,)))
 
     def neighbour(self, stack: str, link: str, address: str, mac: str | None, state: str) -> None:
         """A neighbour entry."""
