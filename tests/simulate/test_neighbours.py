@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdiag.model.netfilter import Accept, Chain, IcmpTypeIs, ProtocolIs, Rule, Table
+from kvmdiag.model.matches import IcmpTypeIs, ProtocolIs
+from kvmdiag.model.netfilter import Chain, Rule, Table
+from kvmdiag.model.statements import Accept
 from kvmdiag.model.trace import Outcome, Reason, Stage, SysctlRef
 
 

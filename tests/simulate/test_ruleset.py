@@ -7,18 +7,11 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from kvmdiag.model.netfilter import (
-    AddToSet,
-    Chain,
-    Drop,
-    InSet,
-    NamedSet,
-    Table,
-    UnknownMatch,
-    VerdictMap,
-)
+from kvmdiag.model.matches import InSet, UnknownMatch
+from kvmdiag.model.netfilter import Chain, NamedSet, Table
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import AddToSet, Drop, VerdictMap
 from kvmdiag.parse.iptables import parse_rule, parse_save
 from kvmdiag.simulate.chains import base_chains
 from kvmdiag.simulate.context import Context, Seen

@@ -1,7 +1,7 @@
 """A router between two machines, with rules in it; packets are sent through one at a time.
 
 What the kernel counted for each rule is what it thinks of the packet; what the walk's hooks
-say the packet matched must be the same.
+say the packet matched (see ``predicted``) must be the same.
 """
 
 from __future__ import annotations
@@ -14,91 +14,27 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from msgspec.structs import replace as with_fields
 
 from kvmdiag.collect.netfilter import read_tables
 from kvmdiag.collect.stack import read_stack
 from kvmdiag.model.netfilter import Table
-from kvmdiag.model.packet import IPAddress, Packet
-from kvmdiag.simulate.conntrack import Conntrack
-from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.hook import run_hook
+from kvmdiag.model.packet import IPAddress
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import run
 
+from .sent import Sent, frame_of
+
 _numbers = itertools.count(1)
-_ids = itertools.count(0x4100)
 
 _ETH_P_ALL = 3
 SENTINEL = "add table inet sentinel; add chain inet sentinel last " + (
     "{ type filter hook postrouting priority 1000 ; } ; add rule inet sentinel last counter"
 )
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A packet from near to far, or back; ``after`` is one of its connection sent before."""
-
-    packet: Packet
-    back: bool = False
-    after: Sent | None = None
-
-
-def udp(dport: int = 7000, *, src: str = "10.1.0.2", dst: str = "10.2.0.2", **more: object) -> Sent:
-    """A datagram, by default from near to far."""
-    return Sent(
-        Packet(
-            src=ip_address(src), dst=ip_address(dst), proto="udp", sport=4000, dport=dport, **more
-        )
-    )
-
-
-def tcp(dport: int = 80, *flags: str, **more: object) -> Sent:
-    """A segment, by default a SYN."""
-    sent = udp(dport, **more)
-    packet = with_fields(sent.packet, proto="tcp", tcp_flags=frozenset(flags or ("syn",)))
-    return replace(sent, packet=packet)
-
-
-def icmp(kind: int = 8, code: int = 0, **more: object) -> Sent:
-    """An ICMP message, by default an echo request."""
-    sent = udp(**more)
-    packet = with_fields(
-        sent.packet,
-        proto="icmp",
-        sport=None,
-        dport=None,
-        icmp_type=kind,
-        icmp_code=code,
-        icmp_id=7,
-    )
-    return replace(sent, packet=packet)
-
-
-def answer(sent: Sent) -> Sent:
-    """What comes back on the same connection."""
-    packet = sent.packet
-    back = with_fields(
-        packet, src=packet.dst, dst=packet.src, sport=packet.dport, dport=packet.sport
-    )
-    if packet.proto == "tcp":
-        back = with_fields(back, tcp_flags=frozenset({"syn", "ack"}))
-    if packet.proto == "icmp":
-        back = with_fields(back, icmp_type=0)
-    return Sent(back, back=True, after=sent)
-
-
-def error(sent: Sent, kind: int = 3, code: int = 1, src: str = "10.2.0.2") -> Sent:
-    """The ICMP error that a machine behind the router sends about a packet as it arrived."""
-    packet = with_fields(
-        icmp(kind, code).packet, src=ip_address(src), dst=sent.packet.src, icmp_id=None, length=56
-    )
-    return Sent(with_fields(packet, about=sent.packet), back=True, after=sent.after)
 
 
 @dataclass
@@ -144,7 +80,7 @@ class Bench:
     def send(self, sent: Sent) -> None:
         """Put a packet on the wire towards the router."""
         side = "far" if sent.back else "near"
-        self.sockets[side].send(_frame(sent.packet, self.macs[side], self.macs[f"{side} router"]))
+        self.sockets[side].send(frame_of(sent.packet, self.macs[side], self.macs[f"{side} router"]))
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """Packets counted for each rule by family, table and text; equal texts together."""
@@ -203,16 +139,6 @@ Ends = tuple[IPAddress, int | None, IPAddress, int | None]
 """Source and destination, each with its port."""
 
 
-def translated(bench: Bench, sent: Sent, view: StackView | None = None) -> Ends | None:
-    """Addresses and ports with which the packet leaves the router, as the walk's hooks say."""
-    view = view or bench.view()
-    conntrack = Conntrack(view.flows)
-    if sent.after is not None:
-        _hooks(bench, view, conntrack, sent.after)
-    packet = _passed(bench, view, conntrack, sent)[1]
-    return None if packet is None else (packet.src, packet.sport, packet.dst, packet.dport)
-
-
 def _drain(opened: socket.socket) -> None:
     while select.select([opened], [], [], 0)[0]:
         opened.recv(2048)
@@ -231,81 +157,6 @@ def _ends(frame: bytes, proto: str) -> Ends | None:
         return src, None, dst, None
     sport, dport = struct.unpack_from("!HH", frame, 34)
     return src, sport, dst, dport
-
-
-def walked(bench: Bench, view: StackView, sent: Sent) -> set[str]:
-    """Texts of the rules that the walk's hooks say the packet matched."""
-    conntrack = Conntrack()
-    if sent.after is not None:
-        _hooks(bench, view, conntrack, sent.after)
-    return _hooks(bench, view, conntrack, sent)
-
-
-def _hooks(bench: Bench, view: StackView, conntrack: Conntrack, sent: Sent) -> set[str]:
-    return _passed(bench, view, conntrack, sent)[0]
-
-
-def _passed(
-    bench: Bench, view: StackView, conntrack: Conntrack, sent: Sent
-) -> tuple[set[str], Packet | None]:
-    """The rules a packet matched, and how it left, ``None`` if it did not."""
-    side = "far" if sent.back else "near"
-    packet, tracked = sent.packet, None
-    incoming, outgoing = ("o0", "i0") if sent.back else ("i0", "o0")
-    links = {
-        "prerouting": (incoming, None),
-        "forward": (incoming, outgoing),
-        "postrouting": (None, outgoing),
-    }
-    matched: set[str] = set()
-    for hook, (in_link, out_link) in links.items():
-        if hook == "forward":
-            packet = with_fields(packet, ttl=packet.ttl - 1)
-        at = Context(
-            view=view,
-            hook=hook,
-            family=packet.family,
-            packet=packet,
-            in_link=in_link,
-            out_link=out_link,
-            src_mac=bench.macs[side],
-            dst_mac=bench.macs[f"{side} router"],
-        )
-        result = run_hook(at, conntrack, tracked)
-        matched |= {ref.text for ref in result.matched if ref.table != "sentinel"}
-        if result.kind != "accept":
-            return matched, None
-        packet, tracked = result.packet, result.tracked
-    return matched, packet
-
-
-def _frame(packet: Packet, src_mac: str, dst_mac: str) -> bytes:
-    from scapy.layers.inet import ICMP, IP, TCP, UDP
-    from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
-    from scapy.layers.l2 import Ether
-    from scapy.packet import Raw
-
-    if packet.version == 4:
-        flags = "DF" if packet.dont_fragment else 0
-        ip = IP(
-            src=str(packet.src), dst=str(packet.dst), ttl=packet.ttl, flags=flags, id=next(_ids)
-        )
-    else:
-        ip = IPv6(src=str(packet.src), dst=str(packet.dst), hlim=packet.ttl)
-    if packet.about is not None:
-        inner = _frame(packet.about, src_mac, dst_mac)[14:42]
-        layer = ICMP(type=packet.icmp_type, code=packet.icmp_code) / Raw(inner)
-    elif packet.proto == "icmp":
-        layer = ICMP(type=packet.icmp_type, code=packet.icmp_code, id=packet.icmp_id)
-    elif packet.proto == "icmpv6":
-        layer = ICMPv6EchoRequest(id=packet.icmp_id)
-    elif packet.proto == "tcp":
-        letters = "".join(flag[0].upper() for flag in packet.tcp_flags)
-        layer = TCP(sport=packet.sport, dport=packet.dport, flags=letters)
-    else:
-        layer = UDP(sport=packet.sport, dport=packet.dport)
-    missing = packet.length - len(bytes(ip / layer))
-    return bytes(Ether(src=src_mac, dst=dst_mac) / ip / layer / Raw(b"x" * max(0, missing)))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import answer, icmp, tcp, udp
+from .sent import answer, icmp, tcp, udp
 
 PACKETS = {
     "ping": icmp(),

@@ -14,7 +14,8 @@ from kvmdiag.collect.flows import flows_among
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 
-from .conftest import Sent, answer, icmp, tcp, translated, udp
+from .predicted import translated
+from .sent import Sent, answer, icmp, tcp, udp
 
 pytestmark = pytest.mark.kernel
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import walked
 from .packets import ALL, BACK, ICMP, NEAR, PACKETS, SPOOFED, TCP, UDP
+from .predicted import walked
 
 pytestmark = pytest.mark.kernel
 

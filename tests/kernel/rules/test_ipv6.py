@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as with_fields
 
-from .conftest import answer, tcp, udp, walked
+from .predicted import walked
+from .sent import answer, tcp, udp
 
 pytestmark = pytest.mark.kernel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import walked
 from .packets import ALL, BACK, ICMP, NEAR, PACKETS, PLAIN, SPOOFED, TCP, UDP
+from .predicted import walked
 
 pytestmark = pytest.mark.kernel
 

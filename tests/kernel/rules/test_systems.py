@@ -15,7 +15,8 @@ from msgspec.structs import replace as with_fields
 from kvmdiag.model.netfilter import UnknownMatch, UnknownStatement
 from kvmdiag.model.packet import KERNEL_CHOOSES
 
-from .conftest import Sent, answer, icmp, tcp, translated, udp
+from .predicted import translated
+from .sent import Sent, answer, icmp, tcp, udp
 
 pytestmark = pytest.mark.kernel
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace as with_fields
 
 from kvmdiag.model.packet import KERNEL_CHOOSES
 
-from .conftest import answer, error, icmp, tcp, translated, udp, walked
+from .predicted import translated, walked
+from .sent import answer, error, icmp, tcp, udp
 
 pytestmark = pytest.mark.kernel
 
