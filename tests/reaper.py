@@ -52,7 +52,8 @@ def remove_namespace(name: str) -> None:
 def main(pid: int) -> None:
     """Wait for the end of the process, then remove what it left."""
     labels_before, names_before = made_by(pid)
-    print("watching", flush=True)
+    sys.stdout.write("watching\n")
+    sys.stdout.flush()
     sys.stdin.buffer.read()
     for label in made_by(pid)[0] - labels_before:
         remove_network(label)
