@@ -9,7 +9,7 @@
     -A I-vnet0-mac -s ! 52:54:00:aa:bb:cc -j DROP
 
 A chain of the user's has a policy too; nf_tables holds it as a last rule, and so does the
-table that is read here. Source: ebtables-nft(8).
+table that is read here. Source: ebtables-nft(8), nft-bridge.c of iptables.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _VERDICTS: Mapping[str, Statement] = {
     "RETURN": Return(),
     "CONTINUE": NoEffect(text="-j CONTINUE"),
 }
+_BUILT_IN = frozenset({
+    "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "BROUTING",
+})  # fmt: skip
 _NEGATED = re.compile(r"(?<=\s)(-\S+) ! ")
 
 
@@ -76,7 +79,7 @@ def parse_save(text: str) -> tuple[Table, ...]:
             name=table,
             backend="iptables-nft",
             chains=tuple(
-                Chain(name=chain, rules=_with_policy(rules, policies[table, chain]))
+                Chain(name=chain, rules=(*rules, *_policy_rule(chain, policies[table, chain])))
                 for chain, rules in chains.items()
             ),
         )
@@ -84,10 +87,10 @@ def parse_save(text: str) -> tuple[Table, ...]:
     )
 
 
-def _with_policy(rules: Sequence[Rule], policy: str) -> tuple[Rule, ...]:
-    if policy not in ("ACCEPT", "DROP"):
-        return tuple(rules)
-    return (*rules, Rule(body=(_VERDICTS[policy],), text=f"-P {policy}"))
+def _policy_rule(chain: str, policy: str) -> tuple[Rule, ...]:
+    if chain in _BUILT_IN or policy not in ("ACCEPT", "DROP"):
+        return ()
+    return (Rule(body=(_VERDICTS[policy],), text=f"-P {policy}"),)
 
 
 def parse_rule(text: str) -> Rule:

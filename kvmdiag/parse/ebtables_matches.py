@@ -120,17 +120,25 @@ def _icmp(*, v6: bool) -> _Builder:
     return builder
 
 
-def _service(option: Option) -> tuple[Match, ...]:
-    number = values.number(option.value, 0xFF)
-    return (FieldIs(field="ip tos", ranges=((number, number),), negate=option.negate),)
+def _service(field: str) -> _Builder:
+    def builder(option: Option) -> tuple[Match, ...]:
+        number = values.number(option.value, 0xFF)
+        return (FieldIs(field=field, ranges=((number, number),), negate=option.negate),)
+
+    return builder
 
 
 def _never(_option: Option) -> tuple[Match, ...]:
-    """What is true of frames only that nobody asks about: gratuitous ARP, spanning tree."""
+    """What is true of frames only that nobody asks about: gratuitous ARP, IGMP, spanning tree."""
     return (FieldIs(field="exthdr", ranges=()),)
 
 
 def _mark(option: Option) -> tuple[Match, ...]:
+    """``0x1/0x3``, or ``/0x4``: any of these bits (ebt_mark_mt in ebt_mark_m.c)."""
+    if option.value.startswith("/"):
+        bits = values.number(option.value[1:], values.ALL_BITS)
+        ranges = ((1, values.ALL_BITS),)
+        return (FieldIs(field="meta mark", ranges=ranges, mask=bits, negate=option.negate),)
     value, mask = values.mark(option.value)
     return (MarkIs(of="packet", value=value, mask=mask, negate=option.negate),)
 
@@ -208,7 +216,9 @@ _MATCHES: Mapping[str, _Builder] = {
     "--arp-ptype": _in_set("arp ptype", _arp_number(0xFFFF)),
     "--arp-gratuitous": _never,
     "--stp-type": _never,
-    "--ip-tos": _service,
+    "--ip-igmp-type": _never,
+    "--ip-tos": _service("ip tos"),
+    "--ip6-tclass": _service("ip6 tos"),
     "--logical-in": _in_set("meta ibrname", values.interface),
     "--logical-out": _in_set("meta obrname", values.interface),
     "--mark": _mark,

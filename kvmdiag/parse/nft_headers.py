@@ -5,6 +5,7 @@ Source: libnftables-json(5). What is not understood raises ``ValueError`` or ``T
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from kvmdiag.model.netfilter import (
@@ -22,6 +23,7 @@ from kvmdiag.model.netfilter import (
 from kvmdiag.parse import values
 from kvmdiag.parse.nft_operands import Comparison, number_range, ordering, texts
 
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _FAMILIES = {"ipv4": "ip", "ipv6": "ip6", "ip": "ip", "ip6": "ip6", "arp": "arp"}
 _ALL_TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 _TCP_FLAGS = frozenset(_ALL_TCP_FLAGS)
@@ -39,7 +41,7 @@ def header(
             return (*of_family, _address(protocol, field, comparison))
         if field in ("protocol", "nexthdr") and comparison.mask is None:
             return (*of_family, protocol_is(comparison))
-    elif protocol == "ether" and comparison.mask is None:
+    elif protocol == "ether":
         return (_ether(field, comparison),)
     elif protocol in ("tcp", "udp"):
         return (ProtocolIs(protocols=(protocol,)), _transport(field, comparison))
@@ -90,13 +92,22 @@ def protocol_is(comparison: Comparison) -> Match:
 
 
 def _ether(field: str, comparison: Comparison) -> Match:
-    operands = texts(comparison.operands)
-    if field == "type":
+    if field == "type" and comparison.mask is None:
         return family_is(comparison)
-    if any(len(operand) != 17 for operand in operands):
-        raise ValueError(operands)
-    macs = tuple(operand.lower() for operand in operands)
+    macs = tuple(_mac(operand, comparison.mask) for operand in comparison.operands)
     return MacIs(side=SIDES[field], macs=macs, negate=comparison.negate)
+
+
+def _mac(operand: object, mask: object) -> str:
+    """A MAC address, with a mask where only some of its bits are compared."""
+    if isinstance(operand, Mapping):
+        inner, bits = operand["prefix"], (1 << 48) - 1
+        operand, mask = inner["addr"], bits ^ bits >> values.number(str(inner["len"]), 48)
+        mask = mask.to_bytes(6).hex(":")
+    found = [str(part).lower() for part in (operand, mask) if part is not None]
+    if not all(_MAC.fullmatch(part) for part in found):
+        raise ValueError(found)
+    return "/".join(found)
 
 
 def family_is(comparison: Comparison) -> Match:

@@ -105,10 +105,11 @@ _WORDS = frozenset({
     "arp daddr ether", "arp daddr ip", "arp operation", "arp ptype", "arp saddr ether",
     "arp saddr ip", "ct direction", "ct original ip daddr", "ct original ip saddr",
     "ct original ip6 daddr", "ct original ip6 saddr", "ct reply ip daddr", "ct reply ip saddr",
-    "ct reply ip6 daddr", "ct reply ip6 saddr", "ether type", "icmp code", "icmp type",
-    "icmpv6 code", "icmpv6 type", "ip daddr", "ip dscp", "ip protocol", "ip saddr", "ip6 daddr",
-    "ip6 dscp", "ip6 nexthdr", "ip6 saddr", "meta ibrname", "meta iifkind", "meta nfproto",
-    "meta obrname", "meta oifkind", "meta pkttype", "meta protocol", "th dport", "th sport",
+    "ct reply ip6 daddr", "ct reply ip6 saddr", "ether daddr", "ether saddr", "ether type",
+    "icmp code", "icmp type", "icmpv6 code", "icmpv6 type", "ip daddr", "ip dscp",
+    "ip protocol", "ip saddr", "ip6 daddr", "ip6 dscp", "ip6 nexthdr", "ip6 saddr",
+    "meta ibrname", "meta iifkind", "meta nfproto", "meta obrname", "meta oifkind",
+    "meta pkttype", "meta protocol", "th dport", "th sport",
 })  # fmt: skip
 
 

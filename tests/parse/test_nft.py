@@ -19,6 +19,7 @@ from kvmdiag.model.netfilter import (
     IcmpTypeIs,
     InSet,
     InterfaceIs,
+    MacIs,
     MarkIs,
     NamedSet,
     NoEffect,
@@ -68,6 +69,7 @@ def rule_of(*expressions, family="inet"):
     return table_of(*expressions, family=family).chains[0].rules[0]
 
 
+MAC = "52:54:00:00:00:09"
 CASES = [
     (match(payload("ip", "daddr"), "10.0.0.1", "!="), "ip daddr != 10.0.0.1",
      (V4, AddressIs(side="dst", networks=("10.0.0.1/32",), negate=True))),
@@ -97,6 +99,17 @@ CASES = [
     (match(payload("th", "dport"), 53), "th dport 53",
      (InSet(fields=("th dport",), elements=("53",)),)),
     (match(payload("ether", "type"), 32821), "ether type 32821", (FamilyIs(families=("32821",)),)),
+    (match(payload("ether", "saddr"), {"prefix": {"addr": "52:54:00:00:00:00", "len": 24}}),
+     "ether saddr 52:54:00:00:00:00/24",
+     (MacIs(side="src", macs=("52:54:00:00:00:00/ff:ff:ff:00:00:00",)),)),
+    (match({"&": [payload("ether", "daddr"), "01:00:00:00:00:00"]}, "01:00:00:00:00:00", "!="),
+     "ether daddr & 01:00:00:00:00:00 != 01:00:00:00:00:00",
+     (MacIs(side="dst", macs=("01:00:00:00:00:00/01:00:00:00:00:00",), negate=True),)),
+    (match(payload("ether", "saddr"), {"set": [{"range": ["52:54:00:00:00:01", MAC]}]}),
+     f"ether saddr {{ 52:54:00:00:00:01-{MAC} }}",
+     (InSet(fields=("ether saddr",), elements=(f"52:54:00:00:00:01-{MAC}",)),)),
+    (match({"&": [payload("ip", "saddr"), "255.255.0.0"]}, "@s"), "ip saddr & 255.255.0.0 @s",
+     (UnknownMatch(text="ip saddr & 255.255.0.0 @s"),)),
     (match(payload("vlan", "id"), 5), "vlan id 5", (UnknownMatch(text="vlan id 5"),)),
     (match({"fib": {"result": "oif", "flags": ["saddr", "mark", "iif"]}}, False),
      "fib saddr . mark . iif oif false", (ReverseRouteIs(mark=True, negate=True),)),
