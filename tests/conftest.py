@@ -40,6 +40,7 @@ class Namespace:
     """A network namespace made for one test; its links start as the kernel made them (lo down)."""
 
     name: str
+    _cables: Iterator[int] = field(default_factory=lambda: itertools.count(10), repr=False)
     _started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
 
     @property
@@ -77,8 +78,16 @@ class Namespace:
         _run(["ip", "-n", self.name, "-batch", "-"], True, "\n".join(commands) + "\n", 20)
 
     def cable(self, link: str, other: Namespace, other_link: str) -> None:
-        """Connect ``link`` here with ``other_link`` there by a veth pair, both ends down."""
-        self.ip(f"link add {link} type veth peer name {other_link} netns {other.name}")
+        """Connect ``link`` here with ``other_link`` there by a veth pair, both ends down.
+
+        The ends never have the same number: of those that have, the kernel sees only once a
+        second whether they have carrier (linkwatch_urgent_event in net/core/link_watch.c).
+        """
+        even, odd = 2 * next(self._cables), 2 * next(other._cables) + 1
+        self.ip(
+            f"link add {link} index {even} type veth"
+            f" peer name {other_link} index {odd} netns {other.name}"
+        )
 
     def sysctl(self, name: str, value: object = None) -> str:
         """Read a sysctl of this namespace; set it first when a value is given."""
