@@ -6,8 +6,9 @@ namespaces from the start, so names like ``virbr0`` cannot clash with the real h
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import assert_never
@@ -19,6 +20,8 @@ from kvmdiag.lab.spec import Ip, Link, Machine, Network, Nft, Rules, Step, Sysct
 from kvmdiag.model.stack import NAMED_NETNS
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import ProgramMissing, run
+
+_FIRST_NUMBER = 10
 
 # Routing as in a new namespace, once all rules are gone.
 _ROUTING = (
@@ -52,9 +55,10 @@ def fill(network: Network, label: str) -> None:
     for machine in network.machines:
         with _inside(label, machine.name):
             settings.write(settings.pinned(machine), machine.name)
+    numbers = itertools.count(_FIRST_NUMBER)
     for machine in network.machines:
         with _inside(label, machine.name):
-            _ip(_creation(machine, label), machine.name)
+            _ip(_creation(machine, label, numbers), machine.name)
     for machine in network.machines:
         with _inside(label, machine.name):
             _ip(_configuration(machine), machine.name)
@@ -141,15 +145,20 @@ def _inside(label: str, machine: str) -> AbstractContextManager[None]:
     return entered(NAMED_NETNS + namespace(label, machine))
 
 
-def _creation(machine: Machine, label: str) -> Iterable[str]:
+def _creation(machine: Machine, label: str, numbers: Iterator[int]) -> Iterable[str]:
+    """The two ends of a cable get numbers of their own.
+
+    Of links whose number is their peer's, as it would be in new namespaces, the kernel sees
+    only once a second whether they have carrier (linkwatch_urgent_event).
+    """
     for link in machine.links:
         if link.kind != "veth":
             yield f"link add name {link.name} address {link.mac} type {link.kind}"
         elif link.peer is not None:
             other, _, end = link.peer.partition(":")
             yield (
-                f"link add name {link.name} address {link.mac} type veth"
-                f" peer name {end} netns {namespace(label, other)}"
+                f"link add name {link.name} index {next(numbers)} address {link.mac} type veth"
+                f" peer name {end} index {next(numbers)} netns {namespace(label, other)}"
             )
 
 

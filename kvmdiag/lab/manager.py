@@ -196,8 +196,9 @@ def _start_libvirt(known: State, network: Network) -> None:
 
 
 def _carry_out(fault: Fault, network: Network, known: State) -> None:
+    namespaces = {machine.name for machine in network.machines}
     for step in fault.steps:
-        if isinstance(step, Shell):
+        if isinstance(step, Shell) or step.machine not in namespaces:
             real.carry_out(step, REAL_NETWORKS[known.network], known.label)
         else:
             builder.carry_out((step,), network, known.label)

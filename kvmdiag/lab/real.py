@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 from kvmdiag.errors import LabError
-from kvmdiag.lab import guest_files, real_daemon
+from kvmdiag.lab import guest_files, inside, real_daemon
 from kvmdiag.lab.image import Image, image
 from kvmdiag.lab.real_spec import RealGuest, RealNetwork, guest_xml, nic_xml
-from kvmdiag.lab.spec import Shell, namespace
+from kvmdiag.lab.spec import Shell, Step, namespace
 from kvmdiag.model.stack import NAMED_NETNS
 
 _BOOT_SECONDS = 120.0  # they take eight; on a machine with better things to do, longer
@@ -50,18 +50,19 @@ def start(network: RealNetwork, label: str) -> None:
         raise LabError(f"libvirt: {error}") from None
 
 
-def carry_out(step: Shell, network: RealNetwork, label: str) -> None:
-    """Run a step of a fault where it belongs: beside libvirt, or inside a guest.
+def carry_out(step: Step | Shell, network: RealNetwork, label: str) -> None:
+    """Carry out a step of a fault where it belongs: beside libvirt, or inside a guest.
 
     Raises:
         LabError: the last of its commands does not succeed, or a guest does not answer.
 
     """
+    text = inside.shell(step)
     if step.machine not in {guest.name for guest in network.guests}:
-        real_daemon.shell(label, NAMED_NETNS + namespace(label, step.machine), step.text)
+        real_daemon.shell(label, NAMED_NETNS + namespace(label, step.machine), text)
         return
     _wait_for_agent(label, step.machine)
-    code = run_inside(label, step.machine, "/bin/sh", "-ec", step.text)
+    code = run_inside(label, step.machine, "/bin/sh", "-ec", text)
     if code:
         raise LabError(f"{step.machine}: a shell inside ended with exit code {code}")
 

@@ -10,6 +10,9 @@ import msgspec
 
 from kvmdiag.lab.spec import Network
 
+IP = "/usr/sbin/ip"
+"""The ``ip`` of a guest that is not its shell's own, which knows less."""
+
 
 class RealNic(msgspec.Struct, frozen=True, kw_only=True):
     """A NIC of a guest, by the name it has inside; on a libvirt network or on a bridge.

@@ -55,17 +55,21 @@ def of_links(machine: Machine) -> Mapping[str, str]:
     }
 
 
+def file_of(key: str) -> Path:
+    """Where a setting is written to, by its dotted name; a dot in a link's name is a slash."""
+    return _PROC_SYS / key.translate(str.maketrans("./", "/."))
+
+
 def write(values: Mapping[str, str], machine: str) -> None:
-    """Write settings by dotted name; a dot inside a link's name is a slash there.
+    """Write settings by dotted name.
 
     Raises:
         LabError: the kernel has no such setting, or refuses the value.
 
     """
     for key, value in values.items():
-        path = _PROC_SYS / key.translate(str.maketrans("./", "/."))
         try:
-            path.write_text(value)
+            file_of(key).write_text(value)
         except FileNotFoundError:
             # Without br_netfilter bridged frames never meet iptables, which is what 0 says.
             if key.startswith(_BRIDGE_NF) and value == "0":

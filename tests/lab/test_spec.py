@@ -5,10 +5,14 @@ import re
 import pytest
 
 from kvmdiag.lab.networks import networks
-from kvmdiag.lab.spec import is_label
+from kvmdiag.lab.real_networks import REAL_NETWORKS
+from kvmdiag.lab.spec import Shell, is_label
 
 NETWORKS = tuple(networks().values())
 FAULTS = [(network, fault) for network in NETWORKS for fault in network.faults]
+REAL_FAULTS = [
+    (network, fault) for network in REAL_NETWORKS.values() for fault in network.namespaces.faults
+]
 
 
 def test_the_cluster_is_found():
@@ -64,8 +68,32 @@ def test_faults_are_well_formed(network, fault):
     assert fault.check in (None, kind)
     assert fault.steps
     assert {step.machine for step in fault.steps} <= machines
+    assert not any(isinstance(step, Shell) for step in fault.steps)
     for other in fault.apart_from:
         assert network.fault(other).excludes(fault)
+
+
+@pytest.mark.parametrize(
+    ("network", "fault"),
+    REAL_FAULTS,
+    ids=[f"{network.namespaces.name}-{fault.name}" for network, fault in REAL_FAULTS],
+)
+def test_faults_with_real_guests_are_well_formed(network, fault):
+    """They are about namespaces and guests that there are; which exclude others, too."""
+    machines = {known.name for known in network.namespaces.machines}
+    machines |= {guest.name for guest in network.guests}
+    assert {fault.machine, *(step.machine for step in fault.steps)} <= machines
+    for other in fault.apart_from:
+        assert network.namespaces.fault(other).excludes(fault)
+
+
+@pytest.mark.parametrize("name", sorted({*networks()} & {*REAL_NETWORKS}))
+def test_a_fault_is_named_alike_with_real_guests(name):
+    """Where both kinds of a network know a fault, it is in the same machine, for the same check."""
+    real = {fault.name: fault for fault in REAL_NETWORKS[name].namespaces.faults}
+    for fault in networks()[name].faults:
+        twin = real.get(fault.name, fault)
+        assert (twin.machine, twin.check) == (fault.machine, fault.check)
 
 
 def test_a_bare_name_means_the_first_of_its_kind():

@@ -20,7 +20,7 @@ from kvmdiag.lab.faults import (
 )
 from kvmdiag.lab.libvirt_rules import NatNetwork
 from kvmdiag.lab.machines import FORWARDING, OUTSIDE, bridge, guest, host, nic, tap
-from kvmdiag.lab.spec import Ip, Machine, Network, Rules, Step, Sysctls
+from kvmdiag.lab.spec import Fault, Ip, Machine, Network, Rules, Step, Sysctls
 
 _DEFAULT = NatNetwork("virbr0", "192.168.122.0/24")
 _EMPTY = NatNetwork("virbr1", "192.168.123.0/24")
@@ -50,28 +50,6 @@ _MASTER = Machine(
 )
 
 _NODE1 = guest("node1", nic("ens6", "52:54:00:eb:6c:6a", "192.168.48.20/24"), "192.168.48.10")
-
-# node1's second NIC, with a second default route that is used only by what asks for ens3.
-_SECOND_NIC: tuple[Step, ...] = (
-    Ip(
-        "host",
-        "link add name vnet1 address fe:54:00:78:70:ab type veth"
-        " peer name ens3 address 52:54:00:78:70:ab netns {node1}\n"
-        "link set vnet1 master virbr0 up\n",
-    ),
-    Ip(
-        "node1",
-        "link set ens3 up\n"
-        "address add 192.168.122.120/24 dev ens3\n"
-        "route add default via 192.168.122.1 dev ens3 metric 100\n",
-    ),
-)
-
-
-def _reverse_path(mode: str) -> Step:
-    keys = ("all", "default", "ens3", "ens6")
-    return Sysctls("node1", {f"net.ipv4.conf.{key}.rp_filter": mode for key in keys})
-
 
 FOR_ANY_GUESTS = (
     fault(
@@ -118,15 +96,56 @@ TAP_DOWN = fault(
     "tap-admin-down", "node1's tap vnet3 is set down on the host", link_down("host", "vnet3")
 )
 
-_FAULTS = (
-    *FOR_ANY_GUESTS,
-    fault(
+
+# The default route of ens3 is used only by what asks for ens3.
+_OPENED = Ip(
+    "node1",
+    "link set ens3 up\n"
+    "address add 192.168.122.120/24 dev ens3\n"
+    "route add default via 192.168.122.1 dev ens3 metric 100\n",
+)
+
+
+def _reverse_path(mode: str) -> Step:
+    keys = ("all", "default", "ens3", "ens6")
+    return Sysctls("node1", {f"net.ipv4.conf.{key}.rp_filter": mode for key in keys})
+
+
+def multihomed(*plugged: Step) -> Fault:
+    """What goes wrong with a second NIC of node1, which ``plugged`` gives it."""
+    return fault(
         "guest-rp-filter-multihomed",
         "node1 has a second NIC, ens3, and drops the replies that arrive there",
-        *_SECOND_NIC,
+        *plugged,
+        _OPENED,
         _reverse_path("1"),
         machine="node1",
-    ),
+    )
+
+
+def second_nic(*plugged: Step) -> Fault:
+    """That NIC alone does no harm."""
+    return decoy(
+        "second-nic",
+        "node1 has a second NIC, ens3, with a loose rp_filter",
+        *plugged,
+        _OPENED,
+        _reverse_path("2"),
+        machine="node1",
+        apart_from=("guest-rp-filter-multihomed",),
+    )
+
+
+_SECOND_CABLE = Ip(
+    "host",
+    "link add name vnet1 address fe:54:00:78:70:ab type veth"
+    " peer name ens3 address 52:54:00:78:70:ab netns {node1}\n"
+    "link set vnet1 master virbr0 up\n",
+)
+
+_FAULTS = (
+    *FOR_ANY_GUESTS,
+    multihomed(_SECOND_CABLE),
     fault(
         "net-restart-orphan-taps",
         "virbr0 was deleted and made anew; vnet0 is no port of the new one",
@@ -160,14 +179,7 @@ _FAULTS = (
         in_table("host", "filter", ":FORWARD DROP [0:0]", "-A FORWARD -i mybr0 -o mybr0 -j ACCEPT"),
         apart_from=("bridge-nf-forward-drop",),
     ),
-    decoy(
-        "second-nic",
-        "node1 has a second NIC, ens3, with a loose rp_filter",
-        *_SECOND_NIC,
-        _reverse_path("2"),
-        machine="node1",
-        apart_from=("guest-rp-filter-multihomed",),
-    ),
+    second_nic(_SECOND_CABLE),
 )
 
 NETWORK = Network(

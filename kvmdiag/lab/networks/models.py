@@ -21,17 +21,23 @@ _NAT = NatNetwork("virbr0", "192.168.122.0/24")
 _ROUTED = NatNetwork("virbr2", "10.10.101.0/24")
 _ENO1_MAC = "52:54:00:10:00:10"
 
-_LET_IN = "FORWARD -d 192.168.122.2/32 -o virbr0 -p tcp -m tcp --dport 80 -j ACCEPT"
+TRANSLATE = (
+    "PREROUTING -d 10.0.0.10/32 -p tcp -m tcp --dport 8080"
+    " -j DNAT --to-destination 192.168.122.2:80"
+)
+LET_IN = "-d 192.168.122.2/32 -o virbr0 -p tcp -m tcp --dport 80 -j ACCEPT"
 # The port forward that people write, with an accept rule in front of libvirt's.
 _FORWARD = f"""\
 *nat
--A PREROUTING -d 10.0.0.10/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 192.168.122.2:80
+-A {TRANSLATE}
 COMMIT
 *filter
-{_LET_IN.replace("FORWARD", "-I FORWARD 1", 1)}
+-I FORWARD 1 {LET_IN}
 COMMIT
 """
-
+INTO_NAT = in_table(
+    "host", "nat", "-A POSTROUTING -s 10.10.101.0/24 ! -d 10.10.101.0/24 -j MASQUERADE"
+)
 
 BRIDGED_UPLINK = (
     Link(name="eno1", mac=_ENO1_MAC, master="br0", peer="outside:port1"),
@@ -120,21 +126,19 @@ _FAULTS = (
     fault(
         "dnat-blocked-by-libvirt-reject",
         "the port forward has no accept rule, and libvirt lets nothing new in",
-        in_table("host", "filter", f"-D {_LET_IN}"),
+        in_table("host", "filter", f"-D FORWARD {LET_IN}"),
     ),
     fault(
         "accept-rule-after-reject",
         "libvirt was restarted: its rules are in front of the port forward's again",
-        in_table("host", "filter", f"-D {_LET_IN}", f"-A {_LET_IN}"),
+        in_table("host", "filter", f"-D FORWARD {LET_IN}", f"-A FORWARD {LET_IN}"),
         apart_from=("dnat-blocked-by-libvirt-reject",),
     ),
     *FOR_ANY_GUESTS,
     decoy(
         "routed-turned-into-nat",
         "the routed network is translated as well, by a rule made by hand",
-        in_table(
-            "host", "nat", "-A POSTROUTING -s 10.10.101.0/24 ! -d 10.10.101.0/24 -j MASQUERADE"
-        ),
+        INTO_NAT,
         apart_from=("routed-net-no-return-route",),
     ),
 )

@@ -9,25 +9,29 @@ its own; mybr0 was made by hand.
 
 from __future__ import annotations
 
-from kvmdiag.lab import libvirt_rules
-from kvmdiag.lab.libvirt_rules import NatNetwork
+from kvmdiag.lab.faults import fault
+from kvmdiag.lab.machines import OUTSIDE, host
+from kvmdiag.lab.networks.cluster import (
+    FOR_ANY_GUESTS,
+    MYBR0,
+    SNAT,
+    TAP_DOWN,
+    multihomed,
+    second_nic,
+)
 from kvmdiag.lab.real_networks import parts
-from kvmdiag.lab.real_spec import RealGuest, RealNetwork, RealNic
-from kvmdiag.lab.spec import Fault, Ip, Link, Network, Rules, Shell, Step, Sysctls
+from kvmdiag.lab.real_spec import IP, RealGuest, RealNetwork, RealNic
+from kvmdiag.lab.spec import Network, Shell
 
-_BRIDGE = Link(name="mybr0", kind="bridge", mac="52:54:00:1e:07:48", addresses=("192.168.48.1/24",))
-_DEFAULT = NatNetwork("virbr0", "192.168.122.0/24")
 _MASTER_MAC = "52:54:00:68:f2:82"
 _NODE1_MAC = "52:54:00:78:70:ab"
-_SNAT = "POSTROUTING -s 192.168.48.0/24 -j SNAT --to-source 192.168.122.236"
-_IP = "/usr/sbin/ip"
 
 _MASTER_SETUP = f"""\
-{_IP} link set ens6 up
-{_IP} address add 192.168.48.10/24 broadcast + dev ens6
+{IP} link set ens6 up
+{IP} address add 192.168.48.10/24 broadcast + dev ens6
 sysctl -qw net.ipv4.ip_forward=1
 iptables -t nat -A POSTROUTING -m addrtype --src-type LOCAL -j ACCEPT
-iptables -t nat -A {_SNAT}
+iptables -t nat -A {SNAT}
 cat > /etc/dnsmasq.conf <<END
 interface=ens6
 bind-interfaces
@@ -44,123 +48,21 @@ echo "192.168.48.10 master" >> /etc/hosts
 """
 
 
-def _reverse_path(mode: int) -> str:
-    return "".join(
-        f"sysctl -qw net.ipv4.conf.{key}.rp_filter={mode}\n"
-        for key in ("all", "default", "ens3", "ens6")
-    )
-
-
-# node1's second NIC is opened, with a second default route for what asks for it alone.
-_SECOND_NIC = f"""\
-{_IP} link set ens3 up
-{_IP} address add 192.168.122.120/24 dev ens3
-{_IP} route add default via 192.168.122.1 dev ens3 metric 100
-"""
-
-
-def _fault(kind: str, machine: str, summary: str, *steps: Step | Shell) -> Fault:
-    return Fault(
-        name=f"{kind}@{machine}", machine=machine, summary=summary, check=kind, steps=steps
-    )
-
-
 _FAULTS = (
-    Fault(
-        name="bridge-nf-forward-drop",
-        machine="host",
-        summary="bridged frames pass through FORWARD, whose policy drops what mybr0 carries",
-        check="bridge-nf-forward-drop",
-        steps=(
-            Sysctls("host", {"net.bridge.bridge-nf-call-iptables": "1"}),
-            Rules("host", "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"),
-        ),
+    *FOR_ANY_GUESTS,
+    multihomed(),
+    fault(
+        "dns-single-label-resolved",
+        "node1 has no search domain: names without a dot are not looked up",
+        Shell("node1", "echo nameserver 127.0.0.53 > /etc/resolv.conf"),
     ),
-    _fault(
-        "ip-forward-off",
-        "master",
-        "the router guest does not forward",
-        Shell("master", "sysctl -qw net.ipv4.ip_forward=0"),
+    fault(
+        "net-restart-orphan-taps",
+        "network default was stopped and started; vnet0 is no port of the new virbr0",
+        Shell("host", parts.RESTART_DEFAULT),
     ),
-    _fault(
-        "ip-forward-off",
-        "host",
-        "the host does not forward",
-        Sysctls("host", {"net.ipv4.ip_forward": "0"}),
-    ),
-    _fault(
-        "per-iface-forwarding-off",
-        "host",
-        "ip_forward is on, yet the host does not forward what virbr0 brings",
-        Sysctls("host", {"net.ipv4.conf.virbr0.forwarding": "0"}),
-    ),
-    _fault(
-        "per-iface-forwarding-off",
-        "master",
-        "ip_forward is on, yet master does not forward what ens6 brings",
-        Shell("master", "sysctl -qw net.ipv4.conf.ens6.forwarding=0"),
-    ),
-    _fault(
-        "masquerade-missing",
-        "host",
-        "the host no longer translates the addresses of libvirt's network",
-        Rules("host", libvirt_rules.without_masquerade(_DEFAULT)),
-    ),
-    _fault(
-        "masquerade-missing",
-        "master",
-        "master no longer translates the addresses of the cluster",
-        Shell("master", f"iptables -t nat -D {_SNAT}"),
-    ),
-    _fault(
-        "guest-no-default-route",
-        "node1",
-        "node1 has no default route",
-        Shell("node1", f"{_IP} route del default"),
-    ),
-    _fault(
-        "guest-no-default-route",
-        "master",
-        "master has no default route",
-        Shell("master", f"{_IP} route del default"),
-    ),
-    Fault(
-        name="guest-rp-filter-multihomed",
-        machine="node1",
-        summary="node1 has a second NIC, ens3, and drops the replies that arrive there",
-        check="guest-rp-filter-multihomed",
-        steps=(Shell("node1", _SECOND_NIC + _reverse_path(1)),),
-        apart_from=("second-nic",),
-    ),
-    Fault(
-        name="dns-single-label-resolved",
-        machine="node1",
-        summary="node1 has no search domain: names without a dot are not looked up",
-        check="dns-single-label-resolved",
-        steps=(Shell("node1", "echo nameserver 127.0.0.53 > /etc/resolv.conf"),),
-    ),
-    Fault(
-        name="net-restart-orphan-taps",
-        machine="host",
-        summary="network default was stopped and started; vnet0 is no port of the new virbr0",
-        check="net-restart-orphan-taps",
-        steps=(Shell("host", "virsh net-destroy default\nvirsh net-start default"),),
-    ),
-    Fault(
-        name="tap-admin-down",
-        machine="host",
-        summary="node1's tap vnet3 is set down on the host",
-        check="tap-admin-down",
-        steps=(Ip("host", "link set vnet3 down\n"),),
-    ),
-    Fault(
-        name="second-nic",
-        machine="node1",
-        summary="node1 has a second NIC, ens3, with a loose rp_filter",
-        check=None,
-        steps=(Shell("node1", _SECOND_NIC + _reverse_path(2)),),
-        apart_from=("guest-rp-filter-multihomed",),
-    ),
+    TAP_DOWN,
+    second_nic(),
 )
 
 REAL_NETWORK = RealNetwork(
@@ -168,13 +70,13 @@ REAL_NETWORK = RealNetwork(
         name="cluster",
         summary="a cluster whose router is itself a guest: nested address translation",
         example="node1 10.0.0.9",
-        machines=(parts.host(_BRIDGE), parts.OUTSIDE),
+        machines=(host(MYBR0), OUTSIDE),
         faults=_FAULTS,
     ),
     virtual={
         "default": parts.default(
-            parts.reservation("master", _MASTER_MAC, "192.168.122.236"),
-            parts.reservation("node1", _NODE1_MAC, "192.168.122.120"),
+            parts.Lease("master", _MASTER_MAC, "192.168.122.236"),
+            parts.Lease("node1", _NODE1_MAC, "192.168.122.120"),
         )
     },
     guests=(

@@ -8,15 +8,14 @@ What is wrong here is made as on any host: with virsh, by ending a program, by a
 
 from __future__ import annotations
 
+from kvmdiag.lab.faults import fault, forwarding_off
+from kvmdiag.lab.machines import OUTSIDE, host
 from kvmdiag.lab.real_networks import parts
-from kvmdiag.lab.real_spec import RealGuest, RealNetwork, RealNic
-from kvmdiag.lab.spec import Fault, Network, Shell, Step, Sysctls
+from kvmdiag.lab.real_spec import IP, RealNetwork
+from kvmdiag.lab.spec import Network, Shell
 
-_GUESTS = (
-    ("web", "52:54:00:00:00:77", "192.168.122.77"),
-    ("db", "52:54:00:00:00:dd", "192.168.122.88"),
-)
-_RESTART = "virsh net-destroy default\nvirsh net-start default"
+_WEB = parts.Lease("web", "52:54:00:00:00:77", "192.168.122.77")
+_DB = parts.Lease("db", "52:54:00:00:00:dd", "192.168.122.88")
 # A second name server, as an administrator runs it for the machine itself: on all addresses.
 _NAME_SERVER = "dnsmasq --conf-file=/dev/null --port=53 --no-resolv --pid-file=/run/dns.pid"
 _WRONG_ADDRESS = """\
@@ -36,71 +35,61 @@ virsh dumpxml --inactive db | sed s/52:54:00:00:00:dd/52:54:00:00:00:77/ > /run/
 virsh destroy db
 virsh define /run/db.xml
 virsh start db"""
-
-
-def _host_fault(name: str, summary: str, *steps: Step | Shell) -> Fault:
-    return Fault(name=name, machine="host", summary=summary, check=name, steps=steps)
+_ITS_OWN_ADDRESS = f"""\
+until [ -e /run/ready ]; do sleep 1; done
+killall udhcpc
+{IP} address flush dev ens3
+{IP} address add 192.168.122.88/24 dev ens3
+{IP} route add default via 192.168.122.1"""
 
 
 _FAULTS = (
-    _host_fault(
+    fault(
         "net-restart-orphan-taps",
         "network default was stopped and started; the taps are no ports of the new virbr0",
-        Shell("host", _RESTART),
+        Shell("host", parts.RESTART_DEFAULT),
     ),
-    _host_fault(
+    fault(
         "libvirt-net-inactive",
         "network default was stopped",
         Shell("host", "virsh net-destroy default"),
     ),
-    _host_fault(
+    fault(
         "dnsmasq-dead",
         "libvirt's dnsmasq was killed, and web asks for its address anew",
         Shell("host", "kill $(cat /run/libvirt/network/default.pid)"),
         Shell("web", parts.dhcp_again("web", "ens3")),
     ),
-    _host_fault(
+    fault(
         "dnsmasq-port-conflict",
         "another name server holds port 53, so that network default does not start again",
         Shell("host", f"virsh net-destroy default\n{_NAME_SERVER}\n! virsh net-start default"),
     ),
-    _host_fault(
+    fault(
         "fw-flush-lost-libvirt-rules",
         "a firewall was reloaded and has flushed all rules, libvirt's too",
         Shell("host", "nft flush ruleset"),
     ),
-    _host_fault(
-        "ip-forward-off", "the host does not forward", Sysctls("host", {"net.ipv4.ip_forward": "0"})
-    ),
-    _host_fault(
+    fault("ip-forward-off", "the host does not forward", forwarding_off("host")),
+    fault(
         "guest-link-state-down",
         "libvirt has unplugged the cable of web",
         Shell("host", "virsh domif-setlink web 52:54:00:00:00:77 down"),
     ),
-    Fault(
-        name="guest-paused-tap-drops",
+    fault(
+        "guest-paused-tap-drops",
+        "web is paused",
+        Shell("host", "virsh suspend web"),
         machine="web",
-        summary="web is paused",
-        check="guest-paused-tap-drops",
-        steps=(Shell("host", "virsh suspend web"),),
     ),
-    Fault(
-        name="duplicate-mac",
+    fault(
+        "duplicate-mac",
+        "db was cloned from web and has its MAC address",
+        Shell("host", _CLONE),
+        Shell("db", _ITS_OWN_ADDRESS),
         machine="db",
-        summary="db was cloned from web and has its MAC address",
-        check="duplicate-mac",
-        steps=(
-            Shell("host", _CLONE),
-            Shell(
-                "db",
-                "until [ -e /run/ready ]; do sleep 1; done\nkillall udhcpc\n"
-                "/usr/sbin/ip address flush dev ens3\n"
-                "/usr/sbin/ip address add 192.168.122.88/24 dev ens3\n"
-                "/usr/sbin/ip route add default via 192.168.122.1",
-            ),
-        ),
     ),
-    _host_fault(
+    fault(
         "nwfilter-wrong-ip",
         "libvirt's filter clean-traffic for web names another address",
         Shell("host", _WRONG_ADDRESS),
@@ -112,16 +101,9 @@ REAL_NETWORK = RealNetwork(
         name="libvirt-nat",
         summary="libvirt's default network with two guests that speak DHCP",
         example="web 10.0.0.9",
-        machines=(parts.host(), parts.OUTSIDE),
+        machines=(host(), OUTSIDE),
         faults=_FAULTS,
     ),
-    virtual={"default": parts.default(*(parts.reservation(*guest) for guest in _GUESTS))},
-    guests=tuple(
-        RealGuest(
-            name=name,
-            nics=(RealNic(name="ens3", mac=mac, network="default"),),
-            setup=parts.dhcp(name, "ens3"),
-        )
-        for name, mac, _ in _GUESTS
-    ),
+    virtual={"default": parts.default(_WEB, _DB)},
+    guests=(parts.guest(_WEB), parts.guest(_DB)),
 )

@@ -9,11 +9,13 @@ so that table is put in the place of its chains, written as its documentation sh
 
 from __future__ import annotations
 
+from kvmdiag.lab.faults import fault, in_table
+from kvmdiag.lab.machines import OUTSIDE, host
 from kvmdiag.lab.real_networks import parts
-from kvmdiag.lab.real_spec import RealGuest, RealNetwork, RealNic
-from kvmdiag.lab.spec import Fault, Network, Rules, Shell
+from kvmdiag.lab.real_spec import RealNetwork
+from kvmdiag.lab.spec import Fault, Network, Shell
 
-_MAC, _ADDRESS = "52:54:00:00:00:77", "192.168.122.77"
+_WEB = parts.Lease("web", "52:54:00:00:00:77", "192.168.122.77")
 _NET = "192.168.122.0/24"
 
 # libvirt, src/network/network_nftables.c
@@ -93,12 +95,6 @@ unshare --mount sh -ec '
     ufw --force enable' > /var/log/libvirt/ufw.log 2>&1 < /dev/null
 """
 _HALF = "iptables -I DOCKER-USER -i virbr0 -j ACCEPT"
-_KILL_SWITCH = """\
-*filter
--I FORWARD 1 -i wg0 -j ACCEPT
--I FORWARD 2 ! -o wg0 -j REJECT --reject-with icmp-port-unreachable
-COMMIT
-"""
 
 
 def _daemon(program: str) -> Shell:
@@ -108,12 +104,11 @@ def _daemon(program: str) -> Shell:
 
 
 _FAULTS = (
-    Fault(
-        name="docker-forward-drop-vs-libvirt-nft",
-        machine="host",
-        summary="Docker is started; its FORWARD drops what libvirt's own table accepts",
-        check="docker-forward-drop-vs-libvirt-nft",
-        steps=(_daemon("dockerd"), Shell("host", _LIBVIRT_NFT + _DOCKER)),
+    fault(
+        "docker-forward-drop-vs-libvirt-nft",
+        "Docker is started; its FORWARD drops what libvirt's own table accepts",
+        _daemon("dockerd"),
+        Shell("host", _LIBVIRT_NFT + _DOCKER),
     ),
     Fault(
         name="docker-user-half-fixed",
@@ -122,29 +117,27 @@ _FAULTS = (
         check="docker-forward-drop-vs-libvirt-nft",
         steps=(_daemon("dockerd"), Shell("host", _LIBVIRT_NFT + _DOCKER + _HALF)),
     ),
-    Fault(
-        name="firewalld-libvirt-zone",
-        machine="host",
-        summary="firewalld is started; somebody has put virbr0 into another zone than libvirt's",
-        check="firewalld-libvirt-zone",
-        steps=(
-            _daemon("firewalld"),
-            Shell("host", _FIREWALLD + parts.RESTART_LIBVIRT + _OTHER_ZONE),
+    fault(
+        "firewalld-libvirt-zone",
+        "firewalld is started; somebody has put virbr0 into another zone than libvirt's",
+        _daemon("firewalld"),
+        Shell("host", _FIREWALLD + parts.RESTART_LIBVIRT + _OTHER_ZONE),
+    ),
+    fault(
+        "host-input-fw-blocks-dhcp-dns",
+        "ufw is started; it lets neither DHCP nor DNS in by virbr0",
+        _daemon("ufw"),
+        Shell("host", _LIBVIRT_NFT + _UFW),
+    ),
+    fault(
+        "vpn-killswitch-or-full-tunnel",
+        "a VPN's kill switch lets nothing out but by wg0 (its rules; no VPN runs)",
+        in_table(
+            "host",
+            "filter",
+            "-I FORWARD 1 -i wg0 -j ACCEPT",
+            "-I FORWARD 2 ! -o wg0 -j REJECT --reject-with icmp-port-unreachable",
         ),
-    ),
-    Fault(
-        name="host-input-fw-blocks-dhcp-dns",
-        machine="host",
-        summary="ufw is started; it lets neither DHCP nor DNS in by virbr0",
-        check="host-input-fw-blocks-dhcp-dns",
-        steps=(_daemon("ufw"), Shell("host", _LIBVIRT_NFT + _UFW)),
-    ),
-    Fault(
-        name="vpn-killswitch-or-full-tunnel",
-        machine="host",
-        summary="a VPN's kill switch lets nothing out but by wg0 (its rules; no VPN runs)",
-        check="vpn-killswitch-or-full-tunnel",
-        steps=(Rules("host", _KILL_SWITCH),),
     ),
 )
 
@@ -153,15 +146,9 @@ REAL_NETWORK = RealNetwork(
         name="neighbours",
         summary="a guest on libvirt's default network, and Docker, firewalld, ufw or a VPN beside",
         example="web 10.0.0.9",
-        machines=(parts.host(), parts.OUTSIDE),
+        machines=(host(), OUTSIDE),
         faults=_FAULTS,
     ),
-    virtual={"default": parts.default(parts.reservation("web", _MAC, _ADDRESS))},
-    guests=(
-        RealGuest(
-            name="web",
-            nics=(RealNic(name="ens3", mac=_MAC, network="default"),),
-            setup=parts.dhcp("web", "ens3"),
-        ),
-    ),
+    virtual={"default": parts.default(_WEB)},
+    guests=(parts.guest(_WEB),),
 )

@@ -1,15 +1,22 @@
-"""What practice networks with real guests share: a host with an uplink, network default, DHCP."""
+"""What practice networks with real guests share: libvirt's networks, guests, and their setup."""
 
 from __future__ import annotations
 
-from kvmdiag.lab.spec import Link, Machine
+from typing import NamedTuple
 
-UPLINK = Link(name="eno1", mac="52:54:00:10:00:10", addresses=("10.0.0.10/24",), peer="outside:lan")
-OUTSIDE = Machine(
-    name="outside",
-    links=(Link(name="lan", mac="52:54:00:10:00:09", addresses=("10.0.0.9/24", "10.0.0.1/24")),),
-)
+from kvmdiag.lab.real_spec import IP, RealGuest, RealNic
+from kvmdiag.lab.spec import Machine
 
+
+class Lease(NamedTuple):
+    """An address that DHCP keeps for a guest."""
+
+    guest: str
+    mac: str
+    address: str
+
+
+RESTART_DEFAULT = "virsh net-destroy default\nvirsh net-start default"
 RESTART_LIBVIRT = """\
 daemon=$(cat /run/libvirtd.pid)
 kill $daemon
@@ -20,49 +27,57 @@ until virsh -q list > /dev/null 2>&1; do sleep 0.2; done
 """Shell that does what ``systemctl restart libvirtd`` does; guests run on."""
 
 
-def host(*links: Link) -> Machine:
-    """A host that forwards, with one uplink and these links."""
-    return Machine(
-        name="host",
-        links=(UPLINK, *links),
-        routes=("default via 10.0.0.1 dev eno1",),
-        sysctls={"net.ipv4.ip_forward": "1"},
-    )
-
-
-def default(*hosts: str) -> str:
-    """The default network as libvirt ships it; ``hosts`` are reservations of its DHCP.
+def network(name: str, bridge: str, mode: str | None, gateway: str, *leases: Lease) -> str:
+    """A network of libvirt's with DHCP.
 
     An address that is reserved is given at once: dnsmasq pings any other for three seconds.
     """
+    forward = f"<forward mode='{mode}'/>" if mode else ""
+    prefix = gateway.rpartition(".")[0]
+    hosts = "".join(f"<host mac='{mac}' name='{guest}' ip='{ip}'/>" for guest, mac, ip in leases)
     return f"""
 <network>
-  <name>default</name>
-  <forward mode='nat'/>
-  <bridge name='virbr0' stp='on' delay='0'/>
-  <ip address='192.168.122.1' netmask='255.255.255.0'>
-    <dhcp><range start='192.168.122.2' end='192.168.122.254'/>{"".join(hosts)}</dhcp>
+  <name>{name}</name>{forward}
+  <bridge name='{bridge}' stp='on' delay='0'/>
+  <ip address='{gateway}' netmask='255.255.255.0'>
+    <dhcp><range start='{prefix}.2' end='{prefix}.254'/>{hosts}</dhcp>
   </ip>
 </network>"""
 
 
-def reservation(name: str, mac: str, address: str) -> str:
-    """An address that DHCP keeps for a guest."""
-    return f"<host mac='{mac}' name='{name}' ip='{address}'/>"
+def default(*leases: Lease) -> str:
+    """The network that libvirt ships."""
+    return network("default", "virbr0", "nat", "192.168.122.1", *leases)
+
+
+def guest(lease: Lease, *, virtual: str = "default", setup: str = "") -> RealGuest:
+    """A guest with one NIC, on a network of libvirt's; it asks for its address, then ``setup``."""
+    nic = RealNic(name="ens3", mac=lease.mac, network=virtual)
+    return RealGuest(name=lease.guest, nics=(nic,), setup=dhcp(lease.guest, "ens3") + setup)
 
 
 def dhcp(name: str, nic: str) -> str:
     """Shell that asks for an address until there is one."""
-    return (
-        f"/usr/sbin/ip link set {nic} up\n"
-        f"udhcpc -i {nic} -s /etc/dhcp -x hostname:{name} -t 10 -T 1 -A 1 -b > /run/dhcp 2>&1\n"
-    )
+    return f"{IP} link set {nic} up\n" + _ask(name, nic, tries=10)
 
 
 # udhcpc forgets its lease by itself when it is ended, and so does not keep the address.
 def dhcp_again(name: str, nic: str) -> str:
     """Shell that gives up the address and asks anew, as a guest does that boots."""
-    return (
-        f"killall udhcpc || true\n/usr/sbin/ip address flush dev {nic}\n"
-        f"udhcpc -i {nic} -s /etc/dhcp -x hostname:{name} -t 2 -T 1 -A 1 -b > /run/dhcp 2>&1\n"
-    )
+    return f"killall udhcpc || true\n{IP} address flush dev {nic}\n" + _ask(name, nic, tries=2)
+
+
+def _ask(name: str, nic: str, *, tries: int) -> str:
+    options = f"-x hostname:{name} -t {tries} -T 1 -A 1 -b"
+    return f"udhcpc -i {nic} -s /etc/dhcp {options} > /run/dhcp 2>&1\n"
+
+
+def static(machine: Machine) -> str:
+    """Shell that gives a guest the addresses and routes that a namespace in its place has."""
+    lines = []
+    for nic in machine.links:
+        mtu = f" mtu {nic.mtu}" if nic.mtu else ""
+        lines += [f"link set {nic.name}{mtu} up"]
+        lines += [f"address add {address} broadcast + dev {nic.name}" for address in nic.addresses]
+    lines += [f"route add {route}" for route in machine.routes]
+    return "".join(f"{IP} {line}\n" for line in lines)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from kvmdiag.lab.networks import devstack, kubevirt
+from kvmdiag.lab.real_networks import parts
 from kvmdiag.lab.real_spec import RealGuest, RealNetwork, RealNic
-from kvmdiag.lab.spec import Fault, Ip, Link, Machine, Network, Shell, Step
-
-_IP = "/usr/sbin/ip"
+from kvmdiag.lab.spec import Link, Machine, Network
 
 
 def _with_real(network: Network, guest: str, libvirt_in: str = "host") -> RealNetwork:
@@ -25,14 +24,13 @@ def _with_real(network: Network, guest: str, libvirt_in: str = "host") -> RealNe
         namespaces=msgspec.structs.replace(
             network,
             machines=tuple(_without(m, tap) for m in network.machines if m is not inside),
-            faults=tuple(_for_real(fault, guest) for fault in network.faults),
         ),
         virtual={},
         guests=(
             RealGuest(
                 name=guest,
                 nics=(RealNic(name=nic.name, mac=nic.mac, bridge=tap.master, target=tap.name),),
-                setup="".join(_setup(inside, nic)),
+                setup=parts.static(inside),
             ),
         ),
         libvirt_in=libvirt_in,
@@ -42,28 +40,6 @@ def _with_real(network: Network, guest: str, libvirt_in: str = "host") -> RealNe
 def _without(machine: Machine, cable: Link) -> Machine:
     links = tuple(link for link in machine.links if link is not cable)
     return msgspec.structs.replace(machine, links=links)
-
-
-def _setup(machine: Machine, nic: Link) -> list[str]:
-    """Shell that gives the guest its addresses and routes."""
-    mtu = f" mtu {nic.mtu}" if nic.mtu else ""
-    return [
-        f"{_IP} link set {nic.name}{mtu} up\n",
-        *(f"{_IP} address add {a} broadcast + dev {nic.name}\n" for a in nic.addresses),
-        *(f"{_IP} route add {route}\n" for route in machine.routes),
-    ]
-
-
-def _for_real(fault: Fault, guest: str) -> Fault:
-    """The fault with what it changes in the guest done by a shell inside."""
-    return msgspec.structs.replace(
-        fault, steps=tuple(_inside(step) if step.machine == guest else step for step in fault.steps)
-    )
-
-
-def _inside(step: Step | Shell) -> Shell:
-    assert isinstance(step, Ip)  # noqa: S101  the guests of these networks know no other faults
-    return Shell(step.machine, "".join(f"{_IP} {line}\n" for line in step.lines.splitlines()))
 
 
 DEVSTACK = _with_real(devstack.NETWORK, "instance")
