@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
-import sys
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,14 +16,7 @@ from kvmdiag.model.redact.names import Names
 from kvmdiag.model.redact.snapshot import redact
 from kvmdiag.model.redact.text import Texts
 
-_spec = importlib.util.spec_from_file_location(
-    "strategies", Path(__file__).parent / "strategies.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-strategies = importlib.util.module_from_spec(_spec)
-sys.modules["strategies"] = strategies
-_spec.loader.exec_module(strategies)
+from .strategies import SECRETS, snapshots
 
 KEY = b"test"
 _v4 = st.ip_addresses(v=4)
@@ -43,15 +33,15 @@ def _addresses(networks=(), ranges=()):
 
 
 @settings(max_examples=25, deadline=None)
-@given(strategies.snapshots())
+@given(snapshots())
 def test_no_secret_is_left(snapshot):
     """Wherever a name, an address or a MAC stands, in whatever text of whatever field."""
     text = gzip.decompress(save(redact(snapshot, key=KEY))).decode()
-    assert [secret for secret in strategies.SECRETS if secret in text] == []
+    assert [secret for secret in SECRETS if secret in text] == []
 
 
 @settings(max_examples=10, deadline=None)
-@given(strategies.snapshots())
+@given(snapshots())
 def test_a_redacted_snapshot_is_a_snapshot(snapshot):
     """It can be saved and loaded, and the same key makes the same stand-ins."""
     once = redact(snapshot, key=KEY)
