@@ -36,13 +36,11 @@ from kvmdiag.diagnose.rules import (
     rules_of,
 )
 from kvmdiag.diagnose.survey import Survey, failure
-from kvmdiag.model.netfilter import (
-    Accept,
-    Chain,
-    ConntrackStateIs,
-)
+from kvmdiag.model.matches import ConntrackStateIs
+from kvmdiag.model.netfilter import Chain
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Accept
 from kvmdiag.model.trace import Reason, RuleRef
 
 

@@ -22,9 +22,11 @@ from kvmdiag.diagnose.check import Facts, Suspicion, Turn, check
 from kvmdiag.diagnose.nets import NWFILTER_CHAINS
 from kvmdiag.diagnose.rules import table_of
 from kvmdiag.model.action import Action
-from kvmdiag.model.netfilter import Accept, Chain, HookName, InterfaceIs, Table
+from kvmdiag.model.matches import InterfaceIs
+from kvmdiag.model.netfilter import Chain, HookName, Table
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Accept
 from kvmdiag.model.trace import RuleRef
 
 # Which of the two devices of a frame are known in a hook: where it came in, where it goes out.

@@ -20,9 +20,7 @@ from kvmdiag.diagnose.case import (
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.model.netfilter import (
-    InterfaceIs,
-)
+from kvmdiag.model.matches import InterfaceIs
 from kvmdiag.model.report import Severity
 from kvmdiag.model.trace import (
     Reason,

@@ -17,9 +17,7 @@ from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.rules import (
     destination_nats,
 )
-from kvmdiag.model.netfilter import (
-    PortIs,
-)
+from kvmdiag.model.matches import PortIs
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import (
     Reason,

@@ -17,7 +17,7 @@ from kvmdiag.diagnose.case import Case, owns, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.rules import Placed, links_named, source_nats, translates
 from kvmdiag.diagnose.translation import masquerading
-from kvmdiag.model.netfilter import AddressIs
+from kvmdiag.model.matches import AddressIs
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop

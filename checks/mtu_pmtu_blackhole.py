@@ -29,9 +29,7 @@ from kvmdiag.diagnose.rules import (
 )
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.link import Link
-from kvmdiag.model.netfilter import (
-    IcmpTypeIs,
-)
+from kvmdiag.model.matches import IcmpTypeIs
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 

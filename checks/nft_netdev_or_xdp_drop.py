@@ -15,9 +15,10 @@ from kvmdiag.actions.nft import InsertNftRule
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front
 from kvmdiag.diagnose.case import Case, chain_of, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
-from kvmdiag.model.netfilter import Accept, FamilyIs
+from kvmdiag.model.matches import FamilyIs
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Accept
 from kvmdiag.model.trace import RuleRef
 
 

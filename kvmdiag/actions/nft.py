@@ -7,8 +7,10 @@ import shlex
 import msgspec
 
 from kvmdiag.actions.keep import keep_rule
-from kvmdiag.model.netfilter import Family, Match, Rule, Statement, Table
+from kvmdiag.model.matches import Match
+from kvmdiag.model.netfilter import Family, Rule, Table
 from kvmdiag.model.snapshot import Snapshot
+from kvmdiag.model.statements import Statement
 
 _MARK = "by kvmdiag"
 

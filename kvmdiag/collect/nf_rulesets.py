@@ -14,8 +14,10 @@ import msgspec
 from kvmdiag.collect import nf_skeleton, nf_tables
 from kvmdiag.collect.nf_programs import RefusedError, UnreadError, printed
 from kvmdiag.collect.translation import with_translations
-from kvmdiag.model.netfilter import Chain, Family, Table, UnknownMatch, UnknownStatement
+from kvmdiag.model.matches import UnknownMatch
+from kvmdiag.model.netfilter import Chain, Family, Table
 from kvmdiag.model.snapshot import Gap
+from kvmdiag.model.statements import UnknownStatement
 from kvmdiag.parse import ebtables
 from kvmdiag.parse.errors import ParseError
 from kvmdiag.parse.iptables import incompatible_tables, parse_save

@@ -15,10 +15,10 @@ from kvmdiag.diagnose.case import Case, addresses_of, link_of
 from kvmdiag.diagnose.nets import network_on
 from kvmdiag.diagnose.rules import source_nats
 from kvmdiag.model.link import Link
-from kvmdiag.model.netfilter import SourceNat
 from kvmdiag.model.report import Evidence
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import SourceNat
 from kvmdiag.simulate.addresses import parse_address
 
 

@@ -8,11 +8,13 @@ from kvmdiag.diagnose.case import addresses_of
 from kvmdiag.diagnose.gateways import gateways
 from kvmdiag.diagnose.rules import destination_nats, links_named
 from kvmdiag.errors import UsageError
-from kvmdiag.model.netfilter import AddressIs, DestinationNat, PortIs, ProtocolIs, Rule
+from kvmdiag.model.matches import AddressIs, PortIs, ProtocolIs
+from kvmdiag.model.netfilter import Rule
 from kvmdiag.model.packet import Protocol
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import DestinationNat
 from kvmdiag.simulate.endpoints import resolve
 
 # A host may forward a thousand ports; a few show what becomes of them.

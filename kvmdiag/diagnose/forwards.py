@@ -8,9 +8,9 @@ from typing import NamedTuple
 from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.nets import connected
 from kvmdiag.diagnose.rules import Placed, could_match, destination_nats, links_named
-from kvmdiag.model.netfilter import DestinationNat
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import DestinationNat
 from kvmdiag.simulate.addresses import parse_address
 
 

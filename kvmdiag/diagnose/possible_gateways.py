@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
 
 from kvmdiag.diagnose.case import Case, Interface, addresses_of, forwards
-from kvmdiag.model.netfilter import AddressIs, Masquerade, SourceNat
+from kvmdiag.model.matches import AddressIs
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Masquerade, SourceNat
 
 
 def possible_gateways(case: Case, stack: Stack, version: int) -> tuple[tuple[str, str], ...]:

@@ -16,20 +16,11 @@ from ipaddress import ip_network
 import msgspec
 
 from kvmdiag.diagnose.rules import Placed, rules_of
-from kvmdiag.model.netfilter import (
-    Accept,
-    AddressIs,
-    Chain,
-    ConntrackStateIs,
-    InterfaceIs,
-    Jump,
-    NoEffect,
-    Reject,
-    Rule,
-    Table,
-)
+from kvmdiag.model.matches import AddressIs, ConntrackStateIs, InterfaceIs
+from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Accept, Jump, NoEffect, Reject
 
 _LIBVIRT_TABLE = "libvirt_network"
 _LIBVIRT_CHAINS = ("LIBVIRT_FWI", "LIBVIRT_FWO", "LIBVIRT_FWX")

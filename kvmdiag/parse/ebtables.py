@@ -17,19 +17,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import Match, UnknownMatch
+from kvmdiag.model.netfilter import Chain, Rule, Table
+from kvmdiag.model.statements import (
     Accept,
-    Chain,
     Drop,
     Jump,
-    Match,
     NoEffect,
     Return,
-    Rule,
     SetMark,
     Statement,
-    Table,
-    UnknownMatch,
     UnknownStatement,
 )
 from kvmdiag.parse import values

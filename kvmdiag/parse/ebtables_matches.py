@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressIs,
-    Family,
     FamilyIs,
     FieldIs,
     IcmpTypeIs,
@@ -25,6 +24,7 @@ from kvmdiag.model.netfilter import (
     Side,
     UnknownMatch,
 )
+from kvmdiag.model.netfilter import Family
 from kvmdiag.parse import values
 from kvmdiag.parse.words import Option
 

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from kvmdiag.model.netfilter import NamedSet, SetContains, Table
+from kvmdiag.model.matches import SetContains
+from kvmdiag.model.netfilter import NamedSet, Table
 from kvmdiag.parse.errors import ParseError
 
 

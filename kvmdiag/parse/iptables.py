@@ -19,20 +19,9 @@ from typing import Literal
 
 import msgspec
 
-from kvmdiag.model.netfilter import (
-    Backend,
-    Chain,
-    Family,
-    Goto,
-    HookName,
-    Match,
-    NoEffect,
-    Rule,
-    Statement,
-    Table,
-    UnknownMatch,
-    UnknownStatement,
-)
+from kvmdiag.model.matches import Match, UnknownMatch
+from kvmdiag.model.netfilter import Backend, Chain, Family, HookName, Rule, Table
+from kvmdiag.model.statements import Goto, NoEffect, Statement, UnknownStatement
 from kvmdiag.parse.errors import ParseError
 from kvmdiag.parse.iptables_matches import EXTENSIONS, GENERAL, build, extension
 from kvmdiag.parse.iptables_targets import statement

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from kvmdiag.model.netfilter import AddressIs, Family, FieldIs, Match, Ranges, Side
+from kvmdiag.model.matches import AddressIs, FieldIs, Match, Ranges, Side
+from kvmdiag.model.netfilter import Family
 from kvmdiag.parse import values
 from kvmdiag.parse.words import Option
 

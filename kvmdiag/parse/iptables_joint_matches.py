@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressTypeIs,
     FieldIs,
     Match,

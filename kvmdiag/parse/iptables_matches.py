@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressIs,
     BridgedIs,
     BridgePortIs,
     ConntrackStateIs,
-    Family,
     IcmpTypeIs,
     InterfaceIs,
     MacIs,
@@ -26,6 +25,7 @@ from kvmdiag.model.netfilter import (
     TcpFlagsAre,
     UnknownMatch,
 )
+from kvmdiag.model.netfilter import Family
 from kvmdiag.parse import values
 from kvmdiag.parse.iptables_fields import (
     Builder,

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.netfilter import Family
+from kvmdiag.model.statements import (
     Accept,
     AddToSet,
     CopyMark,
     DestinationNat,
     Drop,
-    Family,
     Jump,
     Masquerade,
     NetMap,

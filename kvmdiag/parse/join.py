@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from kvmdiag.model.netfilter import Chain, Family, Rule, Table, UnknownMatch, UnknownStatement
+from kvmdiag.model.matches import UnknownMatch
+from kvmdiag.model.netfilter import Chain, Family, Rule, Table
+from kvmdiag.model.statements import UnknownStatement
 from kvmdiag.parse.errors import ParseError
 
 Key = tuple[Family, str]

@@ -7,19 +7,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-from kvmdiag.model.netfilter import (
-    Chain,
-    Family,
-    Flowtable,
-    HookName,
-    Match,
-    NamedSet,
-    NoEffect,
-    Rule,
-    Statement,
-    Table,
-    UnknownStatement,
-)
+from kvmdiag.model.matches import Match
+from kvmdiag.model.netfilter import Chain, Family, Flowtable, HookName, NamedSet, Rule, Table
+from kvmdiag.model.statements import NoEffect, Statement, UnknownStatement
 from kvmdiag.parse.errors import ParseError
 from kvmdiag.parse.nft_matches import matches
 from kvmdiag.parse.nft_operands import element_text

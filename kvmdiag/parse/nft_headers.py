@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressIs,
-    Family,
     FamilyIs,
     IcmpTypeIs,
     MacIs,
@@ -20,6 +19,7 @@ from kvmdiag.model.netfilter import (
     Side,
     TcpFlagsAre,
 )
+from kvmdiag.model.netfilter import Family
 from kvmdiag.parse import values
 from kvmdiag.parse.nft_operands import Comparison, number_range, ordering, texts
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from kvmdiag.model.netfilter import Chain, Rule, Table, UnknownMatch, UnknownStatement
+from kvmdiag.model.matches import UnknownMatch
+from kvmdiag.model.netfilter import Chain, Rule, Table
+from kvmdiag.model.statements import UnknownStatement
 
 _CHAIN = re.compile(r"\tchain (\S+) \{")
 # What only iptables can say, and what names links that are not there elsewhere.

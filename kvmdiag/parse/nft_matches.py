@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressTypeIs,
     ConntrackStateIs,
-    Family,
     FamilyIs,
     FieldIs,
     InSet,
@@ -25,6 +24,7 @@ from kvmdiag.model.netfilter import (
     ReverseRouteIs,
     UnknownMatch,
 )
+from kvmdiag.model.netfilter import Family
 from kvmdiag.parse import values
 from kvmdiag.parse.nft_headers import SIDES, family_is, header, protocol_is
 from kvmdiag.parse.nft_operands import (

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeGuard
 
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import Match, UnknownMatch
+from kvmdiag.model.netfilter import Family
+from kvmdiag.model.statements import (
     Accept,
     AddToSet,
     CopyMark,
     DestinationNat,
     Drop,
-    Family,
     Goto,
     Jump,
     Masquerade,
-    Match,
     NoEffect,
     NoTrack,
     Redirect,
@@ -25,7 +25,6 @@ from kvmdiag.model.netfilter import (
     SetZone,
     SourceNat,
     Statement,
-    UnknownMatch,
     UnknownStatement,
     ValueMap,
     VerdictMap,

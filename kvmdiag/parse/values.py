@@ -17,7 +17,8 @@ from ipaddress import (
 )
 from typing import TypeVar
 
-from kvmdiag.model.netfilter import Family, FieldIs, Ranges
+from kvmdiag.model.matches import FieldIs, Ranges
+from kvmdiag.model.netfilter import Family
 
 _Value = TypeVar("_Value", bound=IPv4Address | IPv6Address | IPv4Network | IPv6Network)
 

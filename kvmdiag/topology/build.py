@@ -14,18 +14,11 @@ from typing import TYPE_CHECKING, Literal
 import networkx as nx
 
 from kvmdiag.model.link import Link, LinkRef
-from kvmdiag.model.netfilter import (
-    Chain,
-    DestinationNat,
-    InterfaceIs,
-    Masquerade,
-    Redirect,
-    Rule,
-    SourceNat,
-    Table,
-)
+from kvmdiag.model.matches import InterfaceIs
+from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import DestinationNat, Masquerade, Redirect, SourceNat
 from kvmdiag.topology.parts import Edge, EdgeKind, LinkNode, LinkRole, NatNode, Node, StackNode
 
 Key = tuple[str, ...]

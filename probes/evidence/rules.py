@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from kvmdiag.model.netfilter import (
-    Accept,
-    Backend,
-    Chain,
-    Drop,
-    Family,
-    Goto,
-    Jump,
-    Reject,
-    Return,
-    Rule,
-)
+from kvmdiag.model.netfilter import Backend, Chain, Family, Rule
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Accept, Drop, Goto, Jump, Reject, Return
 from kvmdiag.model.trace import RuleRef
 
 _WORDS: dict[type, str] = {Accept: "accept", Drop: "drop", Reject: "drop", Return: "return"}

@@ -23,9 +23,10 @@ from kvmdiag.actions.step import step
 from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
-from kvmdiag.model.netfilter import Accept, InterfaceIs
+from kvmdiag.model.matches import InterfaceIs
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import NextHop, Route
+from kvmdiag.model.statements import Accept
 
 pytestmark = pytest.mark.kernel
 

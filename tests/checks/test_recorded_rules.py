@@ -4,7 +4,8 @@ import pytest
 
 from kvmdiag.model.link import Bridge, BridgePort, LinkRef
 from kvmdiag.model.link_kinds import Xdp
-from kvmdiag.model.netfilter import Accept, Chain, Drop, Jump, Reject, Rule, Table
+from kvmdiag.model.netfilter import Chain, Rule, Table
+from kvmdiag.model.statements import Accept, Drop, Jump, Reject
 from kvmdiag.parse.ebtables import parse_rule
 
 from .build import proved
