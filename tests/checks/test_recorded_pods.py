@@ -3,7 +3,9 @@
 import pytest
 
 from kvmdiag.model.link import Bridge, LinkRef
-from kvmdiag.model.netfilter import AddressIs, Chain, Masquerade, Rule, Table
+from kvmdiag.model.matches import AddressIs
+from kvmdiag.model.netfilter import Chain, Rule, Table
+from kvmdiag.model.statements import Masquerade
 
 from .build import proved
 from .recorded import (

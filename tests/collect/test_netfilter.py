@@ -7,23 +7,19 @@ from pathlib import Path
 import pytest
 from rulesets import LIBVIRT, NATIVE, NET, read
 
-from kvmdiag.model.netfilter import (
-    Accept,
+from kvmdiag.model.matches import (
     AddressIs,
     ConntrackStateIs,
-    Drop,
     FamilyIs,
     InSet,
     InterfaceIs,
     MacIs,
     MarkIs,
-    Masquerade,
     PortIs,
     ProtocolIs,
-    Reject,
-    SetMark,
     UnknownMatch,
 )
+from kvmdiag.model.statements import Accept, Drop, Masquerade, Reject, SetMark
 from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel

@@ -6,29 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdiag.model.netfilter import (
-    Accept,
+from kvmdiag.model.matches import (
     AddressIs,
     AddressTypeIs,
     ConntrackStateIs,
-    CopyMark,
-    DestinationNat,
     FamilyIs,
     FieldIs,
-    Flowtable,
     IcmpTypeIs,
     InSet,
     InterfaceIs,
     MacIs,
     MarkIs,
-    NamedSet,
-    NoEffect,
     PortIs,
     ProtocolIs,
-    Reject,
     ReverseRouteIs,
-    SetMark,
     UnknownMatch,
+)
+from kvmdiag.model.netfilter import Flowtable, NamedSet
+from kvmdiag.model.statements import (
+    Accept,
+    CopyMark,
+    DestinationNat,
+    NoEffect,
+    Reject,
+    SetMark,
     UnknownStatement,
     ValueMap,
     VerdictMap,

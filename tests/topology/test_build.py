@@ -10,9 +10,11 @@ from rich.console import Console
 
 from kvmdiag.model.libvirt import Domain, Network
 from kvmdiag.model.link import Bridge, BridgePort, Link, LinkRef, Vlan
-from kvmdiag.model.netfilter import Chain, InterfaceIs, Masquerade, Rule, Table
+from kvmdiag.model.matches import InterfaceIs
+from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import OWN_NETNS, Address, NextHop, Route, Stack
+from kvmdiag.model.statements import Masquerade
 from kvmdiag.reports import graph_dot, graph_json, graph_mermaid, graph_text
 from kvmdiag.topology.build import build, edges_of, link_key, node_of, stack_key, targets
 from kvmdiag.topology.parts import EdgeKind, LinkNode, StackNode

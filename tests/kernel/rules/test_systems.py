@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as with_fields
 
-from kvmdiag.model.netfilter import UnknownMatch, UnknownStatement
+from kvmdiag.model.matches import UnknownMatch
 from kvmdiag.model.packet import KERNEL_CHOOSES
+from kvmdiag.model.statements import UnknownStatement
 
 from .predicted import translated
 from .sent import Sent, answer, icmp, tcp, udp
