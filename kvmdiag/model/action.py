@@ -26,7 +26,10 @@ class Action(Protocol):
         """The program and its arguments, to be run in the stack's namespace."""
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """What restores the state that ``snapshot`` shows."""
+        """What restores the state that ``snapshot`` shows; empty when nothing needs to.
+
+        The latter is for what only makes a program do what it is there for.
+        """
 
     def persist(self, snapshot: Snapshot) -> str:
         """How to keep the change over a reboot, in one line."""

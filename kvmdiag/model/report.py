@@ -31,7 +31,11 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A change ready to be pasted into a root shell where kvmdiag ran."""
+    """A change ready to be pasted into a root shell where kvmdiag ran.
+
+    ``undo`` is empty when there is nothing to undo: the step only makes a program do what it is
+    there for.
+    """
 
     check: str
     where: str

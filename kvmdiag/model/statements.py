@@ -101,6 +101,17 @@ class CopyMark(Part, frozen=True, kw_only=True):
     flip: int = 0
 
 
+class SetLife(Part, frozen=True, kw_only=True):
+    """Set the time to live (of ip6: the hop limit) to ``value``, or add it where ``relative``.
+
+    It stays within 0 and 255 (xt_HL.c). A packet of the other family ends the rule.
+    """
+
+    family: Literal["ip", "ip6"]
+    value: int
+    relative: bool = False
+
+
 class NetMap(Part, frozen=True, kw_only=True):
     """Rewrite the network part of an address, and keep the rest: destination, or source.
 
@@ -182,6 +193,7 @@ Statement = (
     | Redirect
     | SetMark
     | CopyMark
+    | SetLife
     | NetMap
     | VerdictMap
     | ValueMap

@@ -24,6 +24,7 @@ from kvmdiag.model.statements import (
     Redirect,
     Reject,
     Return,
+    SetLife,
     SetMark,
     SetZone,
     SourceNat,
@@ -35,9 +36,6 @@ from kvmdiag.parse.words import Option
 
 Options = Sequence[Option]
 Builder = Callable[[str, Options, Family], Statement]
-
-LONG_LIFE = 32
-"""A time to live that no network here uses up."""
 
 # Value and mask of ``mark = (mark & ~mask) ^ value``, as libxt_MARK.c fills them in.
 _MARKS: Mapping[str, Callable[[int, int], tuple[int, int]]] = {
@@ -196,13 +194,16 @@ def _net_map(_text: str, options: Options, family: Family) -> Statement:
     return NetMap(network=values.network(network, family))
 
 
-def _life(text: str, options: Options, _family: Family) -> Statement:
-    """A longer life makes no difference to where a packet goes; a short one may."""
+def _life(_text: str, options: Options, family: Family) -> Statement:
+    """``TTL`` of IPv4 and ``HL`` of IPv6: ``--ttl-set``, ``--hl-dec`` ..."""
     (option,) = options
-    longer = option.name in ("--ttl-inc", "--hl-inc")
-    if longer or (option.name in ("--ttl-set", "--hl-set") and int(option.value) >= LONG_LIFE):
-        return NoEffect(text=text)
-    raise ValueError(text)
+    _, _, change = option.name.rpartition("-")
+    value = values.number(option.value, 255)
+    signs = {"set": 1, "inc": 1, "dec": -1}
+    if change not in signs:
+        raise ValueError(option.name)
+    of: Literal["ip", "ip6"] = "ip6" if family == "ip6" else "ip"
+    return SetLife(family=of, value=signs[change] * value, relative=change != "set")
 
 
 def _set_target(text: str, options: Options, _family: Family) -> Statement:

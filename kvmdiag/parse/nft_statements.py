@@ -21,6 +21,7 @@ from kvmdiag.model.statements import (
     Redirect,
     Reject,
     Return,
+    SetLife,
     SetMark,
     SetZone,
     SourceNat,
@@ -30,7 +31,6 @@ from kvmdiag.model.statements import (
     VerdictMap,
 )
 from kvmdiag.parse import values
-from kvmdiag.parse.iptables_targets import LONG_LIFE
 from kvmdiag.parse.iptables_targets import NO_EFFECT as NO_EFFECT_OF_IPTABLES
 from kvmdiag.parse.nft_operands import element_text, fields_of
 from kvmdiag.parse.nft_text import render_one
@@ -215,18 +215,17 @@ _HARMLESS = (
     {"payload": {"protocol": "ip", "field": "ecn"}},
     {"payload": {"protocol": "ip6", "field": "ecn"}},
 )
-
-
-_LIFE = (
-    {"payload": {"protocol": "ip", "field": "ttl"}},
-    {"payload": {"protocol": "ip6", "field": "hoplimit"}},
+_LIFE: tuple[tuple[object, Literal["ip", "ip6"]], ...] = (
+    ({"payload": {"protocol": "ip", "field": "ttl"}}, "ip"),
+    ({"payload": {"protocol": "ip6", "field": "hoplimit"}}, "ip6"),
 )
 
 
 def _mangle(inner: Mapping[str, object], text: str) -> Statement:
     key, value = inner["key"], inner["value"]
-    if key in _LIFE and isinstance(value, int) and value >= LONG_LIFE:
-        return NoEffect(text=text)
+    alive = next((family for life, family in _LIFE if life == key), None)
+    if alive is not None:
+        return SetLife(family=alive, value=values.number(str(value), 255))
     if key in _HARMLESS or (isinstance(key, Mapping) and "tcp option" in key):
         return NoEffect(text=text)
     if key == {"ct": {"key": "zone"}}:

@@ -44,9 +44,9 @@ class Seen:
 
     Addresses and the protocol are numbers, ``family`` is the packet's own (a table of bridge
     or inet sees both). ``tracked`` is ``None`` where conntrack is not active or has not seen
-    the packet yet. Rules change ``mark``, ``connection_mark``, ``zone`` and ``notrack``;
-    those that matched are noted in ``matched``, and sets they added the packet to in
-    ``added_to``, which all hooks of a stack share.
+    the packet yet. Rules change ``mark``, ``life`` (its time to live), ``connection_mark``,
+    ``zone`` and ``notrack``; those that matched are noted in ``matched``, and sets they added
+    the packet to in ``added_to``, which all hooks of a stack share.
     """
 
     __slots__ = (
@@ -57,6 +57,7 @@ class Seen:
         "dst",
         "family",
         "in_link",
+        "life",
         "mark",
         "matched",
         "notrack",
@@ -99,6 +100,7 @@ class Seen:
         self.sport = packet.sport
         self.dport = packet.dport
         self.mark = packet.mark
+        self.life = packet.ttl
 
     def copy(self) -> Seen:
         """The same, to be changed apart from this one."""
@@ -111,14 +113,14 @@ class Seen:
 
     def adopt(self, other: Seen) -> None:
         """Take over what rules changed in a copy."""
-        self.mark, self.connection_mark, self.zone, self.notrack = other.changes
+        self.mark, self.life, self.connection_mark, self.zone, self.notrack = other.changes
         self.matched = other.matched
         self.added_to |= other.added_to
 
     @property
-    def changes(self) -> tuple[int, int, int, bool]:
+    def changes(self) -> tuple[int, int, int, int, bool]:
         """All that rules may have changed."""
-        return self.mark, self.connection_mark, self.zone, self.notrack
+        return self.mark, self.life, self.connection_mark, self.zone, self.notrack
 
 
 Matcher = Callable[[Seen], bool | None]

@@ -9,6 +9,7 @@ from kvmdiag.model.statements import (
     CopyMark,
     NoEffect,
     NoTrack,
+    SetLife,
     SetMark,
     SetZone,
     Statement,
@@ -22,6 +23,7 @@ Effect = Callable[[Seen], bool | None]
 """Changes what is seen; ``False`` ends the rule there."""
 
 _ALL = 0xFFFFFFFF
+_LONGEST_LIFE = 255
 
 
 class UndecidedError(Exception):
@@ -35,6 +37,8 @@ def effects_of(statement: Statement, sets: Sets, *, of_nft: bool = True) -> Sequ
             return (_set_mark(statement),)
         case CopyMark():
             return (_copy_mark(statement, of_nft=of_nft),)
+        case SetLife():
+            return (_set_life(statement),)
         case SetZone():
             return (_set_zone(statement.zone),)
         case NoTrack():
@@ -75,6 +79,18 @@ def _copy_mark(statement: CopyMark, *, of_nft: bool) -> Effect:
         seen.connection_mark = seen.connection_mark & keep ^ seen.mark & take ^ flip
 
     return to_packet if statement.to == "packet" else to_connection
+
+
+def _set_life(statement: SetLife) -> Effect:
+    family, value = statement.family, statement.value
+
+    def set_life(seen: Seen) -> bool | None:
+        if seen.family != family:
+            return False
+        seen.life = min(max(seen.life + value, 0), _LONGEST_LIFE) if statement.relative else value
+        return None
+
+    return set_life
 
 
 def _set_zone(zone: int) -> Effect:

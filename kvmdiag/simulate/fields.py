@@ -132,8 +132,8 @@ FIELDS: Mapping[str, Field] = {
     **CONNECTION_FIELDS,
     "ip protocol": Field(of_version(4, lambda s: s.proto), spans.protocol, 8),
     "ip6 nexthdr": Field(of_version(6, lambda s: s.proto), spans.protocol, 8),
-    "ip ttl": Field(of_version(4, lambda s: s.packet.ttl), spans.number, 8),
-    "ip6 hoplimit": Field(of_version(6, lambda s: s.packet.ttl), spans.number, 8),
+    "ip ttl": Field(of_version(4, lambda s: s.life), spans.number, 8),
+    "ip6 hoplimit": Field(of_version(6, lambda s: s.life), spans.number, 8),
     "ip length": Field(of_version(4, lambda s: s.packet.length), spans.number, 16),
     # Packets are sent without a service class; a rule that sets one is not followed.
     "ip tos": Field(of_version(4, lambda _: 0), spans.number, 8),

@@ -163,11 +163,12 @@ class _Hook:
             result.rule, result.reply, result.why = verdict.rule, verdict.reply, verdict.why
         elif verdict.rule.index is not None:
             result.accepted_by = verdict.rule
-        if seen.mark != result.packet.mark:
-            self._set(replace(result.packet, mark=seen.mark))
-            # Only where a route chain marks it (nf_route_table_hook4, ipt_mangle_out).
-            if base.chain.type == "route" and verdict.kind == "accept":
-                self._route_again()
+        remarked = seen.mark != result.packet.mark
+        if remarked or seen.life != result.packet.ttl:
+            self._set(replace(result.packet, mark=seen.mark, ttl=seen.life))
+        # Only where a route chain marks it (nf_route_table_hook4, ipt_mangle_out).
+        if remarked and base.chain.type == "route" and verdict.kind == "accept":
+            self._route_again()
         if seen.tracked is not None and seen.tracked.connection is not None:
             seen.tracked.connection.mark = seen.connection_mark
         return verdict

@@ -6,11 +6,13 @@ drivers/net/veth.c, macvlan.c, bonding/bond_main.c.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Literal
 
 from msgspec.structs import replace
 
 from kvmdiag.model.link import Link, LinkRef
+from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
 from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.bridging import VLAN_TAG, enter_bridge, send_by_bridge
@@ -31,6 +33,9 @@ from kvmdiag.simulate.stop import require_room, stop
 from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.whereabouts import Upper
 from kvmdiag.simulate.wrapping import enter_tunnel
+
+_LONG_LIFE = 32
+"""Routers that may lie beyond an uplink; hardly anything is farther away."""
 
 
 def transmit(journey: Journey, step: Transmit) -> Step:
@@ -85,6 +90,7 @@ def _hand_over(journey: Journey, step: Transmit | Arrive, link: Link) -> Arrive:
         raise Ended(Outcome.DELIVERED, Reason.ARRIVED)
     if link.is_uplink:
         tagged = f" in VLAN {step.frame.vlan}" if step.frame.vlan else ""
+        _require_long_life(journey, step.stack, link, packet)
         decision = f"leaves by {link.name} as {packet.src}{tagged}"
         journey.note(step.stack, link.name, Stage.EGRESS, packet, decision)
         journey.connections.left_with = step.frame.vlan
@@ -98,6 +104,21 @@ def _hand_over(journey: Journey, step: Transmit | Arrive, link: Link) -> Arrive:
     if link.tap is not None:
         raise NotUnderstood(step.stack, f"it is not known which program reads {link.name}")
     raise NotUnderstood(step.stack, f"links of kind {link.kind} ({link.name}) are not modelled")
+
+
+def _require_long_life(journey: Journey, stack: str, link: Link, packet: Packet) -> None:
+    """A rule may leave a packet too little time to live for what lies beyond the uplink.
+
+    Raises:
+        NotUnderstood: so it is, unless its destination is in a network of this stack.
+
+    """
+    if packet.ttl >= _LONG_LIFE:
+        return
+    near = (ip_network(entry.network, strict=False) for entry in journey.stack(stack).addresses)
+    if not any(packet.dst in network for network in near):
+        text = f"whether a time to live of {packet.ttl} is enough beyond {link.name}"
+        raise NotUnderstood(stack, text)
 
 
 def _tag(journey: Journey, step: Transmit, link: Link, lower: LinkRef) -> Transmit:

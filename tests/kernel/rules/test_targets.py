@@ -77,6 +77,60 @@ def test_marks_of_nft(bench):
     assert len(kernel) == 5
 
 
+LIFE = """\
+*mangle
+-A PREROUTING -j {target} --{unit}-set 6
+-A FORWARD -m {match} --{unit}-eq 5
+-A FORWARD -j {target} --{unit}-dec 3
+-A FORWARD -m {match} --{unit}-eq 2
+-A FORWARD -m {match} --{unit}-gt 2
+-A POSTROUTING -j {target} --{unit}-inc 254
+-A POSTROUTING -m {match} --{unit}-eq 255
+COMMIT
+"""
+NFT_LIFE = """
+table inet m {{
+  chain c {{
+    type filter hook forward priority 0;
+    {field} set 5 counter
+    {other} set 7 counter
+    {field} 5 counter
+    {field} > 5 counter
+  }}
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("iptables", {"target": "TTL", "match": "ttl", "unit": "ttl"}),
+        ("ip6tables", {"target": "HL", "match": "hl", "unit": "hl"}),
+    ],
+)
+def test_time_to_live(bench, program, words):
+    """It is set, grows and shrinks between nothing and all; matches see what became of it."""
+    bench.clear()
+    bench.load(f"{program}-nft-restore", text=LIFE.format(**words))
+    sent = udp() if program == "iptables" else udp(src="fd00:1::2", dst="fd00:2::2")
+    kernel = bench.kernel(sent)
+    assert walked(bench, bench.view(), sent) == kernel
+    assert len(kernel) == 6
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_time_to_live_by_nft(bench, version):
+    """A packet of the other family does not come past the statement."""
+    bench.clear()
+    fields = "ip ttl", "ip6 hoplimit"
+    field, other = fields if version == 4 else fields[::-1]
+    bench.load("nft", "-f", "-", text=NFT_LIFE.format(field=field, other=other))
+    sent = udp() if version == 4 else udp(src="fd00:1::2", dst="fd00:2::2")
+    kernel = bench.kernel(sent)
+    assert walked(bench, bench.view(), sent) == kernel
+    assert len(kernel) == 2
+
+
 def _counted(view, text):
     """A rule's text, with ``counter`` if it has one."""
     rules = (r for t in view.stack.tables for c in t.chains for r in c.rules if r.text == text)
