@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from kvmdiag.actions.chain import Place, with_rule
 from kvmdiag.actions.keep import keep
-from kvmdiag.model.netfilter import Chain, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.parse.ebtables import parse_rule
 
@@ -39,25 +39,11 @@ class InsertEbtablesRule(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule in front; tables that were not read stay unread."""
-        stack = snapshot.stack(self.stack)
-        if stack.tables is None:
-            return snapshot
-        tables = tuple(self._with_rule(table) for table in stack.tables)
-        return snapshot.with_stack(msgspec.structs.replace(stack, tables=tables))
+        parsed = parse_rule(f"-A {self.chain} {self.rule}")
+        rule = msgspec.structs.replace(parsed, packets=0, bytes=0)
+        place = Place(self.stack, "bridge", self.table, "iptables-nft", self.chain)
+        return place.changed(snapshot, lambda chain: with_rule(chain, rule))
 
     @property
     def _program(self) -> tuple[str, ...]:
         return ("ebtables",) if self.table == "filter" else ("ebtables", "-t", self.table)
-
-    def _with_rule(self, table: Table) -> Table:
-        if (table.family, table.name, table.backend) != ("bridge", self.table, "iptables-nft"):
-            return table
-        text = f"-A {self.chain} {self.rule}"
-        rule = msgspec.structs.replace(parse_rule(text), packets=0, bytes=0)
-
-        def changed(chain: Chain) -> Chain:
-            if chain.name != self.chain:
-                return chain
-            return msgspec.structs.replace(chain, rules=(rule, *chain.rules))
-
-        return msgspec.structs.replace(table, chains=tuple(map(changed, table.chains)))

@@ -6,9 +6,10 @@ import shlex
 
 import msgspec
 
+from kvmdiag.actions.chain import Place, with_rule
 from kvmdiag.actions.keep import keep_rule
 from kvmdiag.model.matches import Match
-from kvmdiag.model.netfilter import Family, Rule, Table
+from kvmdiag.model.netfilter import Family, Rule
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.statements import Statement
 
@@ -48,23 +49,9 @@ class InsertNftRule(msgspec.Struct, frozen=True, kw_only=True):
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule in front; tables that were not read stay unread."""
-        stack = snapshot.stack(self.stack)
-        if stack.tables is None:
-            return snapshot
         rule = Rule(body=self.body, text=self.text, packets=0, bytes=0, comment=_MARK)
-        tables = tuple(self._with(table, rule) for table in stack.tables)
-        return snapshot.with_stack(msgspec.structs.replace(stack, tables=tables))
-
-    def _with(self, table: Table, rule: Rule) -> Table:
-        if (table.family, table.name, table.backend) != (self.family, self.table, "nft"):
-            return table
-        chains = tuple(
-            msgspec.structs.replace(chain, rules=(rule, *chain.rules))
-            if chain.name == self.chain
-            else chain
-            for chain in table.chains
-        )
-        return msgspec.structs.replace(table, chains=chains)
+        place = Place(self.stack, self.family, self.table, "nft", self.chain)
+        return place.changed(snapshot, lambda chain: with_rule(chain, rule))
 
     @property
     def _place(self) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
+from kvmdiag.actions.chain import Place, with_rule
+from kvmdiag.actions.iptables import InChain
 from kvmdiag.actions.keep import keep, keep_rule
-from kvmdiag.model.netfilter import Backend, Chain, HookName, Rule, Table
+from kvmdiag.model.netfilter import Backend, Chain, HookName, Table
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.parse.iptables import parse_rule
@@ -31,29 +31,25 @@ _BUILTIN: dict[str, tuple[tuple[str, HookName, int], ...]] = {
         ("POSTROUTING", "postrouting", -150),
     ),
     "raw": (("PREROUTING", "prerouting", -300), ("OUTPUT", "output", -300)),
+    "security": (("INPUT", "input", 50), ("FORWARD", "forward", 50), ("OUTPUT", "output", 50)),
 }
 
 
-class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
+class _AddRule(InChain, frozen=True, kw_only=True):
     """What inserting and appending have in common.
 
     ``rule`` is written as ``iptables-save`` prints it, without the chain. ``kept_by`` says
     how the rule comes back after a reboot when that is not as for any other rule.
     """
 
-    stack: str
-    chain: str
     rule: str
-    table: Literal["filter", "nat", "mangle", "raw"] = "filter"
-    family: Literal["ip", "ip6"] = "ip"
-    backend: Backend = "iptables-nft"
     kept_by: str | None = None
     disruptive: bool = False
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """The same rule deleted by its text."""
         del snapshot  # deleting by text restores any state in which the rule was not there
-        return (*self._program, "-D", self.chain, *arguments(self.rule))
+        return (*self.program, "-D", self.chain, *arguments(self.rule))
 
     def persist(self, snapshot: Snapshot) -> str:
         """By whom the rule is put back."""
@@ -72,27 +68,13 @@ class _AddRule(msgspec.Struct, frozen=True, kw_only=True):
         stack = snapshot.stack(self.stack)
         if stack.tables is None:
             return snapshot
-        tables = _with_chain(stack.tables, self._fresh_table, self.chain)
+        tables = _with_chain(stack.tables, self._fresh_table, self.place)
+        snapshot = snapshot.with_stack(msgspec.structs.replace(stack, tables=tables))
         parsed = parse_rule(self.rule, family=self.family)
         rule = msgspec.structs.replace(
             parsed, text=f"-A {self.chain} {self.rule}", packets=0, bytes=0
         )
-        changed = tuple(
-            _with_rule(table, self.chain, rule, position) if self._is_in(table) else table
-            for table in tables
-        )
-        return snapshot.with_stack(msgspec.structs.replace(stack, tables=changed))
-
-    @property
-    def _program(self) -> tuple[str, ...]:
-        name = "ip6tables" if self.family == "ip6" else "iptables"
-        if self.backend == "iptables-legacy":
-            name += "-legacy"
-        return (name,) if self.table == "filter" else (name, "-t", self.table)
-
-    def _is_in(self, table: Table) -> bool:
-        wanted = (self.family, self.table, self.backend)
-        return (table.family, table.name, table.backend) == wanted
+        return self.place.changed(snapshot, lambda chain: with_rule(chain, rule, position))
 
     @property
     def _fresh_table(self) -> Table:
@@ -123,7 +105,7 @@ class InsertRule(_AddRule, frozen=True, kw_only=True):
     @property
     def _line(self) -> tuple[str, ...]:
         place = ("-I", self.chain, str(self.position))
-        return (*self._program, *place, *arguments(self.rule))
+        return (*self.program, *place, *arguments(self.rule))
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule in front; tables that were not read stay unread."""
@@ -140,7 +122,7 @@ class AppendRule(_AddRule, frozen=True, kw_only=True):
 
     @property
     def _line(self) -> tuple[str, ...]:
-        return (*self._program, "-A", self.chain, *arguments(self.rule))
+        return (*self.program, "-A", self.chain, *arguments(self.rule))
 
     def apply(self, snapshot: Snapshot) -> Snapshot:
         """The chain with the rule at its end; tables that were not read stay unread."""
@@ -158,31 +140,19 @@ def backend_in_use(stack: Stack) -> Backend:
     return "iptables-nft"
 
 
-def _with_chain(tables: tuple[Table, ...], fresh: Table, wanted: str) -> tuple[Table, ...]:
+def _with_chain(tables: tuple[Table, ...], fresh: Table, wanted: Place) -> tuple[Table, ...]:
     """The tables with the built-in chain in which the rule is to stand.
 
     The nft-backed iptables makes that chain alone and appends it to its table; a legacy table
     always has all of its chains.
     """
-    alone = tuple(chain for chain in fresh.chains if chain.name == wanted)
+    alone = tuple(chain for chain in fresh.chains if chain.name == wanted.chain)
     for table in tables:
-        if (table.family, table.name, table.backend) == (fresh.family, fresh.name, fresh.backend):
-            if table.chain(wanted) is not None:
+        if wanted.is_in(table):
+            if table.chain(wanted.chain) is not None:
                 return tables
             changed = msgspec.structs.replace(table, chains=(*table.chains, *alone))
             return tuple(changed if other is table else other for other in tables)
     if fresh.backend == "iptables-nft":
         fresh = msgspec.structs.replace(fresh, chains=alone)
     return (*tables, fresh)
-
-
-def _with_rule(table: Table, chain_name: str, rule: Rule, position: int | None) -> Table:
-    chains = []
-    for chain in table.chains:
-        if chain.name == chain_name:
-            at = len(chain.rules) if position is None else position
-            rules = (*chain.rules[:at], rule, *chain.rules[at:])
-            chains.append(msgspec.structs.replace(chain, rules=rules))
-        else:
-            chains.append(chain)
-    return msgspec.structs.replace(table, chains=tuple(chains))
