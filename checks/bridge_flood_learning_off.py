@@ -1,18 +1,24 @@
-"""A bridge port neither learns nor is flooded, and nothing leads to the guest behind it.
+"""A bridge port is not flooded, and nothing leads to the guest behind it.
 
-Symptom: broadcasts reach a guest and unicast does not.
+Symptom: broadcasts reach a guest and unicast does not; or nobody ever learns the guest's MAC
+    address, because ARP does not reach it.
 Cause: learning and flooding are off (macTableManager='libvirt', Proxmox' disabled MAC learning),
-    and the forwarding table has no entry for the guest's MAC address.
+    and the forwarding table has no entry for the guest's MAC address; or broadcasts (bcast_flood
+    off) or unknown multicasts (mcast_flood off), and with them the questions for neighbours,
+    are kept from the port.
 Harmless when: there is a static entry for each MAC address behind the port: that is what these
-    settings are for.
-Evidence: both flags are off, and no entry of the forwarding table holds the guest's MAC address.
+    settings are for. Without broadcasts: nobody has to find the guest, or others know its MAC
+    address for good.
+Evidence: both flags are off, and no entry of the forwarding table holds the guest's MAC address;
+    or a question for the guest's address ends at the port.
 Fix: bridge fdb add MAC dev PORT master static; find why the tool that manages the table did not.
+    For questions: bridge link set dev PORT bcast_flood on (IPv6: mcast_flood on).
 Sources: net/bridge/br_forward.c (br_flood), bridge(8)
 """
 
 from collections.abc import Iterator
 
-from kvmdiag.actions.bridge import AddFdbEntry
+from kvmdiag.actions.bridge import AddFdbEntry, Flag, SetPortFlag
 from kvmdiag.diagnose.case import (
     Case,
     link_of,
@@ -23,6 +29,7 @@ from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.trace import LinkStateRef, Reason
 
 
 def _deaf(stack: Stack) -> Iterator[tuple[Link, str]]:
@@ -55,12 +62,38 @@ def _survey(survey: Survey) -> Iterator[Suspicion]:
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.FDB}, survey=_survey)
 def bridge_flood_learning_off(case: Case) -> Iterator[Suspicion]:
-    """Each port on the way that neither learns nor is flooded."""
+    """Each port on the way that neither learns nor is flooded, or is kept from questions."""
+    yield from _unasked(case)
     passed = {hop.stack for hop in case.walk.hops}
     for stack in case.stacks:
         if stack.name in passed:
             for link, mac in _behind(case.stacks, stack):
                 yield _suspicion(stack, link, mac)
+
+
+def _unasked(case: Case) -> Iterator[Suspicion]:
+    """The port that a question for a neighbour was kept from."""
+    ref = case.decider
+    stack = case.stack(ref.stack) if isinstance(ref, LinkStateRef) else None
+    if case.reason is not Reason.NO_FLOOD or stack is None or not isinstance(ref, LinkStateRef):
+        return
+    link = link_of(stack, ref.link)
+    if link is None or link.port is None:
+        return
+    flag: Flag = "bcast_flood" if case.end.packet.version == 4 else "mcast_flood"
+    if link.port.broadcast_flood if flag == "bcast_flood" else link.port.multicast_flood:
+        return
+    yield Suspicion(
+        subject=place(stack, link.name),
+        summary=f"{link.name} is not flooded with what is for everybody: nobody who asks for "
+        f"{case.next_hop} is heard behind it",
+        evidence=(
+            Evidence(
+                f"{link.name} {flag} off", f"bridge -d link show dev {link.name} in {stack.name}"
+            ),
+        ),
+        remedies=((SetPortFlag(stack=stack.name, link=link.name, flag=flag, on=True),),),
+    )
 
 
 def _suspicion(stack: Stack, link: Link, mac: str) -> Suspicion:

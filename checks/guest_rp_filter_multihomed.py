@@ -26,6 +26,7 @@ from kvmdiag.diagnose.case import (
     sysctl_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.refused import refused_source
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Reason
@@ -36,15 +37,15 @@ from kvmdiag.model.trace import Reason
     needs={Facts.LINKS, Facts.ADDRESSES, Facts.ROUTES, Facts.SYSCTLS},
 )
 def guest_rp_filter_multihomed(case: Case) -> Iterator[Suspicion]:
-    """A packet for the guest itself ends at the guest's reverse path filter."""
-    stack, link = case.here, case.ingress
-    if case.reason is not Reason.RP_FILTER or stack is None or link is None:
+    """A packet for the guest itself, or a question, ends at the guest's reverse path filter."""
+    refused = refused_source(case)
+    if refused is None or case.reason is not Reason.RP_FILTER:
         return
+    stack, link, source = refused.stack, refused.link, refused.source
     homes = _homes(stack)
     if stack.name == case.snapshot.host or len(homes) < 2:
         return
     own = conf(link, "rp_filter")
-    source = case.end.packet.src
     yield Suspicion(
         subject=place(stack, link),
         summary=f"{stack.name} drops what {source} sends to {link}: its route to {source} "

@@ -21,6 +21,7 @@ from kvmdiag.diagnose.case import (
     sysctl_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.refused import refused_source
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import (
     Reason,
@@ -30,16 +31,17 @@ from kvmdiag.model.trace import (
 @check(severity=Severity.ERROR, needs={Facts.POLICY_RULES, Facts.SYSCTLS})
 def host_rp_filter_fwmark(case: Case) -> Iterator[Suspicion]:
     """A packet ends at the reverse path filter of a stack with rules by mark."""
-    stack, link = case.here, case.ingress
-    if case.reason is not Reason.RP_FILTER or stack is None or link is None:
+    refused = refused_source(case)
+    if refused is None or case.reason is not Reason.RP_FILTER:
         return
+    stack, link = refused.stack, refused.link
     marked = [rule for rule in stack.policy_rules or () if rule.fwmark is not None]
     if not marked:
         return
     own = conf(link, "rp_filter")
     yield Suspicion(
         subject=place(stack, link),
-        summary=f"{stack.name} drops what {case.end.packet.src} sends by {link}: the strict "
+        summary=f"{stack.name} drops what {refused.source} sends by {link}: the strict "
         "reverse path filter does not see the mark by which it is routed",
         evidence=(
             sysctl_fact(stack, conf("all", "rp_filter")),

@@ -19,9 +19,7 @@ from kvmdiag.diagnose.case import (
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    is_guest_bridge,
-)
+from kvmdiag.diagnose.nets import connected, is_guest_bridge
 from kvmdiag.model.report import Severity
 from kvmdiag.model.trace import (
     Reason,
@@ -40,6 +38,8 @@ def nat_to_nat_blocked(case: Case) -> Iterator[Suspicion]:
     both = is_guest_bridge(stack, end.in_link) and is_guest_bridge(stack, end.out_link)
     if end.stage is not Stage.FORWARD or not both or end.in_link == end.out_link:
         return
+    if not any(end.packet.src in network for network in connected(stack, end.in_link or "")):
+        return  # a foreign source is kept in, wherever it would go
     yield Suspicion(
         subject=place(stack, end.out_link or "-"),
         summary=f"libvirt keeps new connections from {end.in_link} out of {end.out_link}: "

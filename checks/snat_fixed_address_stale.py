@@ -21,6 +21,7 @@ from kvmdiag.diagnose.case import (
     rule_fact,
 )
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
+from kvmdiag.diagnose.rules import backend_of, family_of
 from kvmdiag.model.netfilter import (
     Rule,
     SourceNat,
@@ -63,7 +64,7 @@ def _masquerade(stack: Stack, rule: RuleRef, old: Rule) -> Remedy:
         table="nat",
         chain=rule.chain,
         rule=f"{kept} -j MASQUERADE".strip(),
-        family="ip6" if rule.family == "ip6" else "ip",
-        backend="iptables-legacy" if rule.backend == "iptables-legacy" else "iptables-nft",
+        family=family_of(rule),
+        backend=backend_of(rule),
     )
     return (action,)

@@ -107,12 +107,24 @@ class DeleteAddress(msgspec.Struct, frozen=True, kw_only=True):
         if stack.routes is None:
             return None
         ip = str(ip_interface(self.address).ip)
+        mine = [a for a in stack.addresses or () if a.link == self.link and a.address == ip]
+        kept = {_way(route) for a in mine if not self._is(a) for route in address_routes(a)}
+        if kept:
+            # The link has it with another prefix length still (fib_del_ifaddr).
+            gone = {_way(route) for a in mine for route in address_routes(a)} - kept
+            return tuple(route for route in stack.routes if _way(route) not in gone)
         return tuple(
             route
             for route in stack.routes
             if route.preferred_source != ip
             or not all(hop.link == self.link for hop in route.next_hops)
         )
+
+
+def _way(route: Route) -> tuple[object, ...]:
+    """What makes two routes the same, whatever became of their link since."""
+    links = tuple(hop.link for hop in route.next_hops)
+    return (route.destination, route.table, route.type, route.preferred_source, links)
 
 
 def _flagged(route: Route, flags: frozenset[str]) -> Route:

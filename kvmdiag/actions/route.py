@@ -127,18 +127,67 @@ class DeleteRoute(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _words(self) -> tuple[str, ...]:
-        route = self.route
-        words = route.text.split()
-        if route.nexthop:
-            # By its object alone: the kernel finds no such route by gateway, link or type.
-            words = [route.destination, "nhid", str(route.nexthop)]
-            words += ["metric", str(route.metric)] if route.metric else []
-        if route.table != 254:
-            words += ["table", str(route.table)]
-        if route.scope == "link" and not route.nexthop:
-            words += ["scope", "link"]
-        return tuple(words)
+        return _words(self.route)
 
     @property
     def _ip(self) -> tuple[str, ...]:
-        return ("ip", "-6") if self.route.version == 6 else ("ip",)
+        return _program(self.route)
+
+
+class ReplaceRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """Change a route in place: ``new`` is for the same destination, table and metric."""
+
+    stack: str
+    old: Route
+    new: Route
+    disruptive: bool = False
+
+    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """``ip route replace ...``: there is never a moment without the route."""
+        del snapshot  # the command does not depend on what was there
+        return self._line(self.new)
+
+    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """The old one in its place."""
+        del snapshot
+        return self._line(self.old)
+
+    def persist(self, snapshot: Snapshot) -> str:
+        """Where the link's routes are configured."""
+        how = f"write '{self.new.text}' for '{self.old.text}' where the link's routes are configured"
+        if self.old.protocol == "dhcp":
+            how = f"the DHCP server gives '{self.old.text}': correct it there"
+        return keep(snapshot.stack(self.stack), how)
+
+    def apply(self, snapshot: Snapshot) -> Snapshot:
+        """The routes with the new one in the old one's place (fib_table_insert)."""
+        stack = snapshot.stack(self.stack)
+        if stack.routes is None:
+            return snapshot
+        routes = tuple(self.new if route == self.old else route for route in stack.routes)
+        return snapshot.with_stack(msgspec.structs.replace(stack, routes=routes))
+
+    def _line(self, route: Route) -> tuple[str, ...]:
+        onlink = ("onlink",) if any("onlink" in hop.flags for hop in route.next_hops) else ()
+        sizes = {"mtu": route.mtu, "advmss": route.advertised_mss}
+        limits = tuple(w for key, n in sizes.items() if n is not None for w in (key, str(n)))
+        words = (*_words(route), *onlink, *limits, "proto", route.protocol)
+        return (*_program(route), "route", "replace", *words)
+
+
+def _words(route: Route) -> tuple[str, ...]:
+    """A route as ip-route(8) takes it."""
+    words = route.text.split()
+    if route.nexthop:
+        # By its object alone: the kernel finds no such route by gateway, link or type.
+        words = [route.destination, "nhid", str(route.nexthop)]
+        words += ["metric", str(route.metric)] if route.metric else []
+    if route.table != 254:
+        words += ["table", str(route.table)]
+    if route.scope == "link" and not route.nexthop:
+        words += ["scope", "link"]
+    return tuple(words)
+
+
+def _program(route: Route) -> tuple[str, ...]:
+    return ("ip", "-6") if route.version == 6 else ("ip",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kvmdiag.actions.nft import InsertNftRule
 from kvmdiag.actions.rule import InsertRule
-from kvmdiag.diagnose.rules import base_chain, table_of
+from kvmdiag.diagnose.rules import backend_of, base_chain, family_of, table_of
 from kvmdiag.model.action import Action
 from kvmdiag.model.netfilter import (
     Accept,
@@ -118,11 +118,11 @@ def accept_in_front(stack: Stack, ref: RuleRef, hook: HookName, rule: Accepting)
         return None
     return InsertRule(
         stack=stack.name,
-        table=ref.table,  # type: ignore[arg-type]  # one of those just listed
+        table=ref.table,
         chain=_place(stack, ref, base),
         rule=rule.iptables,
-        family="ip6" if ref.family == "ip6" else "ip",
-        backend="iptables-legacy" if ref.backend == "iptables-legacy" else "iptables-nft",
+        family=family_of(ref),
+        backend=backend_of(ref),
     )
 
 

@@ -23,6 +23,7 @@ from kvmdiag.model.trace import (
     Trace,
     Walk,
 )
+from kvmdiag.simulate.view import View
 
 Interface = IPv4Interface | IPv6Interface
 
@@ -31,15 +32,26 @@ class Case:
     """One walk that does not get through, in the snapshot it was made in.
 
     ``hidden`` names stacks of which the check that asks lacks facts: they are not among
-    :attr:`stacks`, and :attr:`here` is ``None`` when the walk ended in one of them.
+    :attr:`stacks`, and :attr:`here` is ``None`` when the walk ended in one of them. ``view`` is
+    the snapshot as the walk asked it, when the caller has it.
     """
 
     def __init__(
-        self, snapshot: Snapshot, walk: Walk, hidden: frozenset[str] = frozenset()
+        self,
+        snapshot: Snapshot,
+        walk: Walk,
+        hidden: frozenset[str] = frozenset(),
+        view: View | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.walk = walk
         self.hidden = hidden
+        self._view = view
+
+    @cached_property
+    def view(self) -> View:
+        """The snapshot, indexed."""
+        return self._view or View(self.snapshot)
 
     @property
     def trace(self) -> Trace:
@@ -207,9 +219,10 @@ def addresses_of(stack: Stack, link: str) -> tuple[Interface, ...]:
     )
 
 
-def owns(stack: Stack, address: IPAddress) -> bool:
+def owns(stack: Stack, address: IPAddress | str) -> bool:
     """Whether an address is one of the stack's own."""
-    return any(entry.address == str(address) for entry in stack.addresses or ())
+    text = str(address)
+    return any(entry.address == text for entry in stack.addresses or ())
 
 
 def number(stack: Stack, sysctl: str) -> int | None:

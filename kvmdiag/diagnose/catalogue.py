@@ -174,6 +174,13 @@ EXTRA: tuple[str, ...] = (
     "ping-ignored",
     "firewall-drop",
     "bridge-filter-drop",
+    "conntrack-bypassed",
+    "route-source-wrong",
+    "route-without-gateway",
+    "wrong-netmask",
+    "strict-rp-filter",
+    "destination-absent",
+    "bridge-port-blocked",
 )
 """Checks in addition, for what befalls packets and none of the catalogue's faults covers."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import Literal
 
 from kvmdiag.diagnose.case import chain_of
 from kvmdiag.diagnose.nets import IPNetwork, connected, is_libvirt_bridge, network_on
 from kvmdiag.model.netfilter import (
     AddressIs,
+    Backend,
     Chain,
     ConntrackStateIs,
     DestinationNat,
@@ -96,14 +98,28 @@ def stops(rule: Rule) -> bool:
     return has(rule, Drop, Reject)
 
 
+def rule_of(stack: Stack, ref: RuleRef) -> Rule | None:
+    """The rule that is referred to; ``None`` for a policy."""
+    chain = chain_of(stack, ref)
+    return None if chain is None or ref.index is None else chain.rules[ref.index]
+
+
+def family_of(ref: RuleRef) -> Literal["ip", "ip6"]:
+    """By which iptables a rule is changed."""
+    return "ip6" if ref.family == "ip6" else "ip"
+
+
+def backend_of(ref: RuleRef) -> Backend:
+    """By which of the two iptables of that family."""
+    return "iptables-legacy" if ref.backend == "iptables-legacy" else "iptables-nft"
+
+
 def is_for_invalid(stack: Stack, ref: RuleRef) -> bool:
     """Whether a rule is for packets that belong to no connection that was seen to begin."""
-    chain = chain_of(stack, ref)
-    if chain is None or ref.index is None:
-        return False
-    return any(
+    rule = rule_of(stack, ref)
+    return rule is not None and any(
         isinstance(part, ConntrackStateIs) and "invalid" in part.states and not part.negate
-        for part in chain.rules[ref.index].body
+        for part in rule.body
     )
 
 

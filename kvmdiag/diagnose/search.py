@@ -82,7 +82,8 @@ def suspicions(state: State, checks: Sequence[Check], walk: Walk) -> list[tuple[
         if check.turn is Turn.LAST and any(said.by_design for _, said in found):
             continue
         hidden = frozenset(lacking(state.snapshot, check))
-        found += [(check, said) for said in check.run(Case(state.snapshot, walk, hidden))]
+        case = Case(state.snapshot, walk, hidden, state.view)
+        found += [(check, said) for said in check.run(case)]
     places = {id(hop): number for number, hop in enumerate(walk.hops)}
     last = len(places)
     return sorted(found, key=lambda pair: (places.get(id(pair[1].at), last), pair[0].turn))

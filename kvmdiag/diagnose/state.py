@@ -17,7 +17,7 @@ class State:
 
     def __init__(self, snapshot: Snapshot, base: State | None = None) -> None:
         self.snapshot = snapshot
-        self._view: View = View(snapshot, None if base is None else base._view)
+        self.view: View = View(snapshot, None if base is None else base.view)
         self._walks: dict[Question, Walk] = {}
 
     def after(self, actions: Iterable[Action]) -> State:
@@ -31,7 +31,7 @@ class State:
         """The walk of a question; made once."""
         known = self._walks.get(question)
         if known is None:
-            known = self._walks[question] = walk(self.snapshot, question, view=self._view)
+            known = self._walks[question] = walk(self.snapshot, question, view=self.view)
         return known
 
     def works(self, question: Question) -> bool | None:

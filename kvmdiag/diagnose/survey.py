@@ -66,7 +66,7 @@ class Survey:
     def cases(self) -> Iterator[Case]:
         """Each judged path as a case, whether it works or not."""
         for walk in self.walks():
-            yield Case(self.snapshot, walk, self.hidden)
+            yield Case(self.snapshot, walk, self.hidden, self._state.view)
 
 
 def failure(path: Question, walk: Walk) -> str:

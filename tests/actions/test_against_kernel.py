@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from kvmdiag.actions.address import AddAddress, DeleteAddress
-from kvmdiag.actions.bridge import AddFdbEntry, SetPortFlag
+from kvmdiag.actions.bridge import AddFdbEntry, SetPortFlag, SetPortForwarding
 from kvmdiag.actions.device import SetMac, SetMtu
 from kvmdiag.actions.link import SetLinkUp, SetMaster
 from kvmdiag.actions.neighbour import DeleteNeighbour
 from kvmdiag.actions.nft import InsertNftRule
-from kvmdiag.actions.route import AddRoute, DeleteRoute
+from kvmdiag.actions.route import AddRoute, DeleteRoute, ReplaceRoute
 from kvmdiag.actions.rule import AppendRule, InsertRule
 from kvmdiag.actions.step import step
 from kvmdiag.actions.sysctl import SetSysctl
@@ -133,6 +133,9 @@ def carry_out(command: str) -> None:
     subprocess.run(shlex.split(command), check=True, capture_output=True, timeout=20)
 
 
+VIA_HOST = Route(
+    destination="203.0.113.0/24", next_hops=(NextHop(link="eth0", gateway="192.0.2.1"),)
+)
 ACTIONS = {
     "forwarding everywhere": SetSysctl(stack="host", values=(("net.ipv4.ip_forward", "1"),)),
     "forwarding on one interface": SetSysctl(
@@ -149,12 +152,11 @@ ACTIONS = {
         stack="guest", destination="198.18.0.0/24", gateway="192.0.2.1", link="eth0"
     ),
     "a route to a link": AddRoute(stack="guest", destination="198.18.0.7/32", link="eth1"),
-    "a route less": DeleteRoute(
+    "a route less": DeleteRoute(stack="guest", route=VIA_HOST),
+    "another source for a route": ReplaceRoute(
         stack="guest",
-        route=Route(
-            destination="203.0.113.0/24",
-            next_hops=(NextHop(link="eth0", gateway="192.0.2.1"),),
-        ),
+        old=VIA_HOST,
+        new=msgspec.structs.replace(VIA_HOST, preferred_source="198.51.100.2"),
     ),
     "an address more": AddAddress(stack="host", link="br0", address="198.51.100.1/24"),
     "an address less": DeleteAddress(stack="guest", link="eth1", address="198.51.100.2/24"),
@@ -167,6 +169,9 @@ ACTIONS = {
         stack="host", link="vnet0", flag="learning", on=False
     ),
     "a port that is not flooded": SetPortFlag(stack="host", link="vnet0", flag="flood", on=False),
+    "a port without broadcasts": SetPortFlag(
+        stack="host", link="vnet0", flag="bcast_flood", on=False
+    ),
     "a smaller port": SetMtu(stack="host", link="vnet0", mtu=1400),
     "a larger link": SetMtu(stack="guest", link="eth0", mtu=9000),
     "another mac": SetMac(stack="guest", link="eth1", mac="52:54:00:00:00:77"),
@@ -242,6 +247,30 @@ def test_a_link_set_up(stack, link, network, read):
     assert claimed != facts(before)
     carry_out(step(action, "test", before).command)
     settles_on(claimed, read)
+
+
+def test_a_port_that_forwards_again(network, read):
+    """The bridge's only port was disabled by hand, and its carrier went with that."""
+    host, _ = network
+    host.run("bridge link set dev vnet0 state 0")
+    before = read()
+    action = SetPortForwarding(stack="host", link="vnet0")
+    line = step(action, "test", before)
+    carry_out(line.command)
+    settles_on(facts(action.apply(before)), read)
+    carry_out(line.undo)
+    settles_on(facts(before), read)
+
+
+def test_an_address_goes_that_is_there_with_another_prefix_length(network, read):
+    """What belongs to the other stays: the local route, and routes by way of the link."""
+    _, guest = network
+    guest.ip("addr add 192.0.2.2/16 dev eth0")
+    before = read()
+    action = DeleteAddress(stack="guest", link="eth0", address="192.0.2.2/24")
+    line = step(action, "test", before)
+    carry_out(line.command)
+    settles_on(facts(action.apply(before)), read)
 
 
 def test_writing_ip_forward_again_changes_nothing(network, read):

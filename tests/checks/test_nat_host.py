@@ -114,6 +114,32 @@ FAULTS = {
         ],
         ("vm1", "203.0.113.9"),
     ),
+    "conntrack-bypassed": (
+        [("host", "iptables -t raw -A PREROUTING -i virbr0 -j NOTRACK")],
+        ("vm1", "10.0.0.9"),
+    ),
+    "route-source-wrong": (
+        [
+            ("vm1", "ip addr add 172.30.0.5/32 dev eth0"),
+            ("vm1", "ip route replace default via 192.168.122.1 src 172.30.0.5"),
+        ],
+        ("vm1", "10.0.0.9"),
+    ),
+    "route-without-gateway": (
+        [("vm1", "ip route replace default dev eth0")],
+        ("vm1", "10.0.0.9"),
+    ),
+    "wrong-netmask": (
+        [
+            ("vm2", "ip addr del 192.168.122.12/24 dev eth0"),
+            ("vm2", "ip addr add 192.168.122.12/32 dev eth0"),
+        ],
+        ("vm1", "192.168.122.12"),
+    ),
+    "bridge-port-blocked": (
+        [("host", "bridge link set dev vnet2 state 0")],
+        ("vm1", "192.168.122.12"),
+    ),
     "bridge-flood-learning-off": (
         [
             ("host", "bridge link set dev vnet2 learning off flood off"),

@@ -101,20 +101,22 @@ def test_any_faults_at_once_are_cured_and_no_step_is_superfluous(names, broken):
     assert len(report.plan.steps) <= len(names)
 
 
-UNTRACKED = InsertRule(stack="master", table="raw", chain="PREROUTING", rule="-j CT --notrack")
-"""What no check knows of: connections that are not tracked are not translated either."""
+MAPPED = InsertRule(
+    stack="master", table="nat", chain="POSTROUTING", rule="-o ens3 -j NETMAP --to 172.30.9.0/24"
+)
+"""What no check knows of: a whole network translated to one that nobody routes back."""
 
 
 def test_what_no_check_knows_is_faulty_without_a_plan(broken, ask):
     """The walk still names what stopped the packet; nothing is made up to cure it."""
-    report = ask(UNTRACKED.apply(broken()))
+    report = ask(MAPPED.apply(broken()))
     assert (report.verdict, report.plan) == ("faulty", None)
     assert [f for f in report.findings if f.role == "cause"] == []
 
 
 def test_a_plan_that_does_not_suffice_says_so(broken, ask):
     """A cause gets the packet further, something unknown stops it then: not verified."""
-    report = ask(UNTRACKED.apply(broken("bridge-nf-forward-drop")))
+    report = ask(MAPPED.apply(broken("bridge-nf-forward-drop")))
     (cause,) = [f for f in report.findings if f.role == "cause"]
     assert (cause.check, cause.verified) == ("bridge-nf-forward-drop", False)
     assert report.plan is not None

@@ -1,0 +1,66 @@
+"""Routes and addresses that were changed by hand, one command each."""
+
+import pytest
+
+from kvmdiag.actions.address import AddAddress, DeleteAddress
+from kvmdiag.actions.route import AddRoute
+from kvmdiag.actions.sysctl import SetSysctl
+
+from .build import found, judge
+from .many import host_with
+
+pytestmark = pytest.mark.kernel
+
+STRICT = SetSysctl(stack="host", values=(("net.ipv4.conf.all.rp_filter", "1"),))
+WRONG_WAY = AddRoute(stack="host", destination="192.168.122.236/32", link="mybr0")
+
+
+def commands(report):
+    """The plan, without the way into each machine."""
+    return [step.command.partition("-host ")[2] for step in report.plan.steps]
+
+
+def causes(report):
+    """Check and subject of what stops the path."""
+    return [(f.check, f.subject) for f in report.findings if f.role == "cause"]
+
+
+@pytest.mark.fires("strict-rp-filter")
+def test_a_strict_filter_that_silences_arp_is_named(broken, ask):
+    """Master answers on either of its links, so the way by mybr0 is good once it may be used."""
+    report = ask(STRICT.apply(WRONG_WAY.apply(broken())))
+    assert causes(report) == [("strict-rp-filter", "host/virbr0")]
+    assert commands(report) == ["sysctl -w net.ipv4.conf.virbr0.rp_filter=2"]
+    (finding,) = found(report, "strict-rp-filter")
+    assert "does not answer" in finding.summary
+    other = [step.command for alternative in finding.alternatives for step in alternative.steps]
+    assert any("route del 192.168.122.236/32 dev mybr0" in command for command in other)
+    assert report.plan.works is True
+
+
+@pytest.mark.silent("strict-rp-filter")
+def test_a_strict_filter_with_ways_back_by_the_same_link_is_harmless(broken, ask):
+    """Everybody is heard where the route to him leads."""
+    assert found(ask(STRICT.apply(broken())), "strict-rp-filter") == []
+
+
+def test_an_address_of_another_network_that_leads_it_to_the_wrong_link_is_taken_off(broken, ask):
+    """The outside's network on node1's NIC: nobody else there is in it."""
+    snapshot = AddAddress(stack="node1", link="ens6", address="10.0.0.77/24").apply(broken())
+    report = ask(snapshot)
+    assert causes(report) == [("wrong-netmask", "node1/ens6")]
+    (step,) = report.plan.steps
+    assert step.command.endswith("ip addr del 10.0.0.77/24 dev ens6")
+
+
+def test_a_mask_that_is_too_wide_is_changed_without_a_moment_without_address():
+    """First the right one, then the wrong one goes; the default route by it stays."""
+    wide = AddAddress(stack="vm0", link="eth0", address="192.168.1.1/4").apply(host_with(2))
+    snapshot = DeleteAddress(stack="vm0", link="eth0", address="192.168.1.1/16").apply(wide)
+    report = judge(snapshot, "vm0", "203.0.113.9")
+    assert causes(report) == [("wrong-netmask", "vm0/eth0")]
+    assert [line.command for line in report.plan.steps] == [
+        "ip addr add 192.168.1.1/16 dev eth0",
+        "ip addr del 192.168.1.1/4 dev eth0",
+    ]
+    assert report.plan.works is True
