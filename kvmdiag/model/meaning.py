@@ -49,6 +49,7 @@ _A, _CIDR, _M, _C = Meaning.ADDRESS, Meaning.NETWORK, Meaning.MAC, Meaning.CHAIN
 
 MEANINGS: Mapping[str, Meaning] = {
     "AddToSet.name": _N,
+    "TakeFromSet.name": _N,
     "Address.address": _A,
     "Address.flags": _W,
     "Address.link": _L,

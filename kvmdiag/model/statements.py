@@ -165,6 +165,13 @@ class AddToSet(Part, frozen=True, kw_only=True):
     ipset: bool = False
 
 
+class TakeFromSet(Part, frozen=True, kw_only=True):
+    """Take the packet's fields out of a set, named as in :class:`AddToSet`."""
+
+    name: str
+    ipset: bool = False
+
+
 class NoEffect(Part, frozen=True, kw_only=True):
     """A statement that does not change where the packet goes: counter, log, checksum fill."""
 
@@ -200,6 +207,7 @@ Statement = (
     | SetZone
     | NoTrack
     | AddToSet
+    | TakeFromSet
     | NoEffect
     | UnknownStatement
 )

@@ -21,17 +21,19 @@ from kvmdiag.parse.words import Option
 
 
 def _set_options(options: Sequence[Option]) -> tuple[Match, ...]:
-    """``-m set``: counters may be left alone, but a match upon them is not understood."""
-    found: list[Match] = []
-    for option in options:
-        if option.name == "--match-set" and len(option.values) == 2:
-            name, fields = option.values
-            found.append(
-                SetContains(name=name, fields=tuple(fields.split(",")), negate=option.negate)
-            )
-        elif option.name not in ("--update-counters", "--update-subcounters"):
-            found.append(UnknownMatch(text=f"-m set {option.text}"))
-    return tuple(found)
+    """``-m set``: counters may be left alone, but a match upon them is not understood.
+
+    What else is asked is part of what ``!`` and ``--return-nomatch`` turn round (ip_set_test).
+    """
+    asked = [o for o in options if o.name not in ("--update-counters", "--update-subcounters")]
+    first, *others = asked or [Option("")]
+    unknown = UnknownMatch(text=" ".join(("-m set", *(option.text for option in options))))
+    reversed_ = first.negate or any(option.name == "--return-nomatch" for option in others)
+    if first.name != "--match-set" or len(first.values) != 2 or (others and reversed_):
+        return (unknown,)
+    name, fields = first.values
+    contains = SetContains(name=name, fields=tuple(fields.split(",")), negate=first.negate)
+    return (contains, unknown) if others else (contains,)
 
 
 def _reverse_path(options: Sequence[Option]) -> tuple[Match, ...]:

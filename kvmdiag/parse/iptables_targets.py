@@ -29,6 +29,7 @@ from kvmdiag.model.statements import (
     SetZone,
     SourceNat,
     Statement,
+    TakeFromSet,
     UnknownStatement,
 )
 from kvmdiag.parse import values
@@ -209,8 +210,17 @@ def _life(_text: str, options: Options, family: Family) -> Statement:
 def _set_target(text: str, options: Options, _family: Family) -> Statement:
     if any(option.name.startswith("--map-") for option in options):
         raise ValueError(text)
-    added = [option.values[0] for option in options if option.name == "--add-set"]
-    return AddToSet(name=added[0], ipset=True) if added else NoEffect(text=text)
+    changes = [option for option in options if option.name in _SET_CHANGES]
+    if len(changes) != 1 or len(changes[0].values) != 2:
+        raise ValueError(text)
+    (change,) = changes
+    return _SET_CHANGES[change.name](name=change.values[0], ipset=True)
+
+
+_SET_CHANGES: Mapping[str, type[AddToSet | TakeFromSet]] = {
+    "--add-set": AddToSet,
+    "--del-set": TakeFromSet,
+}
 
 
 def _ct(text: str, options: Options, _family: Family) -> Statement:

@@ -26,6 +26,7 @@ from kvmdiag.model.statements import (
     SetZone,
     SourceNat,
     Statement,
+    TakeFromSet,
     UnknownStatement,
     ValueMap,
     VerdictMap,
@@ -55,11 +56,11 @@ def statement(kind: str, inner: object, family: Family) -> Match | Statement:
     plain = _PLAIN.get(kind)
     if plain is not None:
         return plain
-    if kind == "set" and isinstance(inner, Mapping) and _adds(inner):
-        return AddToSet(name=str(inner["set"])[1:])
+    if kind == "set" and isinstance(inner, Mapping):
+        return _set_change(inner) or UnknownMatch(text=text)
     if kind in _NO_EFFECT or _is_harmless(kind, inner):
         return NoEffect(text=text)
-    if kind in _MAY_STOP or kind == "set" or (kind == "xt" and _is_xt(inner, "match")):
+    if kind in _MAY_STOP or (kind == "xt" and _is_xt(inner, "match")):
         return UnknownMatch(text=text)
     try:
         return _detailed(kind, inner if isinstance(inner, Mapping) else {}, family, text)
@@ -141,15 +142,22 @@ def _map_of(data: object) -> tuple[str | None, tuple[str, ...]]:
     return None, tuple(element_text(element) for element in data["set"])
 
 
-def _adds(inner: Mapping[str, object]) -> bool:
-    """Adding to a set, with no condition attached."""
-    named = str(inner.get("set", "")).startswith("@")
-    return named and inner.get("op") in ("add", "update") and "stmt" not in inner
+def _set_change(inner: Mapping[str, object]) -> AddToSet | TakeFromSet | None:
+    """Adding to a set or taking out of it, with no condition attached."""
+    name, kind = str(inner.get("set", "")), _SET_CHANGES.get(str(inner.get("op")))
+    if kind is None or "stmt" in inner or not name.startswith("@"):
+        return None
+    return kind(name=name[1:])
+
+
+_SET_CHANGES: Mapping[str, type[AddToSet | TakeFromSet]] = {
+    "add": AddToSet,
+    "update": AddToSet,
+    "delete": TakeFromSet,
+}
 
 
 def _is_harmless(kind: str, inner: object) -> bool:
-    if kind == "set":  # taking out of a set, with no condition attached
-        return isinstance(inner, Mapping) and "stmt" not in inner
     return kind == "xt" and (
         _is_xt(inner, "watcher")
         or (_is_xt(inner, "match") and inner.get("name") == "comment")

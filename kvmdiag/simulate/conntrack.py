@@ -162,13 +162,13 @@ class Conntrack:
     """The connections of one stack during one walk.
 
     ``known`` are those of the snapshot by both of their tuples. They are taken over when a
-    packet of theirs comes by. ``added_to`` are sets that the stack's rules have added to.
+    packet of theirs comes by. ``set_changes`` are those that the stack's rules have made.
     """
 
     def __init__(self, known: Mapping[Tuple, Flow] | None = None) -> None:
         self._connections: list[Connection] = []
         self._known = known or {}
-        self.added_to: set[object] = set()
+        self.set_changes: set[object] = set()
 
     def taken(self, translated: Tuple, but: Connection) -> bool:
         """Whether answers to such packets belong to another connection (nf_nat_used_tuple)."""

@@ -46,11 +46,10 @@ class Seen:
     or inet sees both). ``tracked`` is ``None`` where conntrack is not active or has not seen
     the packet yet. Rules change ``mark``, ``life`` (its time to live), ``connection_mark``,
     ``zone`` and ``notrack``; those that matched are noted in ``matched``, and sets they added
-    the packet to in ``added_to``, which all hooks of a stack share.
+    the packet to or took it from in ``set_changes``, which all hooks of a stack share.
     """
 
     __slots__ = (
-        "added_to",
         "at",
         "connection_mark",
         "dport",
@@ -64,6 +63,7 @@ class Seen:
         "out_link",
         "packet",
         "proto",
+        "set_changes",
         "sport",
         "src",
         "tracked",
@@ -76,7 +76,7 @@ class Seen:
         at: Context,
         packet: Packet,
         tracked: Tracked | None,
-        added_to: set[object] | None = None,
+        set_changes: set[object] | None = None,
     ) -> None:
         self.at = at
         self.in_link = at.in_link
@@ -86,7 +86,7 @@ class Seen:
         self.tracked = tracked
         self.connection_mark = tracked.mark if tracked is not None else 0
         self.matched: list[RuleRef] = []
-        self.added_to: set[object] = set() if added_to is None else added_to
+        self.set_changes: set[object] = set() if set_changes is None else set_changes
         self.take(packet)
 
     def take(self, packet: Packet) -> None:
@@ -108,14 +108,14 @@ class Seen:
         for name in Seen.__slots__:
             setattr(other, name, getattr(self, name))
         other.matched = self.matched.copy()
-        other.added_to = self.added_to.copy()
+        other.set_changes = self.set_changes.copy()
         return other
 
     def adopt(self, other: Seen) -> None:
         """Take over what rules changed in a copy."""
         self.mark, self.life, self.connection_mark, self.zone, self.notrack = other.changes
         self.matched = other.matched
-        self.added_to |= other.added_to
+        self.set_changes |= other.set_changes
 
     @property
     def changes(self) -> tuple[int, int, int, int, bool]:

@@ -13,6 +13,7 @@ from kvmdiag.model.statements import (
     SetMark,
     SetZone,
     Statement,
+    TakeFromSet,
     ValueMap,
 )
 from kvmdiag.parse.values import number
@@ -43,8 +44,9 @@ def effects_of(statement: Statement, sets: Sets, *, of_nft: bool = True) -> Sequ
             return (_set_zone(statement.zone),)
         case NoTrack():
             return (_no_track,)
-        case AddToSet():
-            return (_add_to(set_key(sets, statement.name, ipset=statement.ipset)),)
+        case AddToSet() | TakeFromSet():
+            key = set_key(sets, statement.name, ipset=statement.ipset)
+            return (_change(key, adds=isinstance(statement, AddToSet)),)
         case ValueMap(action="mark" | "ct mark"):
             return (_mark_by_map(statement, sets),)
         case NoEffect():
@@ -100,11 +102,11 @@ def _set_zone(zone: int) -> Effect:
     return set_zone
 
 
-def _add_to(key: SetKey) -> Effect:
-    def add(seen: Seen) -> None:
-        seen.added_to.add(key)
+def _change(key: SetKey, *, adds: bool) -> Effect:
+    def change(seen: Seen) -> None:
+        seen.set_changes.add((key, adds))
 
-    return add
+    return change
 
 
 def _no_track(seen: Seen) -> None:

@@ -104,7 +104,7 @@ class _Hook:
         self._choose = choose
         self._reroute = reroute
         self._astray = False
-        self.seen = Seen(at, at.packet, tracked, conntrack.added_to)
+        self.seen = Seen(at, at.packet, tracked, conntrack.set_changes)
         self._result = HookResult("accept", at.packet)
 
     def run(self, chains: tuple[BaseChain, ...], *, active: bool) -> HookResult:

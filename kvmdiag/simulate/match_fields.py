@@ -35,16 +35,18 @@ def in_set(match: InSet, sets: Sets) -> Matcher:
         return cannot_tell
     look_up: Matcher = made[0]
     if match.name is not None:
-        look_up = _unless_added(look_up, set_key(sets, match.name, ipset=False))
+        look_up = _unless_changed(look_up, set_key(sets, match.name, ipset=False))
     return _negated_lookup(match, look_up) if match.negate else look_up
 
 
-def _unless_added(look_up: Matcher, key: SetKey) -> Matcher:
-    """What a set says; what is not in it may be by now if a rule has added to it."""
+def _unless_changed(look_up: Matcher, key: SetKey) -> Matcher:
+    """What a set says; by now that may be otherwise if a rule has added to it, or taken from it."""
 
     def answer(seen: Seen) -> bool | None:
         found = look_up(seen)
-        return None if found is False and key in seen.added_to else found
+        if found is None:
+            return None
+        return None if (key, not found) in seen.set_changes else found
 
     return answer
 
@@ -66,4 +68,4 @@ def set_contains(match: SetContains, sets: Sets) -> Matcher:
     look_up = sets.ipset(match.name, match.fields)
     if look_up is None:
         return cannot_tell
-    return _unless_added(look_up, set_key(sets, match.name, ipset=True))
+    return _unless_changed(look_up, set_key(sets, match.name, ipset=True))

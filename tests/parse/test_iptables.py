@@ -41,6 +41,7 @@ from kvmdiag.model.statements import (
     SetMark,
     SetZone,
     SourceNat,
+    TakeFromSet,
     UnknownStatement,
 )
 from kvmdiag.parse.errors import ParseError
@@ -93,7 +94,15 @@ MATCHES = {
     "-m pkttype --pkt-type multicast": FieldIs(field="meta pkttype", ranges=((2, 2),)),
     "! -f": FieldIs(field="ip frag-off", ranges=((1, 0x1FFF),), mask=0x1FFF, negate=True),
     "-m recent --update --seconds 30": UnknownMatch(text="-m recent --update --seconds 30"),
-    "-m set --match-set pools src --packets-gt 5": UnknownMatch(text="-m set --packets-gt 5"),
+    "-m set --match-set pools src --packets-gt 5": UnknownMatch(
+        text="-m set --match-set pools src --packets-gt 5"
+    ),
+    "-m set ! --match-set pools src --packets-gt 5": UnknownMatch(
+        text="-m set ! --match-set pools src --packets-gt 5"
+    ),
+    "-m set --match-set pools src --return-nomatch": UnknownMatch(
+        text="-m set --match-set pools src --return-nomatch"
+    ),
 }
 
 
@@ -158,7 +167,8 @@ TARGETS = {
     "-j TTL --ttl-dec 3": SetLife(family="ip", value=-3, relative=True),
     "-j TTL --ttl-set 640": UnknownStatement(text="-j TTL --ttl-set 640"),
     "-j SET --add-set s src": AddToSet(name="s", ipset=True),
-    "-j SET --del-set s src": NoEffect(text="-j SET --del-set s src"),
+    "-j SET --del-set s src": TakeFromSet(name="s", ipset=True),
+    "-j SET --map-set s src": UnknownStatement(text="-j SET --map-set s src"),
     "-j CHECKSUM --checksum-fill": NoEffect(text="-j CHECKSUM --checksum-fill"),
     "-j TPROXY": UnknownStatement(text="-j TPROXY"),
     "": NoEffect(text="no target"),

@@ -11,7 +11,7 @@ from kvmdiag.model.matches import InSet, UnknownMatch
 from kvmdiag.model.netfilter import Chain, NamedSet, Table
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
-from kvmdiag.model.statements import AddToSet, Drop, VerdictMap
+from kvmdiag.model.statements import AddToSet, Drop, TakeFromSet, VerdictMap
 from kvmdiag.parse.iptables import parse_rule, parse_save
 from kvmdiag.simulate.chains import base_chains
 from kvmdiag.simulate.context import Context, Seen
@@ -206,6 +206,16 @@ def test_unknown_rule_in_a_long_chain_is_seen():
     found = verdict(*filler, f"-A FORWARD {LIMIT} -j DROP")
     assert (found.kind, found.why) == ("unknown", LIMIT)
     assert isinstance(parse_rule(LIMIT).body[0], UnknownMatch)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_set_that_a_rule_takes_from(takes):
+    """What the snapshot's set has may be out of it by the time of the next rule."""
+    known = NamedSet(name="s", type="ipv4_addr", elements=("10.0.0.0/8",))
+    body = (InSet(fields=("ip saddr",), name="s"), Drop())
+    bodies = ((TakeFromSet(name="s"),), body) if takes else (body,)
+    found, _ = of_table(chain_of(*bodies, sets=(known,)))
+    assert found.kind == ("unknown" if takes else "drop")
 
 
 @pytest.mark.parametrize("adds", [True, False])
