@@ -7,11 +7,12 @@ namespaces from the start, so names like ``virbr0`` cannot clash with the real h
 from __future__ import annotations
 
 import itertools
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from kvmdiag.errors import LabError
 from kvmdiag.lab import settings
@@ -21,8 +22,10 @@ from kvmdiag.model.stack import NAMED_NETNS
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import ProgramMissing, run
 
-_FIRST_NUMBER = 10
-
+# The ends of a cable get numbers of their own: carrier.py says why. The kernel numbers from 1.
+_FIRST_NUMBER = 1000
+# Links are in this group while they are deleted.
+_GROUP = 4711
 # Routing as in a new namespace, once all rules are gone.
 _ROUTING = (
     "rule add pref 0 lookup local",
@@ -38,10 +41,10 @@ def build(network: Network, label: str, made: Callable[[str], None]) -> None:
         LabError: a program refused; what was made so far is left to the caller.
 
     """
-    for machine in network.machines:
-        name = namespace(label, machine.name)
+    names = [namespace(label, machine.name) for machine in network.machines]
+    for name in names:
         made(name)
-        _program(("ip", "netns", "add", name), f"cannot make namespace {name}")
+    _batch((f"netns add {name}" for name in names), f"cannot make the namespaces of {label}")
     fill(network, label)
 
 
@@ -55,10 +58,8 @@ def fill(network: Network, label: str) -> None:
     for machine in network.machines:
         with _inside(label, machine.name):
             settings.write(settings.pinned(machine), machine.name)
-    numbers = itertools.count(_FIRST_NUMBER)
-    for machine in network.machines:
-        with _inside(label, machine.name):
-            _ip(_creation(machine, label, numbers), machine.name)
+    with _inside(label, network.host):
+        _batch(_creation(network, label), f"{network.name}: ip")
     for machine in network.machines:
         with _inside(label, machine.name):
             _ip(_configuration(machine), machine.name)
@@ -66,7 +67,7 @@ def fill(network: Network, label: str) -> None:
             _fill_rules(machine)
     for machine in network.machines:
         with _inside(label, machine.name):
-            await_carrier(machine.name)
+            await_carrier(machine)
 
 
 def all_settings(network: Network, label: str) -> dict[str, dict[str, str]]:
@@ -87,18 +88,7 @@ def empty(network: Network, label: str, before: Mapping[str, Mapping[str, str]])
     """
     for machine in network.machines:
         with _inside(label, machine.name):
-            # Deleting the link of a veth pair deletes the other end, in whatever machine it is.
-            listed = _program(("ip", "-o", "link"), f"cannot list the links of {machine.name}")
-            for line in listed.splitlines():
-                link = line.split(":")[1].strip().partition("@")[0]
-                if link != "lo":
-                    run(("ip", "link", "del", link))
-            # The kernel gives lo its address again when it comes up.
-            _ip(("address flush dev lo", "link set lo down"), machine.name)
-            _ip(("route flush table all", "rule flush"), machine.name)
-            while run(("ip", "rule", "del", "pref", "0")).returncode == 0:
-                pass  # flush leaves those of priority 0, of which there may be several
-            _ip(_ROUTING, machine.name)
+            _ip(_removal(machine.name), machine.name)
             _flush_rules(machine.name)
             if machine.ipsets and _has_ipsets():
                 _program(("ipset", "destroy"), f"{machine.name}: ipset")
@@ -136,30 +126,56 @@ def remove(names: Iterable[str]) -> None:
         LabError: one could not be deleted.
 
     """
-    for name in names:
-        if os.path.lexists(NAMED_NETNS + name):
-            _program(("ip", "netns", "del", name), f"cannot delete namespace {name}")
+    there = (name for name in names if os.path.lexists(NAMED_NETNS + name))
+    _batch((f"netns del {name}" for name in there), "cannot delete namespaces", "-force")
 
 
 def _inside(label: str, machine: str) -> AbstractContextManager[None]:
     return entered(NAMED_NETNS + namespace(label, machine))
 
 
-def _creation(machine: Machine, label: str, numbers: Iterator[int]) -> Iterable[str]:
-    """The two ends of a cable get numbers of their own.
+def _creation(network: Network, label: str) -> Iterable[str]:
+    numbers = itertools.count(_FIRST_NUMBER)
+    for machine in network.machines:
+        here = namespace(label, machine.name)
+        for link in machine.links:
+            if link.kind != "veth":
+                yield f"link add name {link.name} address {link.mac} netns {here} type {link.kind}"
+            elif link.peer is not None:
+                other, _, end = link.peer.partition(":")
+                yield (
+                    f"link add name {link.name} index {next(numbers)} address {link.mac}"
+                    f" netns {here} type veth"
+                    f" peer name {end} index {next(numbers)} netns {namespace(label, other)}"
+                )
 
-    Of links whose number is their peer's, as it would be in new namespaces, the kernel sees
-    only once a second whether they have carrier (linkwatch_urgent_event).
-    """
-    for link in machine.links:
-        if link.kind != "veth":
-            yield f"link add name {link.name} address {link.mac} type {link.kind}"
-        elif link.peer is not None:
-            other, _, end = link.peer.partition(":")
-            yield (
-                f"link add name {link.name} index {next(numbers)} address {link.mac} type veth"
-                f" peer name {end} index {next(numbers)} netns {namespace(label, other)}"
-            )
+
+def _removal(machine: str) -> Iterable[str]:
+    """What takes links, addresses, routes and policy rules out of a namespace."""
+    # Deleted together they keep the kernel waiting once, not each. Those without a kind, as lo,
+    # cannot be deleted. The other end of a veth pair goes too, in whatever machine it is.
+    links = [link["ifname"] for link in _listed("link", machine) if _kind(link)]
+    yield from (f"link set dev {name} group {_GROUP}" for name in links)
+    if links:
+        yield f"link del group {_GROUP}"
+    # The kernel gives lo its address again when it comes up.
+    yield from ("address flush dev lo", "link set lo down", "route flush table all")
+    # That leaves those of priority 0, of which there may be several.
+    yield "rule flush"
+    yield from ("rule del pref 0" for rule in _listed("rule", machine) if rule["priority"] == 0)
+    yield from _ROUTING
+
+
+def _listed(what: str, machine: str) -> list[dict[str, Any]]:
+    """What ``ip`` lists in the calling thread's namespace."""
+    text = _program(("ip", "-d", "-j", what), f"{machine}: cannot list each {what}")
+    found: list[dict[str, Any]] = json.loads(text or "[]")
+    return found
+
+
+def _kind(link: Mapping[str, Any]) -> str | None:
+    kind: str | None = link.get("linkinfo", {}).get("info_kind")
+    return kind
 
 
 def _configuration(machine: Machine) -> Iterable[str]:
@@ -206,9 +222,13 @@ def _has_ipsets() -> bool:
 
 
 def _ip(lines: Iterable[str], machine: str) -> None:
+    _batch(lines, f"{machine}: ip")
+
+
+def _batch(lines: Iterable[str], doing: str, *options: str) -> None:
     text = "\n".join(lines)
     if text:
-        _program(("ip", "-batch", "-"), f"{machine}: ip", text + "\n")
+        _program(("ip", *options, "-batch", "-"), doing, text + "\n")
 
 
 def _restore(rules: str, machine: str) -> None:

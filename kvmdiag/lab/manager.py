@@ -61,7 +61,7 @@ def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str
     network = _network(name, real_guests)
     label = _checked(label or name)
     command = f"lab up {name}{' --real' * real_guests}{f' --as {label}' * (label != name)}"
-    with _changing(command):
+    with _changing(label, command):
         known = state.read(label)
         if known is not None and _stands(known):
             raise LabError(f"{label} stands already; remove it first: kvmdiag lab down {label}")
@@ -93,8 +93,7 @@ def down(label: str) -> None:
         LabError: there is nothing of that name, or no root.
 
     """
-    _checked(label)
-    with _changing(f"lab down {label}"), deferred():
+    with _changing(label, f"lab down {label}"), deferred():
         if not _clear(label):
             raise LabError(_absent(label))
 
@@ -107,7 +106,7 @@ def break_(label: str, fault: str) -> Fault:
             which case the network is as it was built, with the faults that it had.
 
     """
-    with _changing(f"lab break {label} {fault}"), deferred():
+    with _changing(label, f"lab break {label} {fault}"), deferred():
         known, network = _standing(label)
         wanted = _fault(network, fault)
         if wanted.name in known.faults:
@@ -137,7 +136,7 @@ def mend(label: str, fault: str | None = None) -> tuple[str, ...]:
         LabError: no such network, that fault is not in it, or a program refused.
 
     """
-    with _changing(f"lab mend {label}"), deferred():
+    with _changing(label, f"lab mend {label}"), deferred():
         known, network = _standing(label)
         gone = known.faults
         if fault is not None:
@@ -205,10 +204,10 @@ def _carry_out(fault: Fault, network: Network, known: State) -> None:
 
 
 @contextmanager
-def _changing(command: str) -> Iterator[None]:
+def _changing(label: str, command: str) -> Iterator[None]:
     if os.geteuid() != 0:
         raise LabError(f"practice networks need root; run it as root: sudo kvmdiag {command}")
-    with state.locked():
+    with state.locked(_checked(label)):
         yield
 
 

@@ -157,12 +157,13 @@ def stop(label: str) -> bool:
 
     """
     home = folder(label)
+    if not home.exists():
+        return False
     for _round in range(_ROUNDS):  # one that ends may just have started another
         for pid in _processes(label):
             _end(pid)
-    there = home.exists()
     shutil.rmtree(home, ignore_errors=True)
-    return there
+    return True
 
 
 def running(label: str) -> bool:

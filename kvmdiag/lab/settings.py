@@ -92,9 +92,9 @@ def read_all() -> dict[str, str]:
         if Path(folder).name in ("conf", "neigh"):
             folders[:] = [name for name in folders if name in _ANY]
         for name in files:
-            path = Path(folder, name)
-            with suppress(OSError, UnicodeDecodeError):  # some can only be written
-                found[str(path.relative_to(_PROC_SYS))] = path.read_text()
+            path = f"{folder}/{name}"
+            with suppress(OSError, UnicodeDecodeError), open(path) as file:  # some: only written
+                found[path.removeprefix(f"{_PROC_SYS}/")] = file.read()
     return found
 
 

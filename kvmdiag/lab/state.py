@@ -6,7 +6,6 @@ it is not ready belongs to a build that died.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kvmdiag.errors import LabError
+from kvmdiag.lab.locks import held
 from kvmdiag.lab.spec import is_label
 
 DIRECTORY = Path("/run/kvmdiag/lab")
@@ -37,19 +37,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """Let no other process build, change or remove practice networks meanwhile."""
-    try:
-        DIRECTORY.mkdir(parents=True, exist_ok=True, mode=0o700)
+def locked(label: str) -> Iterator[None]:
+    """Let no other process build, change or remove the practice network of that name meanwhile.
+
+    Networks of other names share nothing with it.
+    """
+    with held(DIRECTORY, label):
         DIRECTORY.chmod(0o700)
-        descriptor = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise LabError(f"cannot use {DIRECTORY}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def read(label: str) -> State | None:

@@ -166,6 +166,47 @@ def test_an_interrupted_build_leaves_nothing(label, number):
     assert left_of(name) == []
 
 
+@pytest.fixture
+def half_built(label):
+    """A name under which somebody else is building just now."""
+    name = label()
+    with subprocess.Popen(
+        [sys.executable, "-c", HALF_WAY, name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as building:
+        assert building.stdout.readline() == "half way\n"
+        yield name, building
+        building.kill()
+
+
+def test_another_network_need_not_wait(half_built, label):
+    """A network is built and broken while another is being built."""
+    other = manager.up("cluster", label=label())
+    manager.break_(other, "ip-forward-off")
+    assert half_built[1].poll() is None
+
+
+def test_one_network_is_changed_by_one_at_a_time(half_built, eventually):
+    """Whoever wants it gone waits until the one who builds it is done."""
+    name, building = half_built
+    down = "import sys; from kvmdiag.lab import manager; manager.down(sys.argv[1])"
+    with subprocess.Popen([sys.executable, "-c", down, name]) as removing:
+
+        def waits():
+            waiting = (
+                line for line in Path("/proc/locks").read_text().splitlines() if "->" in line
+            )
+            return any(str(removing.pid) in line.split() for line in waiting)
+
+        eventually(waits, "nobody waits for the lock", seconds=30)
+        assert left_of(name) != []
+        building.kill()
+    assert removing.returncode == 0
+    assert left_of(name) == []
+
+
 def test_a_build_that_was_killed_is_cleared_away(label):
     """After SIGKILL nobody cleans up; the next build of that name does."""
     name = label()
