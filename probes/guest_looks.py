@@ -22,7 +22,11 @@ MOST_GUESTS = 8
 class Looks:
     """The guests that are looked into."""
 
-    def __init__(self, snapshot: Snapshot, stacks: Sequence[Stack]) -> None:
+    def __init__(
+        self, snapshot: Snapshot, stacks: Sequence[Stack], off_the_way: frozenset[str]
+    ) -> None:
+        self.off_the_way = off_the_way
+        """The guests that the predicted way does not pass; nothing is started inside them."""
         self._snapshot = snapshot
         self._stacks = {stack.name: stack for stack in stacks}
         self._open: list[GuestCapture] = []
@@ -60,6 +64,8 @@ class Looks:
 
     def why_blind(self, stack: str) -> str | None:
         """Why what was not seen there may have passed all the same; ``None`` for other stacks."""
+        if stack in self.off_the_way:
+            return "the predicted way does not pass it, so nothing was started inside to watch"
         seen_nothing = "tcpdump inside saw nothing of it" if stack in self._stacks else None
         return self._blind.get(stack, seen_nothing)
 
@@ -94,7 +100,7 @@ def looking_inside(
     names = dict.fromkeys(hop.stack for hop in walk.hops)
     known = {stack.name: stack for stack in snapshot.stacks if stack.netns is None}
     guests = [known[name] for name in names if name in known][:MOST_GUESTS]
-    looks = Looks(snapshot, guests if enter is not None else ())
+    looks = Looks(snapshot, guests if enter is not None else (), frozenset(known) - set(names))
     if enter is not None:
         looks.begin(probes, enter)
     try:

@@ -113,6 +113,8 @@ def _observation(
     inside = looks.sightings(sender.probe, sorted(outside, key=lambda one: one.time_ns))
     insiders = tuple(dict.fromkeys(one.stack for one in inside))
     watched = captures.watched | looks.watched & frozenset(insiders)
+    # Of an answered probe it is no news that guests beside its way were not watched.
+    missing = watch.answers.get(number) is None
     found = Observation(
         probe=sender.probe,
         sent_ns=sender.sent_ns,
@@ -123,7 +125,7 @@ def _observation(
         blind=tuple(
             (name, looks.why_blind(name) or why)
             for name, why in captures.blind
-            if name not in watched
+            if name not in watched and (missing or name not in looks.off_the_way)
         ),
         truncated=any(capture.truncated for capture in captures.opened),
         remarks=sender.remarks,

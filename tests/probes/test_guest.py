@@ -97,8 +97,7 @@ def seen_from_outside(net: Any, *guests: str) -> Snapshot:
         snapshot = snapshot.with_stack(guest)
     router = snapshot.stack("r")
     links = tuple(
-        msgspec.structs.replace(link, peer=TIES.get(link.name, link.peer))
-        for link in router.links or ()
+        msgspec.structs.replace(link, peer=TIES.get(link.name)) for link in router.links or ()
     )
     return snapshot.with_stack(msgspec.structs.replace(router, links=links))
 
@@ -108,12 +107,16 @@ def seen_from_outside(net: Any, *guests: str) -> Snapshot:
 def test_the_guests_own_ping_is_recognised(
     routed: Any, asking: Any, walking: Any, busybox: bool, destination: str
 ) -> None:
-    """By its payload, at every link outside the guest; ping's end is the answer."""
+    """By its payload, at every link outside the guest; ping's end is the answer.
+
+    Of ``c``, a guest beside the way, nothing is said.
+    """
     if busybox and shutil.which("busybox") is None:
         pytest.skip("needs busybox")
     agent = FakeAgent(routed["a"], busybox=busybox)
     predicted = walking(asking(destination), THERE, BACK)
-    seen = observe(seen_from_outside(routed), predicted, timeout=3, enter=lambda _: Inside(agent))
+    facts = seen_from_outside(routed, "a", "c")
+    seen = observe(facts, predicted, timeout=3, enter=lambda _: Inside(agent))
     assert seen.answer is not None
     assert seen.answer.kind == "reply"
     assert [str(s.place) for s in seen.travelling("request")] == WAY
@@ -125,13 +128,15 @@ def test_the_guests_own_ping_is_recognised(
 
 
 def test_the_guests_ping_without_an_answer(routed: Any, asking: Any, walking: Any) -> None:
-    """Lost behind the bridge, seen before it."""
+    """Lost behind the bridge, seen before it; ``c``, beside the way, was not looked into."""
     routed["r"].run("iptables -A FORWARD -o rb -j DROP")
     agent = FakeAgent(routed["a"])
     predicted = walking(asking("198.51.100.2"), THERE, BACK)
-    seen = observe(seen_from_outside(routed), predicted, timeout=1, enter=lambda _: Inside(agent))
+    facts = seen_from_outside(routed, "a", "c")
+    seen = observe(facts, predicted, timeout=1, enter=lambda _: Inside(agent))
     assert not seen.reached
     assert str(seen.last_seen) == "r/br0"
+    assert "predicted way does not pass it" in dict(seen.blind)["c"]
 
 
 @pytest.mark.parametrize("address", ["198.51.100.2", "2001:db8:2::2"])
