@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 from msgspec.structs import replace
 
-from kvmdiag.model.packet import Packet, Protocol
+from kvmdiag.model.packet import IPAddress, Packet, Protocol
 from kvmdiag.model.question import Question
 from kvmdiag.simulate.addresses import parse_address
 
@@ -12,6 +14,7 @@ from kvmdiag.simulate.addresses import parse_address
 _ECHO_ID = 0x4B44
 _EPHEMERAL_PORT = 40000
 _ECHO = {4: (8, 0), 6: (128, 129)}
+_NOT_CHOSEN: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 _PING = 84  # bytes, as ping sends them
 _DEFAULT_PORT = {"tcp": 80, "udp": 53}
 
@@ -19,13 +22,13 @@ _DEFAULT_PORT = {"tcp": 80, "udp": 53}
 def request_of(question: Question) -> Packet:
     """The packet a question asks about.
 
-    Where the question names no source address the destination stands in, until the stack
-    that sends the packet has chosen one.
+    Where the question names no source address it is the unspecified one, until the stack that
+    sends the packet has chosen one.
     """
     assert question.destination.address is not None  # noqa: S101  resolved questions have one
     dst = parse_address(question.destination.address)
     source = question.source.address
-    src = parse_address(source) if source is not None else dst
+    src = _NOT_CHOSEN[dst.version] if source is None else parse_address(source)
     if question.proto in ("icmp", "icmpv6"):
         kind = _ECHO[dst.version][0]
         proto: Protocol = "icmp" if dst.version == 4 else "icmpv6"

@@ -57,6 +57,7 @@ def test_no_route_at_the_source(net):
     walk = net.walk("a", "192.0.2.1")
     assert (walk.request.outcome, walk.request.reason) == (Outcome.NO_ROUTE, Reason.NO_ROUTE)
     assert walk.request.end.stage is Stage.OUTPUT
+    assert str(walk.request.end.packet.src) == "0.0.0.0", "none was chosen yet"
 
 
 def test_no_way_back_is_found_in_the_reply(routed):
