@@ -121,9 +121,7 @@ class _Asking:
         silent = self._behind_obstacles() or silent
         if outside is not None and (silent is None or silent.obstacle is None):
             return Resolved(None, outside=outside)
-        return silent or Silent(
-            _first_obstacle(self._view, self._asker.stack, self._asker.link, self._arp)
-        )
+        return silent or Silent(self._in_the_way())
 
     def _reached(self, *, despite_obstacles: bool = False) -> Iterator[Reached]:
         asker = self._asker
@@ -200,10 +198,12 @@ class _Asking:
                 return Silent(place.obstacle)
         return None
 
-
-def _first_obstacle(view: View, stack: str, link: str, arp: Arp) -> Obstacle | None:
-    """When the owner is unknown, at least what keeps the question from getting anywhere."""
-    found = list(reached_from(view, stack, link, arp=arp, despite_obstacles=True))
-    if any(place.obstacle is None for place in found):
-        return None
-    return next((place.obstacle for place in found), None)
+    def _in_the_way(self) -> Obstacle | None:
+        """When the owner is unknown, what keeps the question from getting out, or anywhere."""
+        asker = self._asker
+        found = list(
+            reached_from(self._view, asker.stack, asker.link, arp=self._arp, despite_obstacles=True)
+        )
+        ways_out = [place for place in found if place.opens]
+        free = any(place.obstacle is None for place in ways_out or found)
+        return None if free else next((place.obstacle for place in ways_out or found), None)

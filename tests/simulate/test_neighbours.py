@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kvmdiag.model.link import BridgePort
 from kvmdiag.model.matches import IcmpTypeIs, ProtocolIs
 from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.statements import Accept
@@ -34,6 +35,16 @@ def test_nobody_has_the_address(bridged):
     request = bridged.walk("g1", "10.0.0.99").request
     assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.UNRESOLVED)
     assert request.end.stage is Stage.NEIGHBOUR
+
+
+def test_what_keeps_a_question_from_the_outside_is_named(bridged):
+    """Nobody who is seen has the address; who is not seen cannot be asked."""
+    bridged.link("host", "eno1", master="br0", port=BridgePort(isolated=True))
+    bridged.port("host", "tap-g1", isolated=True)
+    request = bridged.walk("g1", "10.0.0.99").request
+    assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.ISOLATED)
+    assert "tap-g1 and eno1 are isolated ports" in request.end.because
+    assert bridged.walk("g2", "10.0.0.99").request.outcome is Outcome.LEFT
 
 
 @pytest.mark.parametrize(
