@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from ipaddress import ip_network
 
-from kvmdiag.model.link import Link
+from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Stage, Trace
+from kvmdiag.simulate.addresses import parse_network
+from kvmdiag.simulate.answering import would_answer
+from kvmdiag.simulate.arp import question
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.obstacles import Obstacle
+from kvmdiag.simulate.segment import reached_from
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.stacked import bond_ports
 from kvmdiag.simulate.steps import Arrive, Frame
@@ -38,7 +41,7 @@ def doubt_of_return(view: View, request: Trace) -> str | None:
     routed = _was_routed(request)
     link = _ip_link(stack, request)
     for entry in stack.addresses_of(link, source.version):
-        if source in ip_network(entry.network, strict=False):
+        if source in parse_network(entry.network):
             if not routed or stack.conf_any(link, "proxy_arp"):
                 return None
             return f"{source} is in the uplink's own network, but nobody answers ARP for it"
@@ -86,8 +89,11 @@ def come_back(view: View, request: Trace, answer: Packet, vlan: int | None = Non
 def enter(view: View, packet: Packet) -> Arrive:
     """A packet from the outside comes in by the uplink that leads to its source.
 
+    To an address in the uplink's own network the outside sends it directly; for any other it
+    needs the host as its router.
+
     Raises:
-        NotUnderstood: no uplink leads there.
+        NotUnderstood: no uplink leads there, or nobody here answers for the address.
     """
     host = view.stacks[view.snapshot.host]
     found = host.fib.lookup(Flow(dst=packet.src))
@@ -98,7 +104,42 @@ def enter(view: View, packet: Packet) -> Arrive:
     uplink, vlan = next(below, (None, None))
     if uplink is None:
         raise NotUnderstood(host.name, f"{device.name} is no uplink, yet leads to {packet.src}")
-    return Arrive(host.name, uplink.name, Frame(packet, None, device.mac, vlan=vlan))
+    mac, near = device.mac, host.addresses_of(device.name, packet.version)
+    if any(packet.dst in parse_network(entry.network) for entry in near):
+        mac = _mac_of_neighbour(view, LinkRef(host.name, uplink.name), packet, vlan)
+    return Arrive(host.name, uplink.name, Frame(packet, None, mac, vlan=vlan))
+
+
+def _mac_of_neighbour(view: View, uplink: LinkRef, packet: Packet, vlan: int | None) -> str | None:
+    """The MAC address at which the outside finds a packet's destination, in its own network.
+
+    What keeps the question from getting there is left for the packet to meet.
+
+    Raises:
+        NotUnderstood: nobody behind the uplink answers for it.
+    """
+    asked = question(packet.src, packet.dst, None)
+    machines = view.whereabouts.answerers(packet.dst)
+    found = [
+        place
+        for place in reached_from(
+            view,
+            uplink.stack,
+            uplink.link,
+            vlan=vlan,
+            incoming=True,
+            arp=asked,
+            despite_obstacles=True,
+            machines=machines,
+        )
+        if not place.opens
+        and would_answer(view.stacks[place.stack], place.link, packet.dst, packet.src) is True
+    ]
+    if not found:
+        text = f"nobody here answers for {packet.dst}, which is in the network of {uplink.link}"
+        raise NotUnderstood(uplink.stack, text)
+    place = min(found, key=lambda one: one.obstacle is not None)
+    return view.link(place.stack, place.link).mac
 
 
 def _below(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kvmdiag.model.activity import Flow, FlowTuple
-from kvmdiag.model.link import Tap
+from kvmdiag.model.link import BridgePort, Tap
 from kvmdiag.model.link_kinds import Process, TcFilter, Xdp
-from kvmdiag.model.trace import Outcome, Reason
+from kvmdiag.model.trace import Outcome, Reason, Stage
 
 
 def test_a_guest_whose_inside_is_not_seen(bridged):
@@ -85,3 +85,49 @@ def test_programs_that_may_drop_it(bridged):
         "the tc filters on tap-g1 of host let the packet through",
         "the XDP program on eth0 of g2 lets the packet through",
     )
+
+
+def _lan(bridged):
+    """The bridge has an uplink, and its network goes on beyond that."""
+    bridged.link("host", "eno1", master="br0", port=BridgePort())
+    bridged.forward("host")
+    bridged.route("host", "default", "10.0.0.254")
+
+
+@pytest.mark.parametrize("source", ["10.0.0.99", "203.0.113.5"])
+def test_the_outside_reaches_a_guest_in_its_own_network_directly(bridged, source):
+    """By its own MAC address, over the bridge: whether the host forwards does not matter."""
+    _lan(bridged)
+    bridged.set("host", "net.ipv4.conf.br0.forwarding", 0)
+    request = bridged.walk(source, "g1").request
+    assert request.outcome is Outcome.DELIVERED
+    stages = [hop.stage for hop in request.hops if hop.stack == "host"]
+    assert stages == [Stage.INGRESS, Stage.BRIDGE, Stage.EGRESS]
+
+
+def test_the_outside_meets_what_isolates_a_guest(bridged):
+    """The bridge keeps the guest's port from the uplink."""
+    _lan(bridged)
+    for port in ("eno1", "tap-g1"):
+        bridged.port("host", port, isolated=True)
+    assert bridged.walk("10.0.0.99", "g1").request.reason is Reason.ISOLATED
+    assert bridged.walk("10.0.0.99", "g2").request.outcome is Outcome.DELIVERED
+
+
+def test_the_outside_needs_the_host_for_other_networks(bridged):
+    """A guest behind another bridge: its address is in none of the uplink's networks."""
+    _lan(bridged)
+    bridged.bridge("host", "br1", "10.1.0.1/24")
+    bridged.guest("g3", "10.1.0.3/24", bridge="br1")
+    bridged.forward("host")
+    request = bridged.walk("10.0.0.99", "g3").request
+    assert request.outcome is Outcome.DELIVERED
+    assert Stage.ROUTE in [hop.stage for hop in request.hops if hop.stack == "host"]
+
+
+def test_an_address_of_the_outside_is_not_asked_for_here(bridged):
+    """Between two machines that are both beyond the uplink nothing can be told."""
+    _lan(bridged)
+    request = bridged.walk("10.0.0.99", "10.0.0.77").request
+    assert request.outcome is Outcome.UNKNOWN
+    assert "nobody here answers for 10.0.0.77" in request.end.because
