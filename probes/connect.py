@@ -45,6 +45,7 @@ class Connector:
     remarks: tuple[str, ...] = ()
     bypassed: str | None = None
     delay = 0.0
+    over = False
 
     def __init__(self, stack: Stack, question: Question, probe: Probe) -> None:
         self._destination = (question.destination.address or "", require_port(probe))

@@ -22,7 +22,7 @@ from kvmdiag.probes.headers import (
     VXLAN_HEADER,
 )
 
-MOST_TUNNELS = 16
+MOST_TUNNELS = 8
 """Of so many UDP ports at most it is looked into what goes to them."""
 
 _NETWORK_GIVEN = 0x08

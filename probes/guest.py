@@ -40,6 +40,7 @@ class GuestSender:
         )
         self._done = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._answer: Answer | None = None
+        self.over = False
         self._lock = threading.Lock()
         self._left_behind = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -85,6 +86,7 @@ class GuestSender:
             os.eventfd_read(self._done)
         except BlockingIOError:
             return None
+        self.over = True
         return self._answer
 
     def recognise(self, stack: str, frame: Frame) -> None:

@@ -74,6 +74,7 @@ class SocketSender:
     remarks: tuple[str, ...] = ()
     bypassed: str | None = None
     delay = 0.0
+    over = False
 
     def __init__(self, stack: Stack, question: Question, probe: Probe) -> None:
         self._question = question

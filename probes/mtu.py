@@ -28,9 +28,10 @@ SMALLEST = {4: 68, 6: 1280}
 """What every link must carry (RFC 791, RFC 8200)."""
 
 _USUAL = (1500, 1492, 1480, 1472, 1460, 1450, 1446, 1430, 1420, 1400, 1380, 1280, 576)
-AT_ONCE = 8
-"""How many sizes are tried at the same time."""
+MOST_AT_ONCE = len(_USUAL) + 2
+"""How many sizes are sent at the same time, in the first round; later fewer."""
 
+_AT_ONCE = 8
 _MOST_ROUNDS = 12
 _LARGEST = 65535
 _CONFIRMATIONS = 3
@@ -134,10 +135,10 @@ class _Search:
 def _between(passed: int, lost: int, told: int | None) -> list[int]:
     """Sizes strictly between, evenly; first of all what a router named, and the next."""
     inside = range(passed + 1, lost)
-    if len(inside) <= AT_ONCE:
+    if len(inside) <= _AT_ONCE:
         return list(inside)
-    step = len(inside) / (AT_ONCE - 1)
-    sizes = {inside[min(int(step * number), len(inside) - 1)] for number in range(1, AT_ONCE - 1)}
+    step = len(inside) / (_AT_ONCE - 1)
+    sizes = {inside[min(int(step * number), len(inside) - 1)] for number in range(1, _AT_ONCE - 1)}
     if told is not None:
         sizes |= {size for size in (told, told + 1) if size in inside}
     return sorted(sizes)

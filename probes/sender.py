@@ -23,7 +23,8 @@ class Sender(Protocol):
     CLOCK_REALTIME, 0 before). ``remarks`` are sentences on how it is sent, where that is not
     simply from inside the source, and what had to be assumed. ``bypassed`` is the stack that
     the probe does not pass, though the source's own packets would. ``delay`` is how many
-    seconds it may take until it is on its way.
+    seconds it may take until it is on its way. ``over`` is true once no answer can come any
+    more.
     """
 
     probe: Probe
@@ -31,6 +32,7 @@ class Sender(Protocol):
     remarks: tuple[str, ...]
     bypassed: str | None
     delay: float
+    over: bool
 
     def __enter__(self) -> Self: ...
 

@@ -43,6 +43,7 @@ class TapSender:
     """
 
     delay = 0.0
+    over = False
 
     def __init__(
         self, behind: BehindTap, probe: Probe, *, redirect: bool = False, why: str | None = None

@@ -109,15 +109,17 @@ class Watch:
             self._dropped = self._kernel.dropped() >= self._pending
         return False
 
-    def _settle(self, number: int, answer: Answer) -> None:
-        self.answers[number] = answer
+    def _settle(self, number: int, answer: Answer | None) -> None:
+        """Note that a sender has its answer, or that it will never have one."""
+        if answer is not None:
+            self.answers[number] = answer
         self.ended_ns[number] = time.time_ns()
         self._pending.discard(number)
 
     def _receive(self, number: int) -> None:
         sender = self._senders[number]
         answer = sender.receive()
-        if answer is None:
+        if answer is None and not sender.over:
             return
         self._settle(number, answer)
         polled = sender.polled()

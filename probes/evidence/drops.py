@@ -6,7 +6,8 @@ Where BPF is not to be had, see ``perf_drops``, which knows less.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import islice
 
 from kvmdiag.model.snapshot import Snapshot
@@ -42,11 +43,7 @@ class DropWatch:
     lost = False
 
     def __init__(self, snapshot: Snapshot, probes: Sequence[Probe], source: str | None) -> None:
-        btf = Btf()
-        try:
-            self._reasons = btf.values("skb_drop_reason")
-        except KeyError:
-            self._reasons = {}
+        offsets, self._reasons = _kernel()
         self._stacks = _by_inode(snapshot)
         self._bystanders = Bystanders(snapshot, source)
         # The kernel's other clock is that of the sightings.
@@ -55,7 +52,7 @@ class DropWatch:
         self._symbols = Symbols()
         self._ring = Ring()
         try:
-            code = program(probes, Offsets.of(btf), self._ring.fd, reasons=bool(self._reasons))
+            code = program(probes, offsets, self._ring.fd, reasons=bool(self._reasons))
             self._tracepoint = Tracepoint("kfree_skb", code)
         except BaseException:
             self._ring.close()
@@ -113,6 +110,17 @@ class DropWatch:
             return None
         name = self._reasons.get(number & 0xFFFFFFFF)
         return f"reason {number:#x}" if name is None else name.removeprefix(_PREFIX)
+
+
+@cache
+def _kernel() -> tuple[Offsets, Mapping[int, str]]:
+    """Where this kernel keeps what, and its reasons by number; it takes 0.1 s to find out."""
+    btf = Btf()
+    try:
+        reasons = btf.values("skb_drop_reason")
+    except KeyError:
+        reasons = {}
+    return Offsets.of(btf), reasons
 
 
 def _name(field: bytes) -> str | None:

@@ -49,11 +49,15 @@ def _links(namespace: Any) -> tuple[Link, ...]:
             kind=link.get("linkinfo", {}).get("info_kind"),
             master=link.get("master"),
             # Some peer, so that it is no uplink; which one does not matter to a probe.
-            peer=None if link["ifname"].startswith("up") else LinkRef("a", "b"),
-            bridge=Bridge() if link.get("linkinfo", {}).get("info_kind") == "bridge" else None,
+            peer=None if link["ifname"].startswith("up") or _is_bridge(link) else LinkRef("a", "b"),
+            bridge=Bridge() if _is_bridge(link) else None,
         )
         for link in found
     )
+
+
+def _is_bridge(link: dict[str, Any]) -> bool:
+    return bool(link.get("linkinfo", {}).get("info_kind") == "bridge")
 
 
 @pytest.fixture

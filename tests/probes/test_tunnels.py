@@ -23,7 +23,7 @@ from kvmdiag.probes.capture import Capture
 from kvmdiag.probes.datagram import MOST_TUNNELS, carried
 from kvmdiag.probes.disagreement import disagreement
 from kvmdiag.probes.marks import marked
-from kvmdiag.probes.mtu import AT_ONCE
+from kvmdiag.probes.mtu import MOST_AT_ONCE
 from kvmdiag.probes.observation import Observation
 from kvmdiag.probes.packet import build_packet, new_probe
 from kvmdiag.probes.trace import fuse, observe
@@ -232,4 +232,4 @@ def test_whatever_comes_to_the_port(data: bytes) -> None:
 def test_the_filter_fits_into_the_kernel(version: str) -> None:
     """As many sizes as are sent at once, in as many tunnels as are looked into."""
     probe = msgspec.structs.replace(new_probe(question(version)), tunnels=(*range(MOST_TUNNELS),))
-    assert len(bpf.program([probe] * AT_ONCE)) // 8 <= BPF_MAXINSNS
+    assert len(bpf.program([probe] * MOST_AT_ONCE)) // 8 <= BPF_MAXINSNS
