@@ -16,6 +16,7 @@ Sources: iptables(8), https://wiki.libvirt.org/Networking.html
 from collections.abc import Iterator
 from typing import Literal
 
+from kvmdiag.actions.restarts import after_docker, after_libvirt, is_foreign
 from kvmdiag.actions.rule import InsertRule
 from kvmdiag.actions.rule_changes import DeleteRule, MoveRule
 from kvmdiag.diagnose.case import (
@@ -25,7 +26,6 @@ from kvmdiag.diagnose.case import (
 )
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.forwarded import port_forwards
-from kvmdiag.diagnose.restarts import after_docker, after_libvirt, foreign_rules
 from kvmdiag.diagnose.rules import (
     HOOKS,
     Placed,
@@ -55,7 +55,11 @@ def _survey(survey: Survey) -> Iterator[Suspicion]:
         if not broken:
             continue
         path, walk = broken[0]
-        foreign = [placed for placed in foreign_rules(host) if has(placed.rule, Accept)]
+        foreign = [
+            placed
+            for placed in rules_of(host)
+            if is_foreign(placed.table, placed.chain, placed.rule) and has(placed.rule, Accept)
+        ]
         more = f", nor {len(broken) - 1} other paths" if len(broken) > 1 else ""
         yield Suspicion(
             subject=f"{host.name}/{name}",
@@ -123,7 +127,7 @@ def _remedies(stack: Stack, rule: RuleRef, late: Placed, base: Chain) -> Iterato
     yield (
         InsertRule(
             stack=stack.name,
-            table=rule.table,  # type: ignore[arg-type]  # the caller looked
+            table=rule.table,
             chain=base.name,
             rule=late.rule.text.removeprefix(f"-A {late.chain.name} "),
             family=family,

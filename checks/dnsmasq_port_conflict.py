@@ -7,8 +7,10 @@ Harmless when: systemd-resolved on 127.0.0.53; libvirt's two dnsmasq processes f
     many sockets on port 67.
 Evidence: a network with an address is not active, and a socket of another program takes port 53
     of every address.
-Fix: bind-interfaces and except-interface=virbr0 in the system's dnsmasq, then virsh net-start; or
-    <dns enable='no'/>.
+Fix: by hand, since nobody here knows who needs that name server: bind-interfaces and
+    except-interface=virbr0 in the system's dnsmasq, or an end to it; then virsh net-start, and plug
+    running guests in again (ip link set dev TAP master BRIDGE). Or <dns enable='no'/>, for guests
+    that ask another name server.
 Sources: dnsmasq(8), https://libvirt.org/formatnetwork.html
 """
 
@@ -28,14 +30,17 @@ def _said(host: Stack, network: Network) -> Iterator[Suspicion]:
     socket = kept_from_starting(network, host)
     if socket is None:
         return
-    names = ", ".join(process.name for process in socket.processes or ()) or "another program"
+    holders = socket.processes or ()
+    names = ", ".join(process.name for process in holders) or "another program"
+    who = ", ".join(f"process {process.pid}, {process.name}" for process in holders)
     yield Suspicion(
         subject=f"{host.name}/{socket.protocol}:{socket.port}",
         summary=f"{names} holds port {socket.port} of every address; network {network.name} cannot "
         "start its own name server",
         evidence=(
             Evidence(
-                f"{socket.protocol} {socket.address}:{socket.port}", f"ss -lntup in {host.name}"
+                f"{socket.protocol} {socket.address}:{socket.port}" + (f" ({who})" if who else ""),
+                f"ss -lntup in {host.name}",
             ),
             Evidence("inactive", f"virsh net-info {network.name}"),
         ),

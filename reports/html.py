@@ -59,7 +59,7 @@ pre { overflow-x: auto; padding: 0.5rem; border: 1px solid var(--dim); border-ra
 <li><pre>{{ step.command | line }}</pre>
 changes {{ step.where | line }}, for {{ step.check | line }}
 {% if step.disruptive %}<span class="warning">affects the traffic of others</span>{% endif %}
-<p class="dim">undo: <code>{{ step.undo | line }}</code></p>
+{% if step.undo %}<p class="dim">undo: <code>{{ step.undo | line }}</code></p>{% endif %}
 {% if step.persist %}<p>keep: {{ step.persist | line }}</p>{% endif %}</li>
 {% endfor %}
 </ol>

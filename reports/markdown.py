@@ -52,7 +52,8 @@ def _plan(plan: Plan) -> Iterator[str]:
 
 def _step(number: int, step: Step) -> Iterable[str]:
     lines = [f"{number}. {code(step.command)} ({plain(step.where)}, for {plain(step.check)})"]
-    lines.append(f"   - undo: {code(step.undo)}")
+    if step.undo:
+        lines.append(f"   - undo: {code(step.undo)}")
     if step.persist:
         lines.append(f"   - keep: {plain(step.persist)}")
     if step.disruptive:

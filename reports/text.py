@@ -110,6 +110,8 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
     if finding.role != "cause" or finding.verified is None:
         for step in finding.fix:
             lines.verbatim(step.command, "cyan", indent=4, lead=("fix: ", "dim"))
+    if finding.role == "cause" and not finding.fix:
+        lines.verbatim(f"kvmdiag explain {finding.check}", indent=4, lead=("by hand: ", "dim"))
     for other in finding.alternatives if verbose else ():
         for step in other.steps:
             lines.verbatim(step.command, "cyan", indent=4, lead=("or: ", "dim"))
@@ -139,7 +141,8 @@ def _step(lines: Lines, number: int, step: Step) -> None:
     lines.prose(("; ".join(details), "dim"), indent=margin)
     if step.disruptive:
         lines.prose(("affects the traffic of others", "yellow"), indent=margin)
-    lines.verbatim(step.undo, "dim cyan", indent=margin, lead=("undo  ", "dim"))
+    if step.undo:
+        lines.verbatim(step.undo, "dim cyan", indent=margin, lead=("undo  ", "dim"))
     if step.persist:
         lines.prose((step.persist, ""), indent=margin, lead=("keep  ", "dim"))
 

@@ -14,6 +14,7 @@ from kvmdiag.actions.address import AddAddress
 from kvmdiag.actions.libvirt import virsh
 from kvmdiag.actions.link import link_named
 from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
+from kvmdiag.model.daemons import Daemon
 from kvmdiag.model.libvirt import Network
 from kvmdiag.model.link import Bridge, Link
 from kvmdiag.model.snapshot import Snapshot
@@ -77,13 +78,13 @@ class RestartNetworkDaemon(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """The daemon that has the networks: its own one, or the one for all."""
-        single = any(d.running and d.name == "libvirtd" for d in snapshot.daemons or ())
-        return ("systemctl", "restart", "libvirtd" if single else "virtnetworkd")
+        daemon = network_daemon(snapshot)
+        return ("systemctl", "restart", "virtnetworkd" if daemon is None else daemon.name)
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Nothing: it only puts back what libvirt means to be there. Guests go on running."""
         del snapshot
-        return ("true",)
+        return ()
 
     def persist(self, snapshot: Snapshot) -> str:
         """It lasts until the rules are flushed again."""
@@ -102,6 +103,12 @@ class RestartNetworkDaemon(msgspec.Struct, frozen=True, kw_only=True):
                 if not any(network.bridge in text.replace('"', " ").split() for text in texts):
                     snapshot = with_rules(snapshot, self.stack, network, network.bridge)
         return snapshot
+
+
+def network_daemon(snapshot: Snapshot) -> Daemon | None:
+    """The daemon that has libvirt's networks, if it runs: the one for all, or their own."""
+    running = {daemon.name: daemon for daemon in snapshot.daemons or () if daemon.running}
+    return running.get("libvirtd") or running.get("virtnetworkd")
 
 
 def can_restart(snapshot: Snapshot, stack: Stack) -> bool:

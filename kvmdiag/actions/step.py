@@ -16,11 +16,12 @@ def step(action: Action, check: str, snapshot: Snapshot) -> Step:
     stack; a guest has none: its commands are for a shell inside it.
     """
     stack = snapshot.stack(action.stack)
+    undo = action.undo(snapshot)
     return Step(
         check=check,
         where=stack.where,
         command=shlex.join((*stack.entry, *action.command(snapshot))),
-        undo=shlex.join((*stack.entry, *action.undo(snapshot))),
+        undo=shlex.join((*stack.entry, *undo)) if undo else "",
         persist=action.persist(snapshot),
         disruptive=action.disruptive,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,6 +68,8 @@ def fix(
     plan = _usable_plan(report)
     if plan is None:
         show("No repair is known that is proved to help; kvmdiag check tells what was found.")
+        for line in _by_hand(report):
+            show(line)
         return FAULTY
     show("")
     show(text.render_plan(plan))
@@ -80,6 +82,16 @@ def fix(
 def _usable_plan(report: Report) -> Plan | None:
     plan = report.plan
     return plan if plan is not None and plan.steps and plan.works is not False else None
+
+
+def _by_hand(report: Report) -> Iterator[str]:
+    """What people do about the causes that no command is known for which harms nobody."""
+    from kvmdiag.diagnose.check import load_checks
+
+    known = {check.id: check.explanation for check in load_checks()}
+    causes = (found for found in report.findings if found.role == "cause" and not found.fix)
+    for name in dict.fromkeys(found.check for found in causes):
+        yield f"What helps against {name}: {known[name].fix}"
 
 
 def _repair(
@@ -170,7 +182,8 @@ def _proved(ends: tuple[str, str], unprobed: str | None) -> str:
 def _tell_how_to_go_on(plan: Plan, show: Callable[[str], None]) -> None:
     """How to go back, and how to keep what was done."""
     for step in reversed(plan.steps):
-        show(f"  to undo: {step.undo}")
+        if step.undo:
+            show(f"  to undo: {step.undo}")
     for step in plan.steps:
         if step.persist:
             show(f"  to keep: {step.persist}")
@@ -178,14 +191,19 @@ def _tell_how_to_go_on(plan: Plan, show: Callable[[str], None]) -> None:
 
 def _undo(work: Repair, options: Options) -> None:
     """Roll back, whether or not there is still a terminal to tell it on."""
-    changed = bool(work.done)
+    done = tuple(work.done)
     stuck = work.roll_back()
     show = _printer(options)
     with suppress(OSError, ValueError):
         for step in stuck:
             show(f"Still in place, undo it by hand: {step.undo}")
-        if not stuck:
-            show("Everything that was done is undone." if changed else "Nothing was changed.")
+        lasting = [step for step in done if not step.undo]
+        for step in lasting:
+            show(f"This was done, and there is nothing to undo: {step.command}")
+        if not done:
+            show("Nothing was changed.")
+        elif not stuck and len(done) > len(lasting):
+            show(f"Everything {'else ' if lasting else ''}that was done is undone.")
 
 
 def _printer(options: Options) -> Callable[[RenderableType], None]:

@@ -48,4 +48,4 @@ class FixLog:
         for number, step in enumerate(plan.steps, 1):
             self.note(f"step {number} ({step.where}, for {step.check}): {step.command}")
         for number, step in reversed(tuple(enumerate(plan.steps, 1))):
-            self.note(f"to undo step {number}: {step.undo}")
+            self.note(f"to undo step {number}: {step.undo or 'nothing needs to be done'}")

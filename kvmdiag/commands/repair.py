@@ -78,12 +78,14 @@ class Repair:
         """Undo what was done, the last step first; gives the steps that could not be undone.
 
         Nothing keeps it from going on to the end, be it a signal, a step that cannot be
-        undone, or that nobody listens any more.
+        undone, or that nobody listens any more. What has nothing to undo is left as it is.
         """
         stuck = []
         with deferred():
             while self.done:
                 step = self.done.pop()
+                if not step.undo:
+                    continue
                 try:
                     if is_inside(step):
                         raise StepFailed(f"it is {step.where}: {step.undo}")
@@ -137,7 +139,7 @@ def refuse_unfit(plan: Plan, allowed: Collection[str] | None, *, by_hand: bool =
         )
     for step in plan.steps:
         for command in () if is_inside(step) else (step.command, step.undo):
-            if allowed is not None and not _stays_in(command, allowed):
+            if command and allowed is not None and not _stays_in(command, allowed):
                 raise UsageError(f"refused, as it is not confined to the practice net: {command}")
 
 

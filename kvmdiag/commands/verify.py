@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SETTLING = ("listening", "learning")
 # A port waits for one forward delay in each of these states, and the timers are not exact.
 _MARGIN = 3.0
+# A client of DHCP that got no answer asks again within that time, as most do.
+_ASKING = 30.0
 _PAUSE = 0.5
 
 
@@ -37,8 +39,8 @@ class Verified:
 def verify(ends: tuple[str, str], options: Options) -> Verified:
     """Read everything anew, walk again, and send a real packet.
 
-    Where a spanning tree keeps a new port silent at first, it is waited for. When no packet can
-    be sent from the source (a guest whose inside is closed, or somebody outside), the walk alone
+    Where a spanning tree keeps a new port silent at first, or a guest has yet to ask DHCP for its
+    address, that is waited for. When no packet can be sent from the source (a guest whose inside is closed, or somebody outside), the walk alone
     decides, and must then say yes.
     """
     from kvmdiag.probes.ping import reaches
@@ -59,20 +61,39 @@ def verify(ends: tuple[str, str], options: Options) -> Verified:
 
 
 def _settled(ends: tuple[str, str], options: Options) -> tuple[Snapshot, Question, Walk]:
-    """What is read and walked once no port of a bridge waits for its spanning tree any more."""
+    """What is read and walked once nothing on the way is still about to begin its work."""
+    from kvmdiag.simulate.endpoints import NoAddressError
     from kvmdiag.simulate.walk import walk
 
     until = None
     while True:
         began = time.monotonic()
         snapshot = facts(options)
-        asked = question(snapshot, *ends, options)
-        again = walk(snapshot, asked)
-        wait = _seconds_to_settle(snapshot)
+        wait = _ASKING if _lacks_address(snapshot, ends) else _seconds_to_settle(snapshot)
         until = time.monotonic() + wait if until is None else until
-        if again.works is not False or not wait or began > until:
-            return snapshot, asked, again
+        is_last = not wait or began > until
+        try:
+            asked = question(snapshot, *ends, options)
+        except NoAddressError:
+            if is_last:
+                raise
+        else:
+            again = walk(snapshot, asked)
+            if again.works is not False or is_last:
+                return snapshot, asked, again
         time.sleep(_PAUSE)
+
+
+def _lacks_address(snapshot: Snapshot, ends: tuple[str, str]) -> bool:
+    """Whether an end of the path is a guest without an address where DHCP gives some away."""
+    if not any(network.active and network.dhcp for network in snapshot.networks or ()):
+        return False
+    names = {end.partition(":")[0] for end in ends}
+    return any(
+        not any(a.scope == "global" and ":" not in a.address for a in stack.addresses)
+        for stack in snapshot.stacks
+        if stack.name in names and stack.kind == "guest" and stack.addresses is not None
+    )
 
 
 def _seconds_to_settle(snapshot: Snapshot) -> float:

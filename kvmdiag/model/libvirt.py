@@ -104,6 +104,16 @@ class Network(Fact, frozen=True, kw_only=True):
     isolated: bool = False
     changes_at_start: tuple[str, ...] = ()
 
+    def kept_for(self, mac: str) -> tuple[str, ...]:
+        """The addresses that DHCP keeps for a MAC address: those reserved, then those leased."""
+        reserved = ((entry.mac, entry.address) for entry in self.reservations)
+        leased = ((entry.mac, entry.address) for entry in self.leases or ())
+        return tuple(
+            address
+            for owner, address in (*reserved, *leased)
+            if owner is not None and owner.lower() == mac.lower()
+        )
+
 
 class FilterRule(Fact, frozen=True, kw_only=True):
     """A rule of an nwfilter, by its XML; ``direction`` in and out are as the guest sees them."""

@@ -14,7 +14,7 @@ from kvmdiag.commands import main as entry
 from kvmdiag.commands.repair import Ran
 from kvmdiag.commands.verify import Verified
 from kvmdiag.model.question import Endpoint, Question
-from kvmdiag.model.report import Plan, Report, Step
+from kvmdiag.model.report import Finding, Plan, Report, Severity, Step
 from kvmdiag.model.trace import Outcome
 
 QUESTION = Question(
@@ -111,6 +111,39 @@ def test_rolled_back_when_a_step_fails(
     assert entry.main(["fix", "a", "b", "--yes"]) == 1
     assert stage.ran == ["one", "two", "unone"]
     assert "two failed with exit code 1: said why" in capsys.readouterr().out
+
+
+def test_what_has_nothing_to_undo_is_told_as_it_is(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays done, and is not said to be undone."""
+    lasting = msgspec.structs.replace(STEPS[0], undo="")
+    stage.report = msgspec.structs.replace(
+        faulty(), plan=Plan(steps=(lasting, STEPS[1]), outcome_after=Outcome.LEFT, works=True)
+    )
+    stage.failure = "no answer"
+    assert entry.main(["fix", "a", "b", "--yes"]) == 1
+    assert stage.ran == ["one", "two", "untwo"]
+    out = capsys.readouterr().out
+    assert "This was done, and there is nothing to undo: one" in out
+    assert "Everything else that was done is undone." in out
+
+
+def test_a_cause_that_no_command_cures_comes_with_what_helps(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is run."""
+    cause = Finding(
+        check="dnsmasq-port-conflict",
+        severity=Severity.ERROR,
+        role="cause",
+        subject="host/udp:53",
+        summary="it is taken",
+    )
+    stage.report = Report(verdict="faulty", question=QUESTION, findings=(cause,))
+    assert entry.main(["fix", "a", "b", "--yes"]) == 1
+    assert stage.ran == []
+    assert "What helps against dnsmasq-port-conflict: by hand" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError(), 2)])

@@ -1,6 +1,6 @@
 """What the next restart or reboot will do: told before it happens, and only when a path needs it.
 
-libvirt's order after a restart was measured with libvirt 9.0 (kvmdiag.diagnose.restarts); the
+libvirt's order after a restart was measured with libvirt 9.0 (kvmdiag.actions.restarts); the
 files for a boot are recorded, since a namespace that stands for a host never boots.
 """
 
@@ -9,11 +9,11 @@ import os
 import msgspec
 import pytest
 
+from kvmdiag.actions.restarts import after_docker, after_libvirt
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.diagnose.check import load_checks
 from kvmdiag.diagnose.engine import diagnose
 from kvmdiag.diagnose.reboot import lost_at_reboot
-from kvmdiag.diagnose.restarts import after_docker, after_libvirt
 from kvmdiag.lab import libvirt_rules, manager
 from kvmdiag.lab.spec import namespace
 from kvmdiag.model.libvirt import Network

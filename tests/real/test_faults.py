@@ -41,14 +41,14 @@ class Way(NamedTuple):
 NAT = {
     "net-restart-orphan-taps": Way(),
     "libvirt-net-inactive": Way(),
-    "dnsmasq-dead": Way(repair=None, from_outside=False),
+    "dnsmasq-dead": Way(from_outside=False),
     "dnsmasq-port-conflict": Way(repair=None),
     "fw-flush-lost-libvirt-rules": Way(),
     "ip-forward-off": Way(),
     "guest-link-state-down": Way(),
     "guest-paused-tap-drops": Way(),
     "duplicate-mac": Way(repair="guest", from_outside=False, destination="192.168.122.88"),
-    "nwfilter-wrong-ip": Way(repair=None),
+    "nwfilter-wrong-ip": Way(),
 }
 # Which gateway node1 has is not known without a look inside, nor what becomes of its packets.
 BEHIND_MASTER = Way(source="node1", from_outside=False)

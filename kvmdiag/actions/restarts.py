@@ -1,25 +1,23 @@
 """What a restart of libvirt or Docker does to rules that people put among theirs.
 
-Measured with libvirt 9.0: when its daemon or a network starts anew, libvirt deletes its rules and
-inserts them at the front of its own chains, so that foreign rules in these end up behind; the
-jumps to its chains stay where they are. Docker deletes its jumps in FORWARD and inserts them at
-the front (moby: firewaller's and iptables.EnsureJumpRule).
+Measured with libvirt 9.0: when its daemon or a network starts anew, or the daemon is reloaded,
+libvirt deletes its rules and inserts them at the front of its own chains, so that foreign rules
+in these end up behind; the jumps to its chains stay where they are. Docker deletes its jumps in
+FORWARD and inserts them at the front (moby: firewaller's and iptables.EnsureJumpRule).
 Sources: libvirt, src/network/network_iptables.c, network_nftables.c; moby,
 daemon/libnetwork/iptables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import ip_network
 
 import msgspec
 
-from kvmdiag.diagnose.rules import Placed, rules_of
 from kvmdiag.model.matches import AddressIs, ConntrackStateIs, InterfaceIs
 from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import Stack
 from kvmdiag.model.statements import Accept, Jump, NoEffect, Reject
 
 _LIBVIRT_TABLE = "libvirt_network"
@@ -40,11 +38,9 @@ def after_docker(snapshot: Snapshot) -> Snapshot:
     return _with_chains(snapshot, _docker_first)
 
 
-def foreign_rules(stack: Stack) -> Iterator[Placed]:
-    """The rules in libvirt's chains that libvirt has not made."""
-    for placed in rules_of(stack):
-        if _is_libvirts(placed.table, placed.chain) and not _made_by_libvirt(placed.rule):
-            yield placed
+def is_foreign(table: Table, chain: Chain, rule: Rule) -> bool:
+    """Whether a rule stands in one of libvirt's chains and is not libvirt's."""
+    return _is_libvirts(table, chain) and not _made_by_libvirt(rule)
 
 
 def _with_chains(
