@@ -22,7 +22,8 @@ from kvmdiag.model.stack import NAMED_NETNS
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import ProgramMissing, run
 
-# The ends of a cable get numbers of their own: carrier.py says why. The kernel numbers from 1.
+# All links of a network have different numbers, for the sake of cables: carrier.py says why. The
+# kernel counts from 1 in each namespace, and goes on counting however often links are deleted.
 _FIRST_NUMBER = 1000
 # Links are in this group while they are deleted.
 _GROUP = 4711
@@ -136,18 +137,19 @@ def _inside(label: str, machine: str) -> AbstractContextManager[None]:
 
 def _creation(network: Network, label: str) -> Iterable[str]:
     numbers = itertools.count(_FIRST_NUMBER)
+
+    def new(link: Link) -> str:
+        return f"name {link.name} index {next(numbers)} address {link.mac}"
+
     for machine in network.machines:
-        here = namespace(label, machine.name)
+        here = f"netns {namespace(label, machine.name)}"
         for link in machine.links:
             if link.kind != "veth":
-                yield f"link add name {link.name} address {link.mac} netns {here} type {link.kind}"
+                yield f"link add {new(link)} {here} type {link.kind}"
             elif link.peer is not None:
                 other, _, end = link.peer.partition(":")
-                yield (
-                    f"link add name {link.name} index {next(numbers)} address {link.mac}"
-                    f" netns {here} type veth"
-                    f" peer name {end} index {next(numbers)} netns {namespace(label, other)}"
-                )
+                there = f"name {end} index {next(numbers)} netns {namespace(label, other)}"
+                yield f"link add {new(link)} {here} type veth peer {there}"
 
 
 def _removal(machine: str) -> Iterable[str]:

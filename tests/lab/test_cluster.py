@@ -51,11 +51,14 @@ def test_the_outside_cannot_reach_the_guests(cluster):
     assert not cluster.reaches("192.168.122.236", machine="outside")
 
 
+def links_of_host(lab):
+    """As ``ip`` lists them, by name."""
+    return {link["ifname"]: link for link in json.loads(lab.run("host", "ip", "-j", "link").stdout)}
+
+
 def test_links_are_as_on_a_real_host(cluster):
     """Names, ports and MAC addresses of taps and NICs."""
-    links = {
-        link["ifname"]: link for link in json.loads(cluster.run("host", "ip", "-j", "link").stdout)
-    }
+    links = links_of_host(cluster)
     # Some kernels put tunnel devices into every namespace.
     assert {"lo", "eno1", "virbr0", "mybr0", "vnet0", "vnet2", "vnet3"} <= set(links)
     assert {name: links[name].get("master") for name in ("vnet0", "vnet2", "vnet3", "eno1")} == {
@@ -66,6 +69,14 @@ def test_links_are_as_on_a_real_host(cluster):
     }
     assert links["vnet3"]["address"] == "fe:54:00:eb:6c:6a"
     assert links["mybr0"]["address"].startswith("52:54:00:")
+
+
+def test_no_cable_waits_for_its_carrier(healthy):
+    """Its ends have different numbers, or the kernel would look at them only once a second."""
+    manager.break_(healthy.label, "second-nic")
+    cables = [link for link in links_of_host(healthy).values() if "link_index" in link]
+    assert len(cables) == 5
+    assert all(link["ifindex"] != link["link_index"] for link in cables)
 
 
 @pytest.mark.parametrize("fault", BREAKS_THE_PATH)
