@@ -21,9 +21,10 @@ from kvmdiag.diagnose.accepting import Accepting, accept_in_front
 from kvmdiag.diagnose.case import Case, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.rules import HOOKS, backend_of, family_of, has, rule_of
-from kvmdiag.model.netfilter import NoTrack, Rule, SetZone
+from kvmdiag.model.netfilter import Rule
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import NoTrack, SetZone
 from kvmdiag.model.trace import Hop, RuleRef
 
 

@@ -21,9 +21,9 @@ from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.nets import connected
 from kvmdiag.diagnose.rules import backend_of, family_of, has, rule_of
 from kvmdiag.diagnose.sought import sought_in_vain
-from kvmdiag.model.netfilter import DestinationNat
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.report import Severity
+from kvmdiag.model.statements import DestinationNat
 from kvmdiag.model.trace import RuleRef
 
 

@@ -22,12 +22,10 @@ from kvmdiag.diagnose.case import (
 )
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.rules import backend_of, family_of
-from kvmdiag.model.netfilter import (
-    Rule,
-    SourceNat,
-)
+from kvmdiag.model.netfilter import Rule
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import SourceNat
 from kvmdiag.model.trace import RuleRef, Stage
 
 

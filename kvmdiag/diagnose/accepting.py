@@ -8,22 +8,20 @@ from kvmdiag.actions.nft import InsertNftRule
 from kvmdiag.actions.rule import InsertRule
 from kvmdiag.diagnose.rules import backend_of, base_chain, family_of, table_of
 from kvmdiag.model.action import Action
-from kvmdiag.model.netfilter import (
-    Accept,
+from kvmdiag.model.matches import (
     AddressIs,
-    Chain,
     ConntrackStateIs,
     FamilyIs,
-    HookName,
     IcmpTypeIs,
     InterfaceIs,
     Match,
     PortIs,
     ProtocolIs,
-    Statement,
 )
+from kvmdiag.model.netfilter import Chain, HookName
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import Accept, Statement
 from kvmdiag.model.trace import Hop, RuleRef
 
 

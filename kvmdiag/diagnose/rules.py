@@ -9,29 +9,27 @@ from typing import Literal
 
 from kvmdiag.diagnose.case import chain_of
 from kvmdiag.diagnose.nets import IPNetwork, connected, is_libvirt_bridge, network_on
-from kvmdiag.model.netfilter import (
+from kvmdiag.model.matches import (
     AddressIs,
-    Backend,
-    Chain,
     ConntrackStateIs,
-    DestinationNat,
-    Drop,
-    HookName,
     InterfaceIs,
-    Masquerade,
     Match,
     PortIs,
     ProtocolIs,
-    Redirect,
-    Reject,
-    Rule,
-    SourceNat,
-    Statement,
-    Table,
 )
+from kvmdiag.model.netfilter import Backend, Chain, HookName, Rule, Table
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
+from kvmdiag.model.statements import (
+    DestinationNat,
+    Drop,
+    Masquerade,
+    Redirect,
+    Reject,
+    SourceNat,
+    Statement,
+)
 from kvmdiag.model.trace import RuleRef, Stage
 
 HOOKS: dict[Stage, HookName] = {

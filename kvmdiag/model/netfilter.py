@@ -1,8 +1,9 @@
 """One representation for rules of iptables (nft-backed and legacy), nft and ebtables.
 
 A rule is a sequence of matches and statements, carried out from left to right; it stops at
-the first match that is false. Evaluation is three-valued: what we cannot evaluate is kept as
-:class:`UnknownMatch` or :class:`UnknownStatement` with its text, and never dropped.
+the first match that is false. Their kinds are in :mod:`kvmdiag.model.matches` and
+:mod:`kvmdiag.model.statements`. Evaluation is three-valued: what we cannot evaluate is kept as
+an unknown match or statement with its text, and never dropped.
 Sources: nft(8), iptables-extensions(8), include/uapi/linux/netfilter.h.
 """
 
@@ -11,113 +12,12 @@ from __future__ import annotations
 from typing import Literal
 
 from kvmdiag.model.fact import Fact
-from kvmdiag.model.matches import (
-    AddressIs,
-    AddressTypeIs,
-    BridgedIs,
-    BridgePortIs,
-    ConntrackStateIs,
-    FamilyIs,
-    FieldIs,
-    IcmpTypeIs,
-    InSet,
-    InterfaceIs,
-    MacIs,
-    MarkIs,
-    Match,
-    PortIs,
-    ProtocolIs,
-    Ranges,
-    ReverseRouteIs,
-    SetContains,
-    Side,
-    TcpFlagsAre,
-    UnknownMatch,
-)
-from kvmdiag.model.statements import (
-    Accept,
-    AddToSet,
-    CopyMark,
-    DestinationNat,
-    Drop,
-    Goto,
-    Jump,
-    Masquerade,
-    NetMap,
-    NoEffect,
-    NoTrack,
-    Redirect,
-    Reject,
-    Return,
-    SetLife,
-    SetMark,
-    SetZone,
-    SourceNat,
-    Statement,
-    TakeFromSet,
-    UnknownStatement,
-    ValueMap,
-    VerdictMap,
-)
+from kvmdiag.model.matches import Match
+from kvmdiag.model.statements import Statement
 
 Family = Literal["ip", "ip6", "inet", "arp", "bridge", "netdev"]
 Backend = Literal["iptables-nft", "iptables-legacy", "nft"]
 HookName = Literal["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"]
-
-__all__ = [
-    "Accept",
-    "AddToSet",
-    "AddressIs",
-    "AddressTypeIs",
-    "Backend",
-    "BridgePortIs",
-    "BridgedIs",
-    "Chain",
-    "ConntrackStateIs",
-    "CopyMark",
-    "DestinationNat",
-    "Drop",
-    "Family",
-    "FamilyIs",
-    "FieldIs",
-    "Flowtable",
-    "Goto",
-    "HookName",
-    "IcmpTypeIs",
-    "InSet",
-    "InterfaceIs",
-    "Jump",
-    "MacIs",
-    "MarkIs",
-    "Masquerade",
-    "Match",
-    "NamedSet",
-    "NetMap",
-    "NoEffect",
-    "NoTrack",
-    "PortIs",
-    "ProtocolIs",
-    "Ranges",
-    "Redirect",
-    "Reject",
-    "Return",
-    "ReverseRouteIs",
-    "Rule",
-    "SetContains",
-    "SetLife",
-    "SetMark",
-    "SetZone",
-    "Side",
-    "SourceNat",
-    "Statement",
-    "Table",
-    "TakeFromSet",
-    "TcpFlagsAre",
-    "UnknownMatch",
-    "UnknownStatement",
-    "ValueMap",
-    "VerdictMap",
-]
 
 
 class Rule(Fact, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import pytest
 from rulesets import LIBVIRT, NATIVE, read
 
 from kvmdiag.collect import netfilter, nf_programs
-from kvmdiag.model.netfilter import ConntrackStateIs, UnknownMatch
+from kvmdiag.model.matches import ConntrackStateIs, UnknownMatch
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import ProgramMissing, run
 
