@@ -32,7 +32,7 @@ from kvmdiag.model.report import Severity
 def guest_wrong_bridge(case: Case) -> Iterator[Suspicion]:
     """Each cable whose guest's network is around another bridge of the same stack."""
     question = case.walk.question
-    ends = {question.source.stack, question.destination.stack}
+    ends = {question.source.stack, question.destination.stack} - {None}
     for stack, cable in case.guest_cables():
         if cable.guest not in ends and (cable.peer is None or cable.peer.stack not in ends):
             continue
@@ -44,8 +44,10 @@ def guest_wrong_bridge(case: Case) -> Iterator[Suspicion]:
         for port in ports_of(stack, bridge.name):
             if port.name != cable.name:
                 around |= {address.network for address in case.behind(port)}
+        if inside & around or not around:
+            continue
         homes = [home for home in case.homes(stack, cable) if home.name != bridge.name]
-        if inside & around or not around or not homes:
+        if not homes:
             continue
         guest = cable.guest or (cable.peer.stack if cable.peer is not None else "a guest")
         yield Suspicion(

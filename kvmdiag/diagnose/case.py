@@ -100,7 +100,7 @@ class Case:
     @property
     def here(self) -> Stack | None:
         """The stack in which it was lost."""
-        return next((stack for stack in self.stacks if stack.name == self.end.stack), None)
+        return self.stack(self.end.stack)
 
     @property
     def ingress(self) -> str | None:
@@ -114,7 +114,11 @@ class Case:
 
     def stack(self, name: str) -> Stack | None:
         """A stack by name, when it can be seen."""
-        return next((stack for stack in self.stacks if stack.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Stack]:
+        return {stack.name: stack for stack in self.stacks}
 
     def routers(self) -> Iterator[tuple[Stack, Hop]]:
         """The stacks that routed the request onwards, each with the hop of that decision."""

@@ -11,21 +11,43 @@ from kvmdiag.model.trace import Decider, Reason, RuleRef, Walk
 from kvmdiag.simulate.view import View
 from kvmdiag.simulate.walk import walk
 
+# So many states are remembered: those that are asked for again are asked for soon.
+_REMEMBERED = 32
+
 
 class State:
-    """One snapshot, indexed once, and the walks made in it so far."""
+    """One snapshot, indexed once, and the walks made in it so far.
 
-    def __init__(self, snapshot: Snapshot, base: State | None = None) -> None:
+    ``base`` is the state that it was made from, by ``done``.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, base: State | None = None, done: tuple[Action, ...] = ()
+    ) -> None:
         self.snapshot = snapshot
         self.view: View = View(snapshot, None if base is None else base.view)
         self._walks: dict[Question, Walk] = {}
+        self._done = done
+        self._made: dict[tuple[Action, ...], State] = {} if base is None else base._made
 
     def after(self, actions: Iterable[Action]) -> State:
-        """The state in which these actions have been carried out, in this order."""
-        snapshot = self.snapshot
-        for action in actions:
-            snapshot = action.apply(snapshot)
-        return State(snapshot, self)
+        """The state in which these actions have been carried out, in this order.
+
+        However it was come by, it is the same one with the same walks.
+        """
+        added = tuple(actions)
+        if not added:
+            return self
+        done = (*self._done, *added)
+        known = self._made.get(done)
+        if known is None:
+            snapshot = self.snapshot
+            for action in added:
+                snapshot = action.apply(snapshot)
+            if len(self._made) >= _REMEMBERED:
+                del self._made[next(iter(self._made))]
+            known = self._made[done] = State(snapshot, self, done)
+        return known
 
     def walk(self, question: Question) -> Walk:
         """The walk of a question; made once."""
