@@ -3,7 +3,7 @@
 from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.diagnose.state import State
 
-from ..checks.many import host_with
+from ..checks.many import host_with  # noqa: TID252 - a helper of the neighbouring tests
 
 OFF = SetSysctl(stack="host", values=(("net.ipv4.ip_forward", "0"),))
 STRICT = SetSysctl(stack="host", values=(("net.ipv4.conf.all.rp_filter", "1"),))
