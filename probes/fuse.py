@@ -13,6 +13,7 @@ from kvmdiag.model.trace import NO_ANSWER, Hop, Outcome, Reason, Stage, Trace, W
 from kvmdiag.probes.evidence.explain import explained
 from kvmdiag.probes.marks import marked, unexpected
 from kvmdiag.probes.observation import Observation
+from kvmdiag.simulate.journey import OUTSIDE
 
 REFUSED = "refused"
 """The decision of the hop at which a probe was answered with no."""
@@ -32,7 +33,7 @@ def _by_sight(walk: Walk, observation: Observation) -> Walk:
     if observation.reached and reply is not None:
         request, reply = _arrived(request), _arrived(reply)
     elif observation.answer is not None and observation.answer.kind == "refused":
-        request = _refused(request, observation.answer.text)
+        request = _refused(request, observation, observation.answer.text)
     elif reply is not None and observation.travelling("reply"):
         request, reply = _arrived(request), _lost(reply, observation)
     elif _seen_to_its_end(request, observation):
@@ -94,8 +95,14 @@ def _arrived(trace: Trace) -> Trace:
     )
 
 
-def _refused(request: Trace, text: str) -> Trace:
-    """The trace of a packet that was answered with no, by its destination or a rule on the way."""
+def _refused(request: Trace, observation: Observation, text: str) -> Trace:
+    """The trace of a packet that was answered with no, by its destination or a rule on the way.
+
+    A rule that was expected to is believed, unless the packet was seen behind it. Of one that
+    left by an uplink it was somebody outside.
+    """
+    if request.outcome is Outcome.REJECTED and not _went_further(request, observation):
+        return request
     end = msgspec.structs.replace(
         request.end,
         decision=REFUSED,
@@ -104,6 +111,8 @@ def _refused(request: Trace, text: str) -> Trace:
         predicted=False,
         time_us=None,
     )
+    if request.outcome is Outcome.LEFT:
+        end = msgspec.structs.replace(end, stack=OUTSIDE, link=None, out_link=None, seen=None)
     return msgspec.structs.replace(
         request,
         outcome=Outcome.REJECTED,

@@ -12,6 +12,7 @@ from kvmdiag.model.trace import Outcome, Reason, Stage
 from kvmdiag.probes.disagreement import disagreement, likeliest
 from kvmdiag.probes.observation import Observation
 from kvmdiag.probes.trace import fuse, observe
+from kvmdiag.reports import words
 
 THERE = "a/a0> >r/r0 r/br0 r/rb> >b/b0"
 BACK = "b/b0> >r/rb r/br0> r/r0> >a/a0"
@@ -183,6 +184,35 @@ def test_a_closed_port_is_a_refusal(routed: Any, asking: Any, walking: Any) -> N
     assert fused.works is False
     assert fused.request.outcome is Outcome.REJECTED
     assert all(hop.seen for hop in fused.hops if hop.predicted)
+
+
+def test_a_refusal_from_outside(routed: Any, asking: Any, walking: Any) -> None:
+    """The packet left by the uplink, so neither the host nor its uplink has rejected it."""
+    predicted = walking(
+        asking("198.51.100.2", proto="tcp", port=99),
+        "a/a0> >r/r0 r/br0 r/rb>",
+        "r/rb r/br0 r/r0> >a/a0",
+        outcome=Outcome.LEFT,
+        reason=Reason.LEFT,
+    )
+    fused = fuse(predicted, observe(routed.snapshot("a", "r"), predicted, timeout=1))
+    assert fused.works is False
+    assert words.ending(fused.decisive).startswith("the packet is rejected at outside: ")
+
+
+def test_a_predicted_reset_keeps_its_rule(routed: Any, asking: Any, walking: Any) -> None:
+    """The rule that the model knows says more than 'nobody listens there, or a firewall'."""
+    routed["r"].run("iptables -A FORWARD -p tcp -j REJECT --reject-with tcp-reset")
+    asked = asking("198.51.100.2", proto="tcp", port=99)
+    way = {"outcome": Outcome.REJECTED, "reason": Reason.NETFILTER}
+    predicted = walking(asked, "a/a0> >r/r0 >r/br0", **way)
+    fused = fuse(predicted, observe(routed.snapshot(), predicted, timeout=1))
+    assert fused.works is False
+    assert fused.decisive.reason is Reason.NETFILTER
+    # The same prediction, and b itself has said no.
+    routed["r"].run("iptables -F FORWARD")
+    fused = fuse(predicted, observe(routed.snapshot(), predicted, timeout=1))
+    assert fused.decisive.reason is Reason.NOT_MODELLED
 
 
 def test_silence_from_outside_is_told_as_such(routed: Any, asking: Any, walking: Any) -> None:
