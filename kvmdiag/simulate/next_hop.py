@@ -13,6 +13,9 @@ from kvmdiag.simulate.neighbour import Resolved, Silent, resolve
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Ended
 
+# NUD_VALID without what was entered by hand (include/net/neighbour.h).
+_REMEMBERED = ("reachable", "stale", "delay", "probe")
+
 
 def mac_of_next_hop(
     journey: Journey, view: StackView, link: str, next_hop: IPAddress, packet: Packet
@@ -25,6 +28,7 @@ def mac_of_next_hop(
     if isinstance(answer, Silent):
         mac = journey.connections.neighbours.get((view.name, link, next_hop))
         if mac is None:
+            _tell_what_is_remembered(journey, view, link, next_hop)
             raise _unresolved(journey, view.name, link, next_hop, packet, answer)
         journey.assume(
             f"{view.name} still knows {next_hop}, which has just asked for it and would not answer"
@@ -63,6 +67,18 @@ def first_to_answer(
     what = f"who answers first when {view.name} asks for {next_hop} on {link}"
     ways = [f"is {one.owner}" for one in answers]
     return answers[one_of(journey, view.name, link, Stage.NEIGHBOUR, packet, None, what, ways)]
+
+
+def _tell_what_is_remembered(
+    journey: Journey, view: StackView, link: str, next_hop: IPAddress
+) -> None:
+    """An answer of earlier is used until it is doubted, seconds or, where others ask, hours."""
+    entry = view.neighbours.get((link, str(next_hop)))
+    if entry is not None and entry.mac is not None and entry.state in _REMEMBERED:
+        journey.assume(
+            f"{view.name} has to ask for {next_hop} anew; as long as it makes do with the answer "
+            f"that it remembers ({entry.mac}, {entry.state}), packets may still get there"
+        )
 
 
 def _unresolved(

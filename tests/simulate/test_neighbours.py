@@ -37,6 +37,17 @@ def test_nobody_has_the_address(bridged):
     assert request.end.stage is Stage.NEIGHBOUR
 
 
+@pytest.mark.parametrize(
+    ("state", "told"), [("stale", True), ("reachable", True), ("failed", False)]
+)
+def test_an_answer_of_earlier_is_told(bridged, state, told):
+    """Nobody would answer now; until the stack asks again, packets follow what it remembers."""
+    bridged.neighbour("g1", "eth0", "10.0.0.99", "02:00:00:00:00:99", state)
+    request = bridged.walk("g1", "10.0.0.99").request
+    assert request.outcome is Outcome.UNRESOLVED
+    assert any("02:00:00:00:00:99" in said for said in request.assumptions) is told
+
+
 def test_what_keeps_a_question_from_the_outside_is_named(bridged):
     """Nobody who is seen has the address; who is not seen cannot be asked."""
     bridged.link("host", "eno1", master="br0", port=BridgePort(isolated=True))
