@@ -45,9 +45,11 @@ def _said(snapshot: Snapshot, network: Network, *more: Evidence, remedy: Remedy)
 
 
 def _survey(survey: Survey) -> Iterator[Suspicion]:
-    """Each inactive network that a guest names."""
-    snapshot = survey.snapshot
+    """Each inactive network that a guest names, unless it cannot start."""
+    snapshot, host = survey.snapshot, survey.host
     for network in snapshot.networks or ():
+        if host is not None and kept_from_starting(network, host):
+            continue
         if not network.active and _users(snapshot, network):
             start = StartNetwork(stack=snapshot.host, network=network.name)
             yield _said(snapshot, network, remedy=(start,))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kvmdiag.diagnose.absent import Place, absent_addresses, is_bare
-from kvmdiag.diagnose.case import Case, address_fact, link_of, owns
+from kvmdiag.diagnose.case import Case, address_fact, addresses_of, link_of, owns
+from kvmdiag.diagnose.nets import leads_to_guest
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence
 from kvmdiag.model.stack import Route, Stack
@@ -52,7 +53,10 @@ class Sought(NamedTuple):
 
 
 def sought_in_vain(case: Case) -> Sought | None:
-    """What nobody has whom the question could reach; ``None`` also when not all can be seen."""
+    """What nobody has whom the question could reach.
+
+    ``None`` also when not all can be seen, or the cable hangs loose: then that is the matter.
+    """
     stack, address = case.here, case.next_hop
     if case.reason is not Reason.UNRESOLVED or stack is None or address is None:
         return None
@@ -63,7 +67,14 @@ def sought_in_vain(case: Case) -> Sought | None:
     around = machines_around(case, stack, link)
     if around is None or any(owns(machine, address) for machine, _ in around):
         return None
+    if all(_is_loose(machine, own) for machine, own in around):
+        return None
     return Sought(stack, link, address, route, around)
+
+
+def _is_loose(stack: Stack, link: Link) -> bool:
+    """Whether a link is the end of a guest's cable that is plugged into nothing."""
+    return leads_to_guest(link) and link.master is None and not addresses_of(stack, link.name)
 
 
 def route_taken(case: Case, stack: Stack, before: Hop) -> Route | None:

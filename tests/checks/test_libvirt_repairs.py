@@ -6,6 +6,7 @@ from kvmdiag.actions.libvirt_reload import ReloadNetworkDaemon
 from kvmdiag.model.activity import ListeningSocket
 from kvmdiag.model.daemons import Daemon
 from kvmdiag.model.libvirt import Libvirt, Reservation
+from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.netfilter import Chain, Table
 from kvmdiag.parse.ebtables import parse_rule
 
@@ -16,12 +17,14 @@ from .recorded import (
     domain,
     every,
     leases,
+    link,
     more_tables,
     network,
     no_address,
     rule,
     snapshot_with,
     stack,
+    without_link,
 )
 
 OUT = ("vm0", "10.0.0.9")
@@ -86,6 +89,26 @@ def test_a_reload_writes_libvirts_rules_anew():
     assert place(snapshot)[0] == 0
     assert place(after) == (place(snapshot)[1] - 1, place(snapshot)[1])
     assert any(isinstance(s, ListeningSocket) and s.port == 67 for s in after.stack("host").sockets)
+
+
+def test_a_network_whose_port_is_taken_is_not_told_to_start():
+    """Who holds the port is named, and nothing else: what it cuts off is no fault of its own."""
+    named = ListeningSocket(
+        protocol="udp",
+        address="0.0.0.0",
+        port=53,
+        uid=0,
+        inode=1,
+        links=(),
+        processes=(Process(pid=99, name="named"),),
+    )
+    off = every(network(active=False), without_link("virbr0"), link("vnet0", master=None))
+    found = report(DAEMON, off, domain(mac=MAC0), stack(sockets=(named,)))
+    assert found.plan is None
+    told = [(f.check, f.fix) for f in found.findings if f.severity == "error"]
+    assert told == [("dnsmasq-port-conflict", ())]
+    (conflict,) = (f for f in found.findings if f.role == "cause")
+    assert "process 99, named" in conflict.evidence[0].fact
 
 
 def pinned(to: str):
