@@ -6,13 +6,9 @@ import os
 import pickle
 import random
 import re
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,8 @@ from kvmdiag.simulate.endpoints import resolve
 from kvmdiag.simulate.walk import walk
 from kvmdiag.system.namespaces import entered
 
+from ..killed import victims  # noqa: TID252 - a helper of the neighbouring tests
+
 OTHER_SIDE = "198.51.100.2"
 SHOWN = (Stage.INGRESS, Stage.EGRESS)
 TRACE = """
@@ -33,8 +31,11 @@ import pickle, sys
 from pathlib import Path
 from kvmdiag.probes import trace
 snapshot, walk = (pickle.loads(Path(name).read_bytes()) for name in sys.argv[1:])
-while True:
-    trace.observe(snapshot, walk, timeout=1)
+trace.observe(snapshot, walk, timeout=1)
+
+def victim(_):
+    while True:
+        trace.observe(snapshot, walk, timeout=1)
 """
 COMMANDS = (
     "ip -o link",
@@ -128,17 +129,6 @@ def test_own_tables_are_nobody_elses(namespaces: Any) -> None:
     assert one.run("nft list tables").stdout == ""
 
 
-@contextmanager
-def tracing_process(files: tuple[Path, Path]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that traces again and again, and is killed in the end."""
-    program = subprocess.Popen([sys.executable, "-c", TRACE, *map(str, files)])
-    try:
-        yield program
-    finally:
-        program.send_signal(signal.SIGKILL)
-        program.wait(timeout=10)
-
-
 def test_kill_9_at_ten_moments(routed: Any, question: Any, tmp_path: Path, eventually: Any) -> None:
     """No rule, table, sysctl, socket, promiscuity or process is left, legacy tables and all."""
     for tables in ("iptables-nft", "iptables-legacy"):
@@ -150,19 +140,20 @@ def test_kill_9_at_ten_moments(routed: Any, question: Any, tmp_path: Path, event
         file.write_bytes(pickle.dumps(content))
     moments = random.Random(8)
     caught = 0
-    for _ in range(10):
-        with tracing_process(files) as program:
+    with victims(TRACE, *map(str, files)) as start:
+        for _ in range(10):
+            tracing = start("again and again")
             eventually(
                 lambda: "kvmdiag-" in routed["r"].run("nft list tables").stdout,
                 "it never traced",
                 seconds=20,
             )
             time.sleep(moments.uniform(0, 0.4))
-            assert program.poll() is None
             caught += "kvmdiag-" in routed["r"].run("nft list tables").stdout
-        eventually(lambda: not descendants(inode), "the keeper of the sysctl still runs")
-        _until_as_before(routed, before)
+            assert tracing.kill() == -9
+            eventually(lambda: not descendants(inode), "the keeper of the sysctl still runs")
     assert caught > 2  # it was killed in the middle of something
+    _until_as_before(routed, before)
 
 
 def _until_as_before(net: Any, before: dict[str, dict[str, str]]) -> None:
