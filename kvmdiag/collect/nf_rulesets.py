@@ -44,7 +44,6 @@ def read_rulesets(stack: str, names: Sequence[Key], gaps: list[Gap]) -> tuple[Ta
         MismatchError: the ruleset changed meanwhile.
         UnreadError: there are tables that no program could print.
         ParseError: a program printed something else.
-        ProgramError: a program took too long, or printed too much.
 
     """
     theirs = [k for k in names if k[0] in nf_skeleton.FAMILIES and k[1] in _MADE_BY_IPTABLES]
