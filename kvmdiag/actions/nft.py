@@ -37,11 +37,11 @@ class InsertNftRule(msgspec.Struct, frozen=True, kw_only=True):
         return ("nft", f'insert rule {self._place} {self.text} comment "{_MARK}"')
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """A shell line that looks up the handle and deletes by it."""
+        """A shell line that looks up the handle, which ends the rule's line, and deletes by it."""
         del snapshot
-        place = shlex.quote(self._place)
-        find = f"nft -a list chain {place} | sed -n 's/.*comment \"{_MARK}\".*# handle //p'"
-        return ("sh", "-c", f'nft delete rule {place} handle "$({find} | head -n 1)"')
+        place = shlex.join((self.family, self.table, self.chain))
+        handle = f'nft -a list chain {place} | awk "/{_MARK}/ {{ print \\$NF; exit }}"'
+        return ("sh", "-c", f"nft delete rule {place} handle $({handle})")
 
     def persist(self, snapshot: Snapshot) -> str:
         """By whom the rule is put back."""
