@@ -11,7 +11,7 @@ import msgspec
 
 from kvmdiag.collect.scope import Scope
 from kvmdiag.errors import KvmdiagError, LabError
-from kvmdiag.lab import builder, real, real_daemon, state
+from kvmdiag.lab import builder, emptying, real, real_daemon, state
 from kvmdiag.lab.networks import networks
 from kvmdiag.lab.real_networks import REAL_NETWORKS
 from kvmdiag.lab.real_spec import RealNetwork
@@ -177,7 +177,7 @@ def _renew(known: State, network: Network) -> None:
     """
     if known.real:
         real_daemon.stop(known.label)
-    builder.empty(network, known.label, known.settings)
+    emptying.empty(network, known.label, known.settings)
     builder.fill(network, known.label)
     if known.real:
         _start_libvirt(known, network)
@@ -207,8 +207,12 @@ def _carry_out(fault: Fault, network: Network, known: State) -> None:
 def _changing(label: str, command: str) -> Iterator[None]:
     if os.geteuid() != 0:
         raise LabError(f"practice networks need root; run it as root: sudo kvmdiag {command}")
-    with state.locked(_checked(label)):
-        yield
+    try:
+        with state.locked(_checked(label)):
+            yield
+    except OSError as error:  # no space left, too many open files
+        place = f": {error.filename}" if error.filename else ""
+        raise LabError(f"{command}: {error.strerror}{place}") from error
 
 
 def _network(name: str, real_guests: bool) -> Network:

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from kvmdiag.errors import LabError
-from kvmdiag.lab import guest_files, inside, real_daemon
+from kvmdiag.lab import guest_files, real_daemon
+from kvmdiag.lab.as_shell import as_shell
 from kvmdiag.lab.image import Image, image
 from kvmdiag.lab.real_spec import RealGuest, RealNetwork, guest_xml, nic_xml
 from kvmdiag.lab.spec import Shell, Step, namespace
@@ -57,14 +58,15 @@ def carry_out(step: Step | Shell, network: RealNetwork, label: str) -> None:
         LabError: the last of its commands does not succeed, or a guest does not answer.
 
     """
-    text = inside.shell(step)
+    text = as_shell(step)
     if step.machine not in {guest.name for guest in network.guests}:
         real_daemon.shell(label, NAMED_NETNS + namespace(label, step.machine), text)
         return
     _wait_for_agent(label, step.machine)
-    code = run_inside(label, step.machine, "/bin/sh", "-ec", text)
+    code, said = output_inside(label, step.machine, "/bin/sh", "-ec", f"exec 2>&1\n{text}")
     if code:
-        raise LabError(f"{step.machine}: a shell inside ended with exit code {code}")
+        complaint = (said.strip() or f"a shell inside ended with exit code {code}").splitlines()[-1]
+        raise LabError(f"{step.machine}: {complaint}")
 
 
 def agent(label: str, guest: str, command: str, **arguments: Any) -> Any:

@@ -97,8 +97,9 @@ def start(label: str, netns: str) -> None:
     (home / "kvm").touch()
     (home / "etc/libvirtd.conf").write_text(_LIBVIRTD_CONF)
     (home / "etc/qemu.conf").write_text(_QEMU_CONF)
-    if Path("/etc/libvirt/nwfilter").is_dir():
-        shutil.copytree("/etc/libvirt/nwfilter", home / "etc/nwfilter")
+    (home / "etc/nwfilter").mkdir()
+    for known in Path("/etc/libvirt/nwfilter").glob("*.xml"):
+        shutil.copy(known, home / "etc/nwfilter")
     inside = ("nsenter", f"--net={netns}", "unshare", "--mount", "--propagation", "private")
     done = run(
         (*inside, "--", "sh", "-c", _START, "sh", str(home), daemon, str(_CACHE)), timeout=30

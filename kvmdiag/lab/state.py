@@ -86,13 +86,25 @@ def read_all() -> tuple[State, ...] | None:
 
 
 def write(state: State) -> None:
-    """Store what is known of a network."""
-    data = msgspec.json.encode(state)
-    descriptor, name = tempfile.mkstemp(dir=DIRECTORY, prefix=f".{state.label}.")
+    """Store what is known of a network.
+
+    Raises:
+        LabError: it cannot be stored.
+
+    """
+    path = _path(state.label)
+    try:
+        _replace(path, msgspec.json.encode(state))
+    except OSError as error:
+        raise LabError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=DIRECTORY, prefix=f".{path.stem}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        os.replace(name, _path(state.label))
+        os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -71,7 +71,7 @@ def test_calicos_pools_are_ipsets(kubevirt):
 
 def test_without_ipsets_a_plain_rule_stands_in(build, monkeypatch):
     """A system that has no ipset gets the network all the same."""
-    monkeypatch.setattr("kvmdiag.lab.builder._has_ipsets", lambda: False)
+    monkeypatch.setattr("kvmdiag.lab.builder.has_ipsets", lambda: False)
     plain = build("kubevirt")
     assert plain.reaches(OUTSIDE, machine="guest")
     assert "match-set" not in plain.run("host", "iptables-nft-save").stdout

@@ -1,5 +1,6 @@
 """Practice networks come whole or not at all, stand side by side, and can always be mended."""
 
+import errno
 import json
 import os
 import signal
@@ -230,6 +231,26 @@ def test_a_build_that_fails_leaves_nothing(label, monkeypatch):
     name = label()
     with pytest.raises(LabError, match=r"outside: ip: .*[Nn]exthop"):
         manager.up("bad", label=name)
+    assert left_of(name) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("state.os.replace", "cannot write .*: No space left"),
+        ("builder.build", "lab up cluster --as"),
+    ],
+)
+def test_a_full_disk_is_one_line(where, says, label, monkeypatch):
+    """What the system refuses is told as what it is, and nothing remains."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(f"kvmdiag.lab.{where}", refuse)
+    name = label()
+    with pytest.raises(LabError, match=says):
+        manager.up("cluster", label=name)
     assert left_of(name) == []
 
 

@@ -9,7 +9,7 @@ from kvmdiag.lab.real_spec import IP
 from kvmdiag.lab.spec import Ip, Nft, Rules, Shell, Step, Sysctls
 
 
-def shell(step: Step | Shell) -> str:
+def as_shell(step: Step | Shell) -> str:
     """The lines that do there what the builder does in a namespace."""
     match step:
         case Ip(_, lines):

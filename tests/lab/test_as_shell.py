@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmdiag.lab import inside
+from kvmdiag.lab.as_shell import as_shell
 from kvmdiag.lab.faults import forwarding_off, in_table, link_down, without_route
 from kvmdiag.lab.spec import Nft, Shell, Sysctls
 
@@ -26,7 +26,7 @@ def guest(namespaces):
 
 def done(guest, step):
     """Carry a step out as a guest's agent does."""
-    guest.run(["sh", "-ec", inside.shell(step)])
+    guest.run(["sh", "-ec", as_shell(step)])
 
 
 def test_routes_and_links(guest):
@@ -59,9 +59,9 @@ def test_rules(guest):
 def test_a_refusal_is_noticed(guest):
     """The shell ends with an error, so that the fault is taken back."""
     step = without_route("guest", "default via 192.0.2.77")
-    assert guest.run(["sh", "-ec", inside.shell(step)], check=False).returncode != 0
+    assert guest.run(["sh", "-ec", as_shell(step)], check=False).returncode != 0
 
 
 def test_shell_is_what_it_is():
     """Nothing is added."""
-    assert inside.shell(Shell("guest", "echo a\necho b")) == "echo a\necho b"
+    assert as_shell(Shell("guest", "echo a\necho b")) == "echo a\necho b"
