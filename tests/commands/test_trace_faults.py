@@ -1,6 +1,6 @@
 """Every fault of every practice network, by the command: trace names place and rule or reason.
 
-And it agrees with check, whose first cause is the fault.
+That check names the fault first is tested with the networks themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import pytest
@@ -135,8 +135,8 @@ ENDS = {
         ),
     },
 }
-BEYOND_US = ("routed-net-no-return-route",)
-"""The fault is outside: nobody here can be sure of it, so that check only suspects it."""
+PATIENCE = ("--timeout", "0.5")
+"""Whatever answers at all in a practice network does so within a few milliseconds."""
 
 SERVER = """
 import socket
@@ -191,36 +191,25 @@ def test_no_fault_is_without_an_expected_end() -> None:
 def test_place_and_rule_or_reason(
     network: str, lab: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The trace's end is as it must be, the model expected just that, and check blames the same."""
+    """The trace's end is as it must be, and the model expected just that."""
     label = lab(network)
     for fault, expected in ENDS[network].items():
         asked = expected.asked or tuple(networks()[network].example.split())
 
-        def told(command: str, *more: str, ends: tuple[str, ...] = asked) -> tuple[int, Any]:
-            code = main(["--lab", label, command, *ends, "--format", "json", *more])
-            return code, json.loads(capsys.readouterr().out)
-
         manager.break_(label, fault)
         try:
-            if asked == PORT:
-                with server(label):
-                    code, trace = told("trace", "--on-tap")
-                    _, check = told("check")
-            else:
-                code, trace = told("trace")
-                _, check = told("check")
+            with server(label) if asked == PORT else nullcontext():
+                on_tap = ("--on-tap",) if asked == PORT else ()
+                command = ["--lab", label, "trace", *asked, *on_tap, *PATIENCE]
+                code = main([*command, "--format", "json"])
         finally:
             manager.mend(label)
+        trace = json.loads(capsys.readouterr().out)
         assert (fault, code) == (fault, 1)
         assert (fault, *_end(trace)) == (fault, *_wanted(expected, trace))
         kernel = trace["probe"]["kernel"]
         said = trace["probe"]["disagreement"], kernel["not_available"], kernel["diverged_at"]
         assert (fault, *said) == (fault, None, [], None)
-        blamed = [one["check"] for one in check["findings"] if one["role"] == "cause"]
-        suspected = [one["check"] for one in check["findings"] if one["role"] == "context"]
-        wanted = networks()[network].fault(fault)
-        assert wanted is not None
-        assert wanted.check in (suspected if fault in BEYOND_US else blamed[:1]), fault
 
 
 def _end(trace: Any) -> tuple[str, str, str]:

@@ -32,7 +32,7 @@ _TRACES = (
     "dhcp --on-tap",
     f"arp {_UNANSWERED} --timeout 5",
 )
-_EARLIEST, _LATEST = 0.1, 0.7
+_EARLIEST, _LATEST = 0.1, 0.5
 _LEAST_ALIVE = 6
 _COMMAND = """
 import sys
