@@ -7,7 +7,7 @@ from ipaddress import ip_interface
 import msgspec
 
 from kvmdiag.actions.keep import keep_link
-from kvmdiag.actions.link import address_routes, link_named
+from kvmdiag.actions.link_effects import address_routes, link_named
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Route, Stack
 

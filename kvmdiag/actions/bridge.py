@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from kvmdiag.actions.keep import keep
-from kvmdiag.actions.link import link_named, with_link, with_ports_settled
+from kvmdiag.actions.link_change import LinkChange
+from kvmdiag.actions.link_effects import with_link, with_ports_settled
+from kvmdiag.model.link import Link
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import FdbEntry
+from kvmdiag.model.stack import FdbEntry, Stack
 
 Flag = Literal["isolated", "hairpin", "learning", "flood", "mcast_flood", "bcast_flood"]
 
@@ -20,11 +23,17 @@ _FIELDS: dict[str, str] = {"mcast_flood": "multicast_flood", "bcast_flood": "bro
 _STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 
 
-class SetPortFlag(msgspec.Struct, frozen=True, kw_only=True):
+class _PortChange(LinkChange, frozen=True, kw_only=True):
+    """Something that bridge(8) sets of a port."""
+
+    @property
+    def _program(self) -> Literal["ip", "bridge"]:
+        return "bridge"
+
+
+class SetPortFlag(_PortChange, frozen=True, kw_only=True):
     """``bridge link set dev PORT FLAG on|off``."""
 
-    stack: str
-    link: str
     flag: Flag
     on: bool
 
@@ -33,16 +42,13 @@ class SetPortFlag(msgspec.Struct, frozen=True, kw_only=True):
         """An isolated port that no longer is lets others in."""
         return self.flag == "isolated" and not self.on
 
-    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """``bridge link set dev PORT FLAG on``."""
-        del snapshot  # the command does not depend on what was there
-        return self._line(self.on)
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return (self.flag, "on" if self.on else "off")
 
-    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """The flag as it was."""
-        link = link_named(snapshot.stack(self.stack), self.link)
-        port = None if link is None else link.port
-        return self._line(self.on if port is None else getattr(port, self._field))
+    def _before(self, link: Link) -> tuple[str, ...]:
+        was = self.on if link.port is None else getattr(link.port, self._field)
+        return (self.flag, "on" if was else "off")
 
     def persist(self, snapshot: Snapshot) -> str:
         """Libvirt sets isolation; the rest is the bridge's owner's."""
@@ -52,62 +58,50 @@ class SetPortFlag(msgspec.Struct, frozen=True, kw_only=True):
             how = f"<port isolated='{value}'/> in the guest's interface XML"
         return keep(snapshot.stack(self.stack), how)
 
-    def apply(self, snapshot: Snapshot) -> Snapshot:
+    def _applied(self, snapshot: Snapshot, stack: Stack, link: Link) -> Snapshot:
         """The port with the flag."""
-        stack = snapshot.stack(self.stack)
-        link = link_named(stack, self.link)
-        if link is None or link.port is None:
+        if link.port is None:
             return snapshot
-        port = msgspec.structs.replace(link.port, **{self._field: self.on})
-        return snapshot.with_stack(with_link(stack, msgspec.structs.replace(link, port=port)))
+        port = replace(link.port, **{self._field: self.on})
+        return snapshot.with_stack(with_link(stack, replace(link, port=port)))
 
     @property
     def _field(self) -> str:
         return _FIELDS.get(self.flag, self.flag)
 
-    def _line(self, on: bool) -> tuple[str, ...]:
-        return ("bridge", "link", "set", "dev", self.link, self.flag, "on" if on else "off")
 
+class SetPortForwarding(_PortChange, frozen=True, kw_only=True):
+    """``bridge link set dev PORT state 3``; refused where the kernel runs STP itself.
 
-class SetPortForwarding(msgspec.Struct, frozen=True, kw_only=True):
-    """``bridge link set dev PORT state 3``; refused where the kernel runs STP itself."""
+    A port that forwards nothing carries nobody's traffic.
+    """
 
-    stack: str
-    link: str
+    disruptive: bool = False
 
     @property
-    def disruptive(self) -> bool:
-        """False: a port that forwards nothing carries nobody's traffic."""
-        return False
+    def _words(self) -> tuple[str, ...]:
+        return _state("forwarding")
 
-    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """By number: older versions of bridge(8) take no names."""
-        del snapshot
-        return self._line("forwarding")
-
-    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """The state that it had."""
-        link = link_named(snapshot.stack(self.stack), self.link)
-        return self._line("forwarding" if link is None or link.port is None else link.port.state)
+    def _before(self, link: Link) -> tuple[str, ...]:
+        return _state("forwarding" if link.port is None else link.port.state)
 
     def persist(self, snapshot: Snapshot) -> str:
         """Without STP a port forwards as soon as it is up, unless something sets it otherwise."""
         how = f"find what sets the state of {self.link} (mstpd, a script of the NIC's vendor)"
         return keep(snapshot.stack(self.stack), how)
 
-    def apply(self, snapshot: Snapshot) -> Snapshot:
+    def _applied(self, snapshot: Snapshot, stack: Stack, link: Link) -> Snapshot:
         """The port in that state, and its bridge's carrier (br_set_port_state)."""
-        stack = snapshot.stack(self.stack)
-        link = link_named(stack, self.link)
-        if link is None or link.port is None or not (link.up and link.carrier):
+        if link.port is None or not (link.up and link.carrier):
             return snapshot
-        port = msgspec.structs.replace(link.port, state="forwarding")
-        changed = with_link(stack, msgspec.structs.replace(link, port=port))
+        port = replace(link.port, state="forwarding")
+        changed = with_link(stack, replace(link, port=port))
         return snapshot.with_stack(with_ports_settled(changed))
 
-    def _line(self, state: str) -> tuple[str, ...]:
-        number = str(_STATES.index(state)) if state in _STATES else state
-        return ("bridge", "link", "set", "dev", self.link, "state", number)
+
+def _state(name: str) -> tuple[str, ...]:
+    """By number: older versions of bridge(8) take no names."""
+    return ("state", str(_STATES.index(name)) if name in _STATES else name)
 
 
 class AddFdbEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,11 +111,7 @@ class AddFdbEntry(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str
     port: str
     mac: str
-
-    @property
-    def disruptive(self) -> bool:
-        """False: it concerns this one guest."""
-        return False
+    disruptive: bool = False
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``bridge fdb replace ...``."""
@@ -151,4 +141,4 @@ class AddFdbEntry(msgspec.Struct, frozen=True, kw_only=True):
             return snapshot
         entry = FdbEntry(bridge=self.bridge, port=self.port, mac=self.mac, static=True)
         others = tuple(e for e in stack.fdb if (e.bridge, e.mac) != (self.bridge, self.mac))
-        return snapshot.with_stack(msgspec.structs.replace(stack, fdb=(*others, entry)))
+        return snapshot.with_stack(replace(stack, fdb=(*others, entry)))

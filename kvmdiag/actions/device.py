@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from kvmdiag.actions.keep import keep, keep_link
-from kvmdiag.actions.link import link_named, with_link
+from kvmdiag.actions.link_change import LinkChange
+from kvmdiag.actions.link_effects import link_named, with_link, without_neighbours
+from kvmdiag.model.link import Link
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 
 
-class SetMtu(msgspec.Struct, frozen=True, kw_only=True):
+class SetMtu(LinkChange, frozen=True, kw_only=True):
     """``ip link set LINK mtu N``."""
 
-    stack: str
-    link: str
     mtu: int
     disruptive: bool = False
 
-    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """``ip link set dev LINK mtu N``."""
-        del snapshot  # the command does not depend on what was there
-        return ("ip", "link", "set", "dev", self.link, "mtu", str(self.mtu))
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return ("mtu", str(self.mtu))
 
-    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """The MTU it had."""
-        link = link_named(snapshot.stack(self.stack), self.link)
-        before = self.mtu if link is None else link.mtu
-        return ("ip", "link", "set", "dev", self.link, "mtu", str(before))
+    def _before(self, link: Link) -> tuple[str, ...]:
+        return ("mtu", str(link.mtu))
 
     def persist(self, snapshot: Snapshot) -> str:
         """Where MTUs are configured."""
@@ -43,57 +39,39 @@ class SetMtu(msgspec.Struct, frozen=True, kw_only=True):
         }
         return keep_link(snapshot, snapshot.stack(self.stack), link, ways)
 
-    def apply(self, snapshot: Snapshot) -> Snapshot:
+    def _applied(self, snapshot: Snapshot, stack: Stack, link: Link) -> Snapshot:
         """The link with the MTU, and its bridge with that of its smallest port."""
-        stack = snapshot.stack(self.stack)
-        link = link_named(stack, self.link)
-        if link is None:
-            return snapshot
-        before = stack
-        stack = with_link(stack, msgspec.structs.replace(link, mtu=self.mtu))
+        changed = with_link(stack, replace(link, mtu=self.mtu))
         master = link_named(stack, link.master or "")
         # br_mtu_auto_adjust (net/bridge/br_if.c), unless somebody has set it by hand.
-        if master is not None and master.mtu == _smallest_port(before, master.name):
-            mtu = _smallest_port(stack, master.name)
-            stack = with_link(stack, msgspec.structs.replace(master, mtu=mtu))
-        return snapshot.with_stack(stack)
+        if master is not None and master.mtu == _smallest_port(stack, master.name):
+            mtu = _smallest_port(changed, master.name)
+            changed = with_link(changed, replace(master, mtu=mtu))
+        return snapshot.with_stack(changed)
 
 
-class SetMac(msgspec.Struct, frozen=True, kw_only=True):
+class SetMac(LinkChange, frozen=True, kw_only=True):
     """``ip link set LINK address MAC``."""
 
-    stack: str
-    link: str
     mac: str
     disruptive: bool = True
 
-    def command(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """``ip link set dev LINK address MAC``."""
-        del snapshot
-        return ("ip", "link", "set", "dev", self.link, "address", self.mac)
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return ("address", self.mac)
 
-    def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """The MAC address it had."""
-        link = link_named(snapshot.stack(self.stack), self.link)
-        before = self.mac if link is None or link.mac is None else link.mac
-        return ("ip", "link", "set", "dev", self.link, "address", before)
+    def _before(self, link: Link) -> tuple[str, ...]:
+        return ("address", link.mac or self.mac)
 
     def persist(self, snapshot: Snapshot) -> str:
         """The guest's definition holds its MAC address."""
         how = f"<mac address='{self.mac}'/> in the guest's XML (virsh edit), and start it anew"
         return keep(snapshot.stack(self.stack), how)
 
-    def apply(self, snapshot: Snapshot) -> Snapshot:
-        """The link with the address, and no neighbour remembered on it (neigh_changeaddr)."""
-        stack = snapshot.stack(self.stack)
-        link = link_named(stack, self.link)
-        if link is None:
-            return snapshot
-        stack = with_link(stack, msgspec.structs.replace(link, mac=self.mac))
-        if stack.neighbours is not None:
-            kept = tuple(entry for entry in stack.neighbours if entry.link != self.link)
-            stack = msgspec.structs.replace(stack, neighbours=kept)
-        return snapshot.with_stack(stack)
+    def _applied(self, snapshot: Snapshot, stack: Stack, link: Link) -> Snapshot:
+        """The link with the address, and no neighbour remembered on it."""
+        stack = with_link(stack, replace(link, mac=self.mac))
+        return snapshot.with_stack(without_neighbours(stack, self.link))
 
 
 def _smallest_port(stack: Stack, bridge: str) -> int | None:

@@ -6,7 +6,7 @@ import shlex
 
 import msgspec
 
-from kvmdiag.actions.link import link_named, with_carrier, with_link
+from kvmdiag.actions.link_effects import link_named, with_carrier, with_link
 from kvmdiag.model.snapshot import Snapshot
 
 _DEFAULT_URI = "qemu:///system"
@@ -24,11 +24,7 @@ class SetGuestLink(msgspec.Struct, frozen=True, kw_only=True):
     stack: str
     guest: str
     tap: str
-
-    @property
-    def disruptive(self) -> bool:
-        """False: it concerns one NIC that is cut off."""
-        return False
+    disruptive: bool = False
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``virsh domif-setlink GUEST TAP up``."""

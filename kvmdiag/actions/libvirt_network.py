@@ -12,7 +12,7 @@ import msgspec
 
 from kvmdiag.actions.address import AddAddress
 from kvmdiag.actions.libvirt import virsh
-from kvmdiag.actions.link import link_named
+from kvmdiag.actions.link_effects import link_named
 from kvmdiag.actions.rule import AppendRule, InsertRule, backend_in_use
 from kvmdiag.model.daemons import Daemon
 from kvmdiag.model.libvirt import Network

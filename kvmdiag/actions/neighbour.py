@@ -14,11 +14,7 @@ class DeleteNeighbour(msgspec.Struct, frozen=True, kw_only=True):
     stack: str
     link: str
     address: str
-
-    @property
-    def disruptive(self) -> bool:
-        """False: it concerns one neighbour."""
-        return False
+    disruptive: bool = False
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``ip neigh del ADDRESS dev LINK``."""
