@@ -1,25 +1,7 @@
 """Docker beside libvirt: a policy of DROP that every guest's packet is accepted before."""
 
-from kvmdiag.lab import libvirt_rules
-from kvmdiag.lab.libvirt_rules import NatNetwork
-from kvmdiag.lab.spec import Machine
-
-from .parts import (
-    BRIDGE_NF,
-    ENO1,
-    FORWARDING,
-    OUTSIDE,
-    UP,
-    Healthy,
-    bridge,
-    dhcp,
-    dnsmasq,
-    guest,
-    tap,
-    xml,
-)
-
-_NAT = NatNetwork("virbr0", "192.168.122.0/24")
+from .nat_network import GUESTS, RULES, SERVER, VIRTUAL, host
+from .parts import OUTSIDE, Healthy, bridge, guest, tap
 
 # As dockerd 28 leaves it: moby's daemon/libnetwork/drivers/bridge and iptables(8).
 _DOCKER = """\
@@ -96,58 +78,26 @@ table ip libvirt_network {
 """  # noqa: E501 - as nft prints it
 
 
-def _host(rules: str, nft: str = "") -> Machine:
-    return Machine(
-        name="host",
-        links=(
-            ENO1,
-            bridge("virbr0", 0x20, "192.168.122.1/24"),
-            bridge("docker0", 0x21, "172.17.0.1/16"),
-            bridge("br-5f1d0c2b9a7e", 0x22, "172.18.0.1/16"),
-            tap(1, "virbr0", "vm1"),
-            tap(2, "virbr0", "vm2"),
-            tap(3, "docker0", "web"),
-        ),
-        routes=(UP,),
-        sysctls={**FORWARDING, **BRIDGE_NF},
-        rules=rules,
-        nft=nft,
-    )
-
-
-_GUESTS = (
-    guest("vm1", 1, "192.168.122.11/24", via="192.168.122.1"),
-    guest("vm2", 2, "192.168.122.12/24", via="192.168.122.1"),
-    guest("web", 3, "172.17.0.2/16", via="172.17.0.1"),
-    OUTSIDE,
+_DOCKERS = (
+    bridge("docker0", 0x21, "172.17.0.1/16"),
+    bridge("br-5f1d0c2b9a7e", 0x22, "172.18.0.1/16"),
+    tap(3, "docker0", "web"),
 )
-_PINGS = (("vm1", "10.0.0.9"), ("vm1", "192.168.122.12"), ("web", "10.0.0.9"))
-_SILENT = (("vm1", "172.17.0.2"),)
-_VIRTUAL = {
-    "default": xml(
-        "default", "virbr0", "192.168.122.1", "nat", dhcp("192.168.122.2", "192.168.122.254")
+_MACHINES = (*GUESTS, guest("web", 3, "172.17.0.2/16", via="172.17.0.1"), OUTSIDE)
+
+
+def _docker_beside(name: str, rules: str, nft: str = "") -> Healthy:
+    return Healthy(
+        name=name,
+        machines=(host(rules, nft, _DOCKERS), *_MACHINES),
+        pings=(("vm1", "10.0.0.9"), ("vm1", "192.168.122.12"), ("web", "10.0.0.9")),
+        silent=(("vm1", "172.17.0.2"),),
+        virtual=VIRTUAL,
+        services=SERVER,
     )
-}
-_SERVER = (("host", dnsmasq("virbr0", "192.168.122.1", "192.168.122.2", "192.168.122.254")),)
+
 
 CASES = (
-    Healthy(
-        name="docker-beside-libvirt-iptables",
-        machines=(
-            _host(libvirt_rules.chains() + libvirt_rules.network_rules(_NAT) + _DOCKER),
-            *_GUESTS,
-        ),
-        pings=_PINGS,
-        silent=_SILENT,
-        virtual=_VIRTUAL,
-        services=_SERVER,
-    ),
-    Healthy(
-        name="docker-beside-libvirt-nft-accepted",
-        machines=(_host(_DOCKER + _USER, _LIBVIRT_NFT), *_GUESTS),
-        pings=_PINGS,
-        silent=_SILENT,
-        virtual=_VIRTUAL,
-        services=_SERVER,
-    ),
+    _docker_beside("docker-beside-libvirt-iptables", RULES + _DOCKER),
+    _docker_beside("docker-beside-libvirt-nft-accepted", _DOCKER + _USER, _LIBVIRT_NFT),
 )

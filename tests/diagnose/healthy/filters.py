@@ -1,55 +1,12 @@
 """Firewalls that drop by default, in every program's own shape, and let pass what should."""
 
-from kvmdiag.lab import libvirt_rules
-from kvmdiag.lab.libvirt_rules import NatNetwork
-from kvmdiag.lab.spec import Machine, Nft
+from kvmdiag.lab.spec import Nft
 
-from .parts import (
-    BRIDGE_NF,
-    ENO1,
-    FORWARDING,
-    OUTSIDE,
-    UP,
-    Healthy,
-    bridge,
-    dhcp,
-    dnsmasq,
-    guest,
-    tap,
-    xml,
-)
+from .nat_network import GUESTS, RULES, SERVER, VIRTUAL, host
+from .parts import OUTSIDE, Healthy, dnsmasq
 
-_NAT = NatNetwork("virbr0", "192.168.122.0/24")
-_LIBVIRT = libvirt_rules.chains() + libvirt_rules.network_rules(_NAT)
-_VIRTUAL = {
-    "default": xml(
-        "default", "virbr0", "192.168.122.1", "nat", dhcp("192.168.122.2", "192.168.122.254")
-    )
-}
-_SERVER = (("host", dnsmasq("virbr0", "192.168.122.1", "192.168.122.2", "192.168.122.254")),)
-_GUESTS = (
-    guest("vm1", 1, "192.168.122.11/24", via="192.168.122.1"),
-    guest("vm2", 2, "192.168.122.12/24", via="192.168.122.1"),
-    OUTSIDE,
-)
+_MACHINES = (*GUESTS, OUTSIDE)
 _PINGS = (("vm1", "10.0.0.9"), ("vm1", "192.168.122.12"), ("host", "192.168.122.11"))
-
-
-def _host(rules: str, nft: str = "") -> Machine:
-    return Machine(
-        name="host",
-        links=(
-            ENO1,
-            bridge("virbr0", 0x20, "192.168.122.1/24"),
-            tap(1, "virbr0", "vm1"),
-            tap(2, "virbr0", "vm2"),
-        ),
-        routes=(UP,),
-        sysctls={**FORWARDING, **BRIDGE_NF},
-        rules=rules,
-        nft=nft,
-    )
-
 
 # ufw's chains (ufw(8), /etc/ufw/before.rules), with the three rules that guests need.
 _UFW = """\
@@ -230,32 +187,32 @@ _LEGACY_DECOYS = (
 CASES = (
     Healthy(
         name="ufw",
-        machines=(_host(_UFW), *_GUESTS),
+        machines=(host(_UFW), *_MACHINES),
         pings=_PINGS,
         silent=(("outside", "192.168.122.11"),),
-        virtual=_VIRTUAL,
-        services=_SERVER,
+        virtual=VIRTUAL,
+        services=SERVER,
     ),
     Healthy(
         name="firewalld-with-libvirt-zone",
-        machines=(_host(_LIBVIRT, _FIREWALLD), *_GUESTS),
+        machines=(host(RULES, _FIREWALLD), *_MACHINES),
         pings=_PINGS,
-        virtual=_VIRTUAL,
-        services=_SERVER,
+        virtual=VIRTUAL,
+        services=SERVER,
     ),
     Healthy(
         name="own-nft-ruleset",
-        machines=(_host("", _OWN), *_GUESTS),
+        machines=(host("", _OWN), *_MACHINES),
         pings=_PINGS,
         decoys=(Nft("host", "add table ip empty\nadd chain ip empty x\n"),),
         services=(("host", dnsmasq("virbr0", "192.168.122.1", "192.168.122.2", "192.168.122.9")),),
     ),
     Healthy(
         name="legacy-beside-nft",
-        machines=(_host(_LIBVIRT), *_GUESTS),
+        machines=(host(RULES), *_MACHINES),
         pings=_PINGS,
         commands=_LEGACY_DECOYS,
-        virtual=_VIRTUAL,
-        services=_SERVER,
+        virtual=VIRTUAL,
+        services=SERVER,
     ),
 )

@@ -4,6 +4,7 @@ from kvmdiag.lab import libvirt_rules
 from kvmdiag.lab.libvirt_rules import NatNetwork
 from kvmdiag.lab.spec import Ip, Link, Machine, Rules, Sysctls
 
+from .nat_network import GUESTS, RULES, SERVER, VIRTUAL
 from .parts import (
     BRIDGE_NF,
     ENO1,
@@ -20,7 +21,6 @@ from .parts import (
     xml,
 )
 
-_NAT = NatNetwork("virbr0", "192.168.122.0/24")
 _LAN_MAC = "52:54:00:10:00:10"
 
 # A LAN bridge whose frames meet iptables; STP off, with the kernel's default delay.
@@ -160,12 +160,9 @@ _CLUTTER = Healthy(
             ),
             routes=(UP,),
             sysctls=FORWARDING,
-            rules=libvirt_rules.chains()
-            + libvirt_rules.network_rules(_NAT)
-            + libvirt_rules.network_rules(NatNetwork("virbr7", "192.168.127.0/24")),
+            rules=RULES + libvirt_rules.network_rules(NatNetwork("virbr7", "192.168.127.0/24")),
         ),
-        guest("vm1", 1, "192.168.122.11/24", via="192.168.122.1"),
-        guest("vm2", 2, "192.168.122.12/24", via="192.168.122.1"),
+        *GUESTS,
         OUTSIDE,
     ),
     pings=(("vm1", "10.0.0.9"), ("vm1", "192.168.122.12")),
@@ -184,7 +181,9 @@ _CLUTTER = Healthy(
             "link set br88 up\n"
             "link add ifb9 type ifb\n"
             "route add 10.77.0.0/16 via 10.0.0.77 metric 500\n"
-            "route add blackhole 10.99.0.0/16 metric 4000\n",
+            "route add blackhole 10.99.0.0/16 metric 4000\n"
+            "route add 203.0.113.128/25 dev eno1\n"
+            "route add 198.51.100.7/32 via 10.0.0.1 src 192.168.122.1\n",
         ),
         Ip("vm1", "link set eth0 mtu 1400\n"),
         Rules(
@@ -196,15 +195,14 @@ _CLUTTER = Healthy(
             "-A FORWARD -m conntrack --ctstate INVALID -j DROP\n"
             "-A INPUT -p tcp -m tcp --dport 3306 ! -i lo -j DROP\n"
             "COMMIT\n"
-            "*nat\n-A POSTROUTING -s 192.168.200.0/24 -o wlan0 -j MASQUERADE\nCOMMIT\n",
+            "*nat\n-A POSTROUTING -s 192.168.200.0/24 -o wlan0 -j MASQUERADE\nCOMMIT\n"
+            "*raw\n-A PREROUTING -p udp -m udp --dport 4789 -j CT --notrack\nCOMMIT\n",
         ),
         Sysctls("host", {"net.ipv4.conf.all.log_martians": "1", **STRICT}),
     ),
-    services=(("host", dnsmasq("virbr0", "192.168.122.1", "192.168.122.2", "192.168.122.254")),),
+    services=SERVER,
     virtual={
-        "default": xml(
-            "default", "virbr0", "192.168.122.1", "nat", dhcp("192.168.122.2", "192.168.122.254")
-        ),
+        **VIRTUAL,
         "empty": xml("empty", "virbr7", "192.168.127.1", "nat").replace(
             "<ip ", "<dns enable='no'/><ip "
         ),

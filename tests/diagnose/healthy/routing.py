@@ -4,6 +4,7 @@ from kvmdiag.lab import libvirt_rules
 from kvmdiag.lab.libvirt_rules import NatNetwork
 from kvmdiag.lab.spec import Ip, Link, Machine, Rules
 
+from .nat_network import RULES
 from .parts import ENO1, FORWARDING, OUTSIDE, STRICT, UP, Healthy, bridge, guest, tap, xml
 
 _ENO2 = Link(name="eno2", mac="52:54:00:20:00:10", addresses=("10.2.0.10/24",), peer="second:lan")
@@ -74,8 +75,7 @@ _VPN = Healthy(
                 "172.16.0.0/12 via 10.8.0.1 dev wg0",
             ),
             sysctls={**FORWARDING, "net.ipv4.conf.all.src_valid_mark": "1"},
-            rules=libvirt_rules.chains()
-            + libvirt_rules.network_rules(NatNetwork("virbr0", "192.168.122.0/24"))
+            rules=RULES
             + "*raw\n-A PREROUTING -d 10.8.0.2/32 ! -i wg0 -m addrtype ! --src-type LOCAL -j DROP\n"
             "COMMIT\n",
         ),
@@ -171,8 +171,7 @@ _ROUTER = Healthy(
             ),
             routes=(UP,),
             sysctls=FORWARDING,
-            rules=libvirt_rules.chains()
-            + libvirt_rules.network_rules(NatNetwork("virbr0", "192.168.122.0/24")),
+            rules=RULES,
         ),
         Machine(
             name="router",
