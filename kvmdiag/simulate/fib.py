@@ -7,7 +7,7 @@ net/ipv4/fib_rules.c (fib4_rule_match, fib4_rule_suppress).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from ipaddress import ip_network
 
 import msgspec
@@ -15,19 +15,14 @@ import msgspec
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.stack import NextHop, PolicyRule, Route
 from kvmdiag.model.trace import RouteRef
+from kvmdiag.simulate.addresses import bounds
 from kvmdiag.simulate.unread import NotUnderstood
 
 _BITS = {4: 32, 6: 128}
 _LOCAL = 255
 
-# What a rule or route of that type answers (fib_props in net/ipv4/fib_semantics.c).
-_REFUSALS = {
-    "blackhole": "blackhole",
-    "unreachable": "unreachable",
-    "prohibit": "prohibit",
-    "throw": "throw",
-}
-
+# Types of rules and routes that say no (fib_props in net/ipv4/fib_semantics.c).
+_REFUSALS = frozenset({"blackhole", "unreachable", "prohibit", "throw"})
 
 # A rule for all routing domains does not apply elsewhere (l3mdev_fib_rule_match).
 _OF_DOMAINS = ("l3mdev",)
@@ -70,7 +65,7 @@ class Found(msgspec.Struct, frozen=True):
     @property
     def refusal(self) -> str | None:
         """``blackhole``, ``unreachable`` or ``prohibit`` when the route says no."""
-        return _REFUSALS.get(self.route.type)
+        return self.route.type if self.route.type in _REFUSALS else None
 
     @property
     def gateway(self) -> str | None:
@@ -279,12 +274,6 @@ def _in_range(ports: tuple[int, int] | None, port: int | None) -> bool:
     return ports is None or (port is not None and ports[0] <= port <= ports[1])
 
 
-@lru_cache(maxsize=4096)
-def _bounds(network: str) -> tuple[int, int, int]:
-    parsed = ip_network(network, strict=False)
-    return parsed.version, int(parsed.network_address), int(parsed.broadcast_address)
-
-
 def _within(address: IPAddress, network: str) -> bool:
-    version, first, last = _bounds(network)
-    return address.version == version and first <= int(address) <= last
+    span = bounds(network)
+    return span is not None and address.version == span[0] and span[1] <= int(address) <= span[2]

@@ -14,8 +14,8 @@ from typing import Any
 
 from kvmdiag.model.matches import AddressIs, BridgePortIs, InterfaceIs, Match, PortIs, ProtocolIs
 from kvmdiag.model.packet import KERNEL_CHOOSES
+from kvmdiag.simulate.addresses import bounds
 from kvmdiag.simulate.context import PROTOCOLS, Seen
-from kvmdiag.simulate.match_addresses import bounds
 
 _MOST = 8
 """Keys that one rule is filed under."""

@@ -11,6 +11,7 @@ from kvmdiag.simulate.tunnels import Wrapped
 from kvmdiag.simulate.view import View
 
 OUTSIDE = "outside"
+"""The name by which hops beyond the uplinks are told, where no stack is."""
 
 
 class Connections:

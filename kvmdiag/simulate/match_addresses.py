@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
-
 from kvmdiag.model.matches import AddressIs, AddressTypeIs, ReverseRouteIs
+from kvmdiag.simulate.addresses import bounds
 from kvmdiag.simulate.context import Matcher, Seen, cannot_tell
 from kvmdiag.simulate.fields import FIELDS
 from kvmdiag.simulate.match_devices import named
 from kvmdiag.simulate.routes import address_type, reverse_route
 from kvmdiag.simulate.sets import Sets
-
-
-@lru_cache(maxsize=65536)
-def bounds(text: str) -> tuple[int, int, int] | None:
-    """IP version, first and last address (as numbers) of a CIDR or ``first-last``.
-
-    ``None`` when the text is neither.
-    """
-    try:
-        if "-" in text:
-            first, last = (ip_address(part) for part in text.split("-"))
-            return first.version, int(first), int(last)
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return network.version, int(network.network_address), int(network.broadcast_address)
 
 
 def address_is(match: AddressIs, _sets: Sets) -> Matcher:

@@ -20,8 +20,6 @@ from kvmdiag.simulate.unread import NotUnderstood
 from kvmdiag.simulate.view import View
 from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
 
-NAME = "outside"
-
 _DEEPEST = 8  # links that stand one on the other; the kernel allows no more (MAX_NEST_DEV)
 
 

@@ -16,7 +16,7 @@ from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.alternatives import all_ways
 from kvmdiag.simulate.fib import Flow
 from kvmdiag.simulate.forks import Choices
-from kvmdiag.simulate.journey import Connections, Journey
+from kvmdiag.simulate.journey import OUTSIDE, Connections, Journey
 from kvmdiag.simulate.layer2 import arrive, transmit
 from kvmdiag.simulate.layer3 import ascend
 from kvmdiag.simulate.originate import originate
@@ -108,7 +108,7 @@ def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
     if doubt is not None:
         hop = Hop(
             direction="reply",
-            stack=outside.NAME,
+            stack=OUTSIDE,
             link=None,
             stage=Stage.ROUTE,
             packet=answer,
