@@ -26,14 +26,13 @@ _LARGEST_FILE = 1 << 16
 
 
 def dhcp(source: str, wishes: Wishes, options: Options) -> int:
-    """Follow DISCOVER and OFFER."""
+    """Follow DISCOVER and OFFER; who names no time waits as long as a server may take."""
     from kvmdiag.probes.dhcp import PATIENCE, follow_dhcp
 
     snapshot = facts(options)
+    patience = PATIENCE if options.timeout == Options.timeout else options.timeout
     with progress("waiting for offers", options):
-        found = follow_dhcp(
-            snapshot, source, timeout=max(options.timeout, PATIENCE), on_tap=wishes.on_tap
-        )
+        found = follow_dhcp(snapshot, source, timeout=patience, on_tap=wishes.on_tap)
     return _told(found, options)
 
 
