@@ -25,11 +25,12 @@ from kvmdiag.diagnose.case import (
     place,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.ports import stopped_at_port
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
-from kvmdiag.model.trace import LinkStateRef, Reason
+from kvmdiag.model.trace import Reason
 
 
 def _deaf(stack: Stack) -> Iterator[tuple[Link, str]]:
@@ -73,26 +74,19 @@ def bridge_flood_learning_off(case: Case) -> Iterator[Suspicion]:
 
 def _unasked(case: Case) -> Iterator[Suspicion]:
     """The port that a question for a neighbour was kept from."""
-    ref = case.decider
-    stack = case.stack(ref.stack) if isinstance(ref, LinkStateRef) else None
-    if case.reason is not Reason.NO_FLOOD or stack is None or not isinstance(ref, LinkStateRef):
-        return
-    link = link_of(stack, ref.link)
-    if link is None or link.port is None:
+    found = stopped_at_port(case, Reason.NO_FLOOD)
+    if found is None:
         return
     flag: Flag = "bcast_flood" if case.end.packet.version == 4 else "mcast_flood"
-    if link.port.broadcast_flood if flag == "bcast_flood" else link.port.multicast_flood:
+    port, stack, name = found.port, found.stack, found.link.name
+    if port.broadcast_flood if flag == "bcast_flood" else port.multicast_flood:
         return
     yield Suspicion(
-        subject=place(stack, link.name),
-        summary=f"{link.name} is not flooded with what is for everybody: nobody who asks for "
+        subject=place(stack, name),
+        summary=f"{name} is not flooded with what is for everybody: nobody who asks for "
         f"{case.next_hop} is heard behind it",
-        evidence=(
-            Evidence(
-                f"{link.name} {flag} off", f"bridge -d link show dev {link.name} in {stack.name}"
-            ),
-        ),
-        remedies=((SetPortFlag(stack=stack.name, link=link.name, flag=flag, on=True),),),
+        evidence=(found.flag_fact(f"{flag} off"),),
+        remedies=((SetPortFlag(stack=stack.name, link=name, flag=flag, on=True),),),
     )
 
 

@@ -14,34 +14,30 @@ Sources: net/bridge/br_stp_if.c (br_set_port_state), bridge(8)
 from collections.abc import Iterator
 
 from kvmdiag.actions.bridge import SetPortForwarding
-from kvmdiag.diagnose.case import Case, link_of, place
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.ports import stopped_at_port
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import LinkStateRef, Reason
-
-_WAITS = ("listening", "learning")
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS})
 def bridge_port_blocked(case: Case) -> Iterator[Suspicion]:
     """A frame, or the question for its next hop, ends at a port that does not forward."""
-    ref = case.decider
-    stack = case.stack(ref.stack) if isinstance(ref, LinkStateRef) else None
-    if case.reason is not Reason.PORT_STATE or stack is None or not isinstance(ref, LinkStateRef):
+    found = stopped_at_port(case, Reason.PORT_STATE)
+    if found is None or not found.bridge.up or found.port.state == "forwarding":
         return
-    port = link_of(stack, ref.link)
-    bridge = None if port is None else link_of(stack, port.master)
-    if port is None or port.port is None or bridge is None or not bridge.up:
+    stack, name, bridge = found.stack, found.link.name, found.bridge
+    stp = bridge.bridge is not None and bridge.bridge.stp
+    if stp and found.waits:
         return
-    state, stp = port.port.state, bridge.bridge is not None and bridge.bridge.stp
-    if state == "forwarding" or (stp and state in _WAITS):
-        return
-    forward = SetPortForwarding(stack=stack.name, link=port.name)
+    forward = SetPortForwarding(stack=stack.name, link=name)
     yield Suspicion(
-        subject=place(stack, port.name),
-        summary=f"{port.name} is {state}: {bridge.name} takes nothing from it and gives it nothing",
+        subject=place(stack, name),
+        summary=f"{name} is {found.port.state}: {bridge.name} takes nothing from it and gives it "
+        "nothing",
         evidence=(
-            Evidence(f"{port.name} state {state}", f"bridge link in {stack.name}"),
+            Evidence(f"{name} state {found.port.state}", f"bridge link in {stack.name}"),
             Evidence(f"stp_state {int(stp)}", f"ip -d link show {bridge.name} in {stack.name}"),
         ),
         remedies=() if stp else ((forward,),),

@@ -59,8 +59,8 @@ def _survey(survey: Survey) -> Iterator[Suspicion]:
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES}, survey=_survey)
 def duplicate_ip(case: Case) -> Iterator[Suspicion]:
     """A machine refuses what another sends from an address that both have."""
-    refused = refused_source(case)
-    if refused is None or case.reason is not Reason.MARTIAN:
+    refused = refused_source(case, Reason.MARTIAN)
+    if refused is None:
         return
     stack, text = refused.stack, str(refused.source)
     others = [other.name for other in case.stacks if other is not stack and owns(other, text)]

@@ -16,14 +16,11 @@ Sources: net/ipv4/fib_frontend.c (__fib_validate_source), RFC 3704,
 
 from collections.abc import Iterator
 
-from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.diagnose.case import (
     Case,
     address_fact,
     addresses_of,
-    conf,
     place,
-    sysctl_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.refused import refused_source
@@ -38,25 +35,23 @@ from kvmdiag.model.trace import Reason
 )
 def guest_rp_filter_multihomed(case: Case) -> Iterator[Suspicion]:
     """A packet for the guest itself, or a question, ends at the guest's reverse path filter."""
-    refused = refused_source(case)
-    if refused is None or case.reason is not Reason.RP_FILTER:
+    refused = refused_source(case, Reason.RP_FILTER)
+    if refused is None:
         return
     stack, link, source = refused.stack, refused.link, refused.source
     homes = _homes(stack)
     if stack.name == case.snapshot.host or len(homes) < 2:
         return
-    own = conf(link, "rp_filter")
     yield Suspicion(
         subject=place(stack, link),
         summary=f"{stack.name} drops what {source} sends to {link}: its route to {source} "
         "leaves by another link, and the reverse path filter is strict",
         evidence=(
-            sysctl_fact(stack, conf("all", "rp_filter")),
-            sysctl_fact(stack, own),
+            *refused.strictness,
             *(address_fact(stack, home) for home in homes),
             *_default_routes(stack),
         ),
-        remedies=((SetSysctl(stack=stack.name, values=((own, "2"),)),),),
+        remedies=(refused.loosening,),
     )
 
 

@@ -13,12 +13,9 @@ Sources: net/ipv4/fib_frontend.c (__fib_validate_source), Documentation/networki
 
 from collections.abc import Iterator
 
-from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.diagnose.case import (
     Case,
-    conf,
     place,
-    sysctl_fact,
 )
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.refused import refused_source
@@ -31,21 +28,19 @@ from kvmdiag.model.trace import (
 @check(severity=Severity.ERROR, needs={Facts.POLICY_RULES, Facts.SYSCTLS})
 def host_rp_filter_fwmark(case: Case) -> Iterator[Suspicion]:
     """A packet ends at the reverse path filter of a stack with rules by mark."""
-    refused = refused_source(case)
-    if refused is None or case.reason is not Reason.RP_FILTER:
+    refused = refused_source(case, Reason.RP_FILTER)
+    if refused is None:
         return
     stack, link = refused.stack, refused.link
     marked = [rule for rule in stack.policy_rules or () if rule.fwmark is not None]
     if not marked:
         return
-    own = conf(link, "rp_filter")
     yield Suspicion(
         subject=place(stack, link),
         summary=f"{stack.name} drops what {refused.source} sends by {link}: the strict "
         "reverse path filter does not see the mark by which it is routed",
         evidence=(
-            sysctl_fact(stack, conf("all", "rp_filter")),
-            sysctl_fact(stack, own),
+            *refused.strictness,
             *(
                 Evidence(
                     f"from all fwmark {rule.fwmark:#x} lookup {rule.table}",
@@ -54,5 +49,5 @@ def host_rp_filter_fwmark(case: Case) -> Iterator[Suspicion]:
                 for rule in marked
             ),
         ),
-        remedies=((SetSysctl(stack=stack.name, values=((own, "2"),)),),),
+        remedies=(refused.loosening,),
     )

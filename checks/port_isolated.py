@@ -12,37 +12,23 @@ Sources: net/bridge/br_private.h (br_skb_isolated), bridge(8)
 from collections.abc import Iterator
 
 from kvmdiag.actions.bridge import SetPortFlag
-from kvmdiag.diagnose.case import (
-    Case,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    LinkStateRef,
-    Reason,
-)
+from kvmdiag.diagnose.ports import stopped_at_port
+from kvmdiag.model.report import Severity
+from kvmdiag.model.trace import LinkStateRef, Reason
 
 
 @check(severity=Severity.WARNING, needs={Facts.LINKS})
 def port_isolated(case: Case) -> Iterator[Suspicion]:
     """A frame ends at an isolated port."""
-    ref = case.decider
-    if case.reason is not Reason.ISOLATED or not isinstance(ref, LinkStateRef):
+    found, ref = stopped_at_port(case, Reason.ISOLATED), case.decider
+    if found is None or not isinstance(ref, LinkStateRef):
         return
-    stack = case.stack(ref.stack)
-    port = None if stack is None else link_of(stack, ref.link)
-    if stack is None or port is None:
-        return
-    action = SetPortFlag(stack=stack.name, link=port.name, flag="isolated", on=False)
+    action = SetPortFlag(stack=ref.stack, link=ref.link, flag="isolated", on=False)
     yield Suspicion(
-        subject=place(stack, port.name),
+        subject=place(found.stack, ref.link),
         summary=f"{ref.text}: the bridge lets nothing pass between them",
-        evidence=(
-            Evidence(
-                f"{port.name} isolated on", f"bridge -d link show dev {port.name} in {stack.name}"
-            ),
-        ),
+        evidence=(found.flag_fact("isolated on"),),
         remedies=((action,),),
     )

@@ -12,43 +12,31 @@ Sources: net/bridge/br_stp_timer.c, https://libvirt.org/formatnetwork.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.ports import stopped_at_port
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    LinkStateRef,
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.WARNING, needs={Facts.LINKS})
 def stp_forward_delay(case: Case) -> Iterator[Suspicion]:
     """A frame ends at a port that is not forwarding yet."""
-    ref = case.decider
-    if case.reason is not Reason.PORT_STATE or not isinstance(ref, LinkStateRef):
+    found = stopped_at_port(case, Reason.PORT_STATE)
+    settings = None if found is None else found.bridge.bridge
+    if found is None or settings is None or not settings.stp or not found.waits:
         return
-    stack = case.stack(ref.stack)
-    port = None if stack is None else link_of(stack, ref.link)
-    bridge = None if stack is None or port is None else link_of(stack, port.master)
-    if stack is None or port is None or port.port is None or bridge is None:
-        return
-    settings = bridge.bridge
-    if port.port.state not in ("listening", "learning") or settings is None or not settings.stp:
-        return
+    stack, name, bridge = found.stack, found.link.name, found.bridge.name
     seconds = 2 * settings.forward_delay / 100
     yield Suspicion(
-        subject=place(stack, port.name),
-        summary=f"{port.name} is {port.port.state}: {bridge.name} has STP on and keeps a new port "
-        f"waiting for {seconds:g} s",
+        subject=place(stack, name),
+        summary=f"{name} is {found.port.state}: {bridge} has STP on and keeps a new port waiting "
+        f"for {seconds:g} s",
         evidence=(
-            Evidence(f"{port.name} state {port.port.state}", f"bridge link in {stack.name}"),
+            Evidence(f"{name} state {found.port.state}", f"bridge link in {stack.name}"),
             Evidence(
                 f"stp_state 1 forward_delay {settings.forward_delay}",
-                f"ip -d link show {bridge.name} in {stack.name}",
+                f"ip -d link show {bridge} in {stack.name}",
             ),
         ),
     )

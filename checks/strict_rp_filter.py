@@ -15,38 +15,31 @@ Sources: net/ipv4/fib_frontend.c (__fib_validate_source), net/ipv4/arp.c (arp_pr
 from collections.abc import Iterator
 
 from kvmdiag.actions.route import DeleteRoute
-from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import Case, conf, place, sysctl_fact
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, Turn, check
-from kvmdiag.diagnose.refused import Refused, refused_source
+from kvmdiag.diagnose.refused import refused_source
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.stack import Route
 from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.ERROR, needs={Facts.ROUTES, Facts.SYSCTLS}, turn=Turn.LAST)
 def strict_rp_filter(case: Case) -> Iterator[Suspicion]:
     """A packet or a question ends at the filter, whatever made its route go elsewhere."""
-    found = refused_source(case)
-    if found is None or case.reason is not Reason.RP_FILTER:
+    refused = refused_source(case, Reason.RP_FILTER)
+    if refused is None:
         return
-    stack, route = found.stack, found.way_back(case)
-    what = "does not answer" if found.asks else "drops what comes from"
-    names = (conf("all", "rp_filter"), conf(found.link, "rp_filter"))
-    evidence = [sysctl_fact(stack, name) for name in names]
+    stack, route = refused.stack, refused.way_back(case)
+    what = "does not answer" if refused.asks else "drops what comes from"
+    evidence = list(refused.strictness)
+    remedies: list[Remedy] = [refused.loosening]
     if route is not None:
         evidence.append(Evidence(route.text, f"ip route table {route.table} in {stack.name}"))
+        if route.type == "unicast" and route.protocol != "kernel":
+            remedies.append((DeleteRoute(stack=stack.name, route=route),))
     yield Suspicion(
-        subject=place(stack, found.link),
-        summary=f"{stack.name} {what} {found.source} on {found.link}: its own way there is "
+        subject=place(stack, refused.link),
+        summary=f"{stack.name} {what} {refused.source} on {refused.link}: its own way there is "
         + ("by another link" if route is not None else "missing"),
         evidence=tuple(evidence),
-        remedies=tuple(_remedies(found, route)),
+        remedies=tuple(remedies),
     )
-
-
-def _remedies(found: Refused, route: Route | None) -> Iterator[Remedy]:
-    loose = ((conf(found.link, "rp_filter"), "2"),)
-    yield (SetSysctl(stack=found.stack.name, values=loose),)
-    if route is not None and route.type == "unicast" and route.protocol != "kernel":
-        yield (DeleteRoute(stack=found.stack.name, route=route),)

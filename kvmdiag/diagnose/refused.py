@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kvmdiag.diagnose.case import Case
+from kvmdiag.actions.sysctl import SetSysctl
+from kvmdiag.diagnose.case import Case, conf, sysctl_fact
+from kvmdiag.diagnose.check import Remedy
 from kvmdiag.model.packet import IPAddress
+from kvmdiag.model.report import Evidence
 from kvmdiag.model.stack import Route, Stack
 from kvmdiag.model.trace import Reason, Stage, SysctlRef
 from kvmdiag.simulate.addresses import parse_address
@@ -22,6 +25,18 @@ class Refused(NamedTuple):
     source: IPAddress
     asks: bool
 
+    @property
+    def strictness(self) -> tuple[Evidence, Evidence]:
+        """The two settings of the reverse path filter, the greater of which counts."""
+        names = (conf("all", "rp_filter"), conf(self.link, "rp_filter"))
+        return sysctl_fact(self.stack, names[0]), sysctl_fact(self.stack, names[1])
+
+    @property
+    def loosening(self) -> Remedy:
+        """The filter set so that any route back will do."""
+        values = ((conf(self.link, "rp_filter"), "2"),)
+        return (SetSysctl(stack=self.stack.name, values=values),)
+
     def way_back(self, case: Case) -> Route | None:
         """The route by which the stack itself would go to that source."""
         try:
@@ -31,13 +46,13 @@ class Refused(NamedTuple):
         return None if found is None else found.route
 
 
-def refused_source(case: Case) -> Refused | None:
-    """Whose source is refused where, by the reverse path filter or as an address of one's own.
+def refused_source(case: Case, reason: Reason) -> Refused | None:
+    """Whose source is refused where: by the reverse path filter, or (MARTIAN) as one's own.
 
     A question is checked like a packet (arp_process routes it), and then not answered: the walk
     ends where it was asked.
     """
-    if case.reason not in (Reason.RP_FILTER, Reason.MARTIAN):
+    if case.reason is not reason:
         return None
     end, ref = case.end, case.decider
     if end.stage is not Stage.NEIGHBOUR:
