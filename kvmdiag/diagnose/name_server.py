@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
+
 from kvmdiag.model.activity import ListeningSocket
 from kvmdiag.model.libvirt import Network
 from kvmdiag.model.stack import Stack
@@ -32,3 +34,11 @@ def lacks_dhcp(network: Network, host: Stack) -> bool:
         s.port == _DHCP and s.protocol == "udp" and s.serves(network.bridge) is not False
         for s in host.sockets
     )
+
+
+def lacks_dns(network: Network, host: Stack) -> bool:
+    """Whether a network that is to answer DNS is active and no program takes such questions."""
+    if host.sockets is None or not network.active or not network.dns:
+        return False
+    own = (_ANY[0], *(str(ip_interface(address).ip) for address in network.addresses))
+    return not any(s.port == _DNS and s.address in (*own, _ANY[1]) for s in host.sockets)

@@ -60,6 +60,16 @@ def test_a_guest_that_dhcp_knows_nothing_of_gets_nobody_knows_what():
     assert found.plan is None or not found.plan.works
 
 
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_it_is_why_nobody_answers_dns(protocol):
+    """Asked for the port itself, it is the cause, and not a fault somewhere else."""
+    dead = every(DAEMON, stack(sockets=()))(host_with(2))
+    found = judge(dead, "vm0", "192.168.0.1", proto=protocol, port=53)
+    assert [f.check for f in found.findings if f.role == "cause"] == ["dnsmasq-dead"]
+    assert "DHCP or DNS" in found.findings[0].summary
+    assert found.plan.works
+
+
 def test_in_a_namespace_the_signal_goes_to_the_daemon_there():
     """There is no systemd in it: the unit would be that of the machine itself."""
     found = report(DEAD, KEPT, stack(netns="/run/netns/lab"))
