@@ -52,11 +52,13 @@ def _went_further(trace: Trace, observation: Observation) -> bool:
 
     A bridge floods what it does not know to ports that are not on the way, and a tunnel to all
     its peers; so only a frame that a machine took for itself counts, and one that left by the
-    link it was not to leave by.
+    link it was not to leave by: any frame, where the next hop was not to be found.
     """
     end = _predicted_end(trace)
     expected = {(hop.stack, hop.link) for hop in trace.hops if hop.predicted and hop is not end}
     barred = {(end.stack, end.link), (end.stack, end.out_link)}
+    if end.stage is Stage.NEIGHBOUR:
+        expected -= barred
     return any(
         (
             sighting.direction_on_link == "in"

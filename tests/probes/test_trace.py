@@ -150,6 +150,19 @@ def test_strict_rp_filter_in_the_source(routed: Any, asking: Any, walking: Any) 
     assert observe(routed.snapshot(), predicted, timeout=1).reached
 
 
+def test_a_next_hop_that_is_remembered(routed: Any, asking: Any, walking: Any) -> None:
+    """Nobody would answer for it, but the source knows a MAC address and sends; nobody takes it."""
+    a = routed["a"]
+    a.ip("neigh replace 192.0.2.1 lladdr 02:00:00:00:00:99 dev a0 nud permanent")
+    predicted = walking(asking("198.51.100.2"), "a/a0 a/a0>", outcome=Outcome.UNRESOLVED)
+    asked_in_vain = replace(predicted.request.end, stage=Stage.NEIGHBOUR)
+    hops = (*predicted.request.hops[:-1], asked_in_vain)
+    predicted = replace(predicted, request=replace(predicted.request, hops=hops))
+    fused = fuse(predicted, observe(routed.snapshot(), predicted, timeout=0.5))
+    assert fused.decisive.outcome is Outcome.DROPPED
+    assert "expected it to end before" in fused.decisive.end.because
+
+
 def test_arrival_against_the_prediction(routed: Any, asking: Any, walking: Any) -> None:
     """What was seen wins, with hops that nobody predicted, and the disagreement is told."""
     predicted = walking(
