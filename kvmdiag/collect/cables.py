@@ -8,7 +8,7 @@ rtnl_fill_link_netnsid, net/core/net_namespace.c.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -20,6 +20,9 @@ from kvmdiag.collect.stack import Reading
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.system.namespaces import entered
+
+UNSEEN = "an unseen namespace"
+"""In which a cable ends that leads to nothing that was read."""
 
 _BATCH = 64
 
@@ -47,13 +50,15 @@ def far_namespaces(
 
 
 def plugged(
-    readings: Mapping[Identity, Reading], ends: Mapping[Identity, Mapping[int, Identity]]
+    readings: Mapping[Identity, Reading],
+    ends: Mapping[Identity, Mapping[int, Identity]],
+    unseen: Mapping[Identity, Collection[str]],
 ) -> dict[Identity, Reading]:
     """The same readings with both ends of each pair tied together.
 
     ``Link.peer`` is set where both ends were read; ``Link.guest`` where the far stack belongs
     to the host and its inside could not be read. Of other kinds the far end is the lower link:
-    ``Link.below``.
+    ``Link.below``. What the links named in ``unseen`` lead to is in none of the readings.
     """
     by_index = {
         (which, link.index): LinkRef(reading.stack.name, link.name)
@@ -62,6 +67,8 @@ def plugged(
     }
 
     def far(here: Identity, attachment: Attachment) -> tuple[LinkRef | None, str | None]:
+        if attachment.name in unseen[here]:
+            return LinkRef(UNSEEN, f"link {attachment.far_index}"), None
         there = here if attachment.nsid is None else ends[here].get(attachment.nsid)
         if there is None or there not in readings:
             return None, None

@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from kvmdiag import __version__
-from kvmdiag.collect.cables import far_namespaces, plugged
 from kvmdiag.collect.daemons import read_daemons
-from kvmdiag.collect.discovery import Identity, Known, Namespace, known_namespaces, unique
 from kvmdiag.collect.guest_facts import GuestReading
 from kvmdiag.collect.guests import (
     libvirt_agents,
@@ -19,23 +17,19 @@ from kvmdiag.collect.guests import (
     read_guests,
     unreachable,
 )
-from kvmdiag.collect.holders import Holders, read_holders
 from kvmdiag.collect.libvirt import not_asked, read_files, read_libvirt
 from kvmdiag.collect.libvirt_daemon import Guests
 from kvmdiag.collect.persistent import read_persistent
 from kvmdiag.collect.qemu_processes import processes_by_namespace
 from kvmdiag.collect.scope import Scope
-from kvmdiag.collect.stack import Reading, read_stack, unread_stack
+from kvmdiag.collect.stacks import HOST, read_stacks
 from kvmdiag.collect.unknown import left_unknown
-from kvmdiag.errors import NotReadableError
 from kvmdiag.model.libvirt import Domain
 from kvmdiag.model.snapshot import Gap, Snapshot
 from kvmdiag.model.stack import OWN_NETNS, Stack
 from kvmdiag.system.memory import uncollected
-from kvmdiag.system.namespaces import THREAD_NETNS, entered, identity
 
 _Fact = TypeVar("_Fact")
-_HOST = "host"
 _NO_FILES = Gap(
     stack=None,
     fact="persistent",
@@ -57,8 +51,7 @@ def collect(scope: Scope, tell: Callable[[str], None] = lambda _: None) -> Snaps
 
     """
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
-    known = known_namespaces()
-    readings, gaps = _read_all(scope, known, tell)
+    readings, gaps = read_stacks(scope, tell)
     tell("asking libvirt")
     guests = _libvirt(scope, next(iter(readings)))
     stacks = [reading.stack for reading in readings.values()]
@@ -78,7 +71,7 @@ def collect(scope: Scope, tell: Callable[[str], None] = lambda _: None) -> Snaps
         tool=f"kvmdiag {__version__}",
         taken_at=taken_at,
         kernel=os.uname().release,
-        host=_HOST,
+        host=HOST,
         stacks=(seen_host, *others, *seen_guests),
         domains=domains,
         networks=guests.networks,
@@ -152,84 +145,3 @@ def _insides(
         return None, unreachable(guests.domains)
     inside = read_guests(guests.domains, libvirt_agents(scope.connect), taken)
     return inside, tuple(gap for reading in inside for gap in reading.gaps)
-
-
-def _read_all(
-    scope: Scope, known: Known, tell: Callable[[str], None]
-) -> tuple[dict[Identity, Reading], tuple[Gap, ...]]:
-    """Readings of the host, of what belongs to it and of all that cables lead to from there."""
-    with entered(scope.host):
-        host = identity(THREAD_NETNS)
-        holders = read_holders()
-        readings = {host: read_stack(_HOST, "host", scope.host, holders)}
-    names = _chosen_names(scope)
-    ends: dict[Identity, Mapping[int, Identity]] = {}
-    gaps = _left_out(known.left_out(scope, host))
-    waiting = [host, *(namespace.identity for namespace in known.belonging(scope, host))]
-    paths = {host: scope.host}
-    seen = set(waiting)
-    while waiting:
-        here = waiting.pop(0)
-        if here not in readings:
-            namespace = known.namespaces[here]
-            paths[here] = namespace.path
-            taken = {reading.stack.name for reading in readings.values()}
-            name = unique(names.get(here, namespace.name), taken)
-            tell(f"reading {name}, {len(readings) + 1} of {len(seen)} stacks")
-            reading = _read(namespace, name, holders)
-            if reading is None:
-                continue
-            readings[here] = reading
-        ends[here] = far_namespaces(paths[here], readings[here], known, host)
-        for there in ends[here].values():
-            namespace_there = known.namespaces.get(there)
-            if there in seen or namespace_there is None:
-                continue
-            if known.admits(scope, host, namespace_there):
-                seen.add(there)
-                waiting.append(there)
-        gaps += _unknown_ends(readings[here], ends[here], known)
-    return plugged(readings, ends), tuple(gaps)
-
-
-def _read(namespace: Namespace, name: str, holders: Holders) -> Reading | None:
-    """The namespace's facts; ``None`` when it has gone, or become another, since it was found."""
-    try:
-        if identity(namespace.path) != namespace.identity:
-            return None
-        with entered(namespace.path):
-            return read_stack(name, "namespace", namespace.path, holders)
-    except FileNotFoundError:
-        return None
-    except NotReadableError as error:
-        if not os.path.exists(namespace.path):
-            return None
-        return unread_stack(name, "namespace", namespace.path, error)
-
-
-def _left_out(number: int) -> list[Gap]:
-    """A gap when there are more namespaces than are looked at."""
-    if not number:
-        return []
-    why = f"{number} namespaces of processes, to which no cable leads, were not looked at"
-    return [Gap(stack=None, fact="stacks", why=why, help="leave others out: --exclude-netns")]
-
-
-def _chosen_names(scope: Scope) -> dict[Identity, str]:
-    """The scope's names by namespace, whichever of its paths was used."""
-    names = {}
-    for path, name in scope.names.items():
-        try:
-            names[identity(path)] = name
-        except OSError:
-            continue
-    return names
-
-
-def _unknown_ends(reading: Reading, ends: Mapping[int, Identity], known: Known) -> tuple[Gap, ...]:
-    """Said only where it matters: a cable leads to a namespace that could not be seen."""
-    lost = [a.name for a in reading.attachments if a.nsid is not None and a.nsid not in ends]
-    if not lost or not known.hidden:
-        return ()
-    why = f"{', '.join(lost)} lead to namespaces of processes that may not be looked at"
-    return (Gap(stack=reading.stack.name, fact="peers", why=why, help="run as root (sudo)"),)

@@ -110,9 +110,10 @@ class Link(Fact, frozen=True, kw_only=True):
     ``kind`` is the kernel's link kind (bridge, veth, tun, vlan, macvtap ...); ``None`` is a
     physical or emulated NIC. ``master`` and ``lower`` are names of links in the same stack;
     ``below`` is the lower link where that lies in another one (a container's macvlan).
-    ``peer`` is the far end of the cable when that end was seen: the other half of a veth
-    pair, or the guest's NIC behind a tap. ``guest`` names the machine known to be behind
-    a tap even when its inside cannot be seen.
+    ``peer`` is the far end of the cable: the other half of a veth pair, or the guest's NIC
+    behind a tap. It leads nowhere (to ``an unseen namespace``) where that belongs to this
+    machine and was not seen, and is ``None`` where the snapshot ends. ``guest`` names the
+    machine known to be behind a tap even when its inside cannot be seen.
 
     ``address_assigned`` says where the MAC is from: permanent, random, stolen or set; ``None``
     for links of another namespace than the own, of which nothing tells it. ``offloads`` are

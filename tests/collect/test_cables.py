@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from kvmdiag.collect import stacks
+from kvmdiag.collect.cables import UNSEEN
 from kvmdiag.collect.discovery import (
     MOST_UNCONNECTED,
     Known,
@@ -158,3 +160,56 @@ def test_processes_without_a_cable_belong_to_the_machine(namespaces, eventually)
     crowd = Known(many, hidden=False)
     assert len(crowd.belonging(Scope(), (9, 9))) == MOST_UNCONNECTED
     assert crowd.left_out(Scope(), (9, 9)) == MOST_UNCONNECTED
+
+
+def _once_read(monkeypatch, happens):
+    """Let something happen as soon as the first stack, the host's, has been read."""
+    read, left = stacks.read_stack, [happens]
+
+    def read_stack(*given):
+        done = read(*given)
+        if left:
+            left.pop()()
+        return done
+
+    monkeypatch.setattr(stacks, "read_stack", read_stack)
+
+
+def test_a_namespace_that_goes_while_others_are_read(network, monkeypatch):
+    """The cable to it goes as well: the host is read once more, and has no such link."""
+    _once_read(monkeypatch, network["guest"].remove)
+    snapshot = collect(_scope(network))
+    assert set(_names(snapshot)) == {"host", "outside"}
+    assert "vnet0" not in {link.name for link in snapshot.stack("host").links}
+    assert not any(gap.fact == "peers" for gap in snapshot.gaps)
+
+
+def test_a_namespace_that_comes_while_others_are_read(network, namespaces, monkeypatch):
+    """It is found from where the cable leads to, be it the host or another."""
+    late = []
+
+    def come():
+        late.append(namespaces("late"))
+        late[0].cable("ens3", network["guest"], "vnet9")
+
+    _once_read(monkeypatch, come)
+    snapshot = collect(_scope(network))
+    assert set(_names(snapshot)) == {"host", "guest", "nested", "outside", late[0].name}
+    assert _link(snapshot, "guest", "vnet9").peer == LinkRef(late[0].name, "ens3")
+
+
+def test_a_cable_to_a_namespace_that_cannot_be_found_again(network, monkeypatch):
+    """It leads to nothing that is known, not out into the world, and a gap says so."""
+
+    def gone(path):
+        if path == network["guest"].path:
+            raise FileNotFoundError(path)
+        return identity(path)
+
+    monkeypatch.setattr(stacks, "identity", gone)
+    snapshot = collect(_scope(network))
+    assert set(_names(snapshot)) == {"host", "outside"}
+    tap = _link(snapshot, "host", "vnet0")
+    assert (tap.peer.stack, tap.is_uplink) == (UNSEEN, False)
+    (gap,) = (gap for gap in snapshot.gaps if gap.fact == "peers")
+    assert (gap.stack, "vnet0" in gap.why) == ("host", True)
