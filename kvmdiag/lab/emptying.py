@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from kvmdiag.lab import settings
 from kvmdiag.lab.spec import Network
@@ -30,8 +31,9 @@ def empty(network: Network, label: str, before: Mapping[str, Mapping[str, str]])
     """
     for machine in network.machines:
         with inside(label, machine.name):
-            _delete_links(machine.name)
-            _forget_routing(machine.name)
+            links, rules = listed(machine.name, "link", "rule")
+            _delete([link["ifname"] for link in links if _can_go(link)])
+            _forget_routing(machine.name, sum(rule["priority"] == 0 for rule in rules))
             _flush_rules(machine.name)
             if machine.ipsets and has_ipsets():
                 program(("ipset", "destroy"), f"{machine.name}: ipset")
@@ -39,22 +41,27 @@ def empty(network: Network, label: str, before: Mapping[str, Mapping[str, str]])
             settings.restore(before.get(machine.name, {}))
 
 
-def _delete_links(machine: str) -> None:
-    """Delete all links but those that cannot be: lo, and what has no kind, as hardware.
+def _can_go(link: Mapping[str, Any]) -> bool:
+    """Whether a link can be deleted; lo and others without a kind, as hardware, cannot."""
+    return bool(link.get("linkinfo", {}).get("info_kind"))
 
-    Deleted together they keep the kernel waiting once, not each. The other end of a veth pair
-    goes too, in whatever machine it is; one that went by itself meanwhile is no loss.
+
+def _delete(links: Sequence[str]) -> None:
+    """Delete links, with the other ends of veth pairs, in whatever machine these are.
+
+    All together, so that the kernel waits once for those who may be using them. One that went by
+    itself meanwhile is no loss.
     """
-    found = listed("link", machine)
-    names = [link["ifname"] for link in found if link.get("linkinfo", {}).get("info_kind")]
-    if names:
-        lines = [f"link set dev {name} group {_GROUP}\n" for name in names]
-        text = "".join([*lines, f"link del group {_GROUP}\n"])
-        run(("ip", "-force", "-batch", "-"), input=text)
+    if links:
+        lines = [
+            *(f"link set dev {link} group {_GROUP}" for link in links),
+            f"link del group {_GROUP}",
+        ]
+        run(("ip", "-force", "-batch", "-"), input="\n".join([*lines, ""]))
 
 
-def _forget_routing(machine: str) -> None:
-    first = [rule for rule in listed("rule", machine) if rule["priority"] == 0]
+def _forget_routing(machine: str, first: int) -> None:
+    """Leave the routing of a new namespace; ``first`` policy rules have priority 0."""
     ip(
         (
             # The kernel gives lo its address again when it comes up.
@@ -62,8 +69,7 @@ def _forget_routing(machine: str) -> None:
             "link set lo down",
             "route flush table all",
             "rule flush",
-            # That leaves those of priority 0, of which there may be several.
-            *("rule del pref 0" for _ in first),
+            *["rule del pref 0"] * first,  # flush leaves those
             *_ROUTING,
         ),
         machine,

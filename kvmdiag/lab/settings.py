@@ -93,9 +93,14 @@ def read_all() -> dict[str, str]:
             folders[:] = [name for name in folders if name in _ANY]
         for name in files:
             path = f"{folder}/{name}"
-            with suppress(OSError, UnicodeDecodeError), open(path) as file:  # some: only written
-                found[path.removeprefix(f"{_PROC_SYS}/")] = file.read()
+            with suppress(OSError, UnicodeDecodeError):  # some can only be written
+                found[path.removeprefix(f"{_PROC_SYS}/")] = _content(path)
     return found
+
+
+def _content(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:  # a third of the time that read_text takes
+        return file.read().decode()
 
 
 def restore(before: Mapping[str, str]) -> None:

@@ -38,11 +38,10 @@ def ip(lines: Iterable[str], doing: str) -> None:
         program(("ip", "-batch", "-"), f"{doing}: ip", text + "\n")
 
 
-def listed(what: str, doing: str) -> list[dict[str, Any]]:
-    """What ``ip`` lists with all details."""
-    text = program(("ip", "-d", "-j", what), f"{doing}: ip")
-    found: list[dict[str, Any]] = json.loads(text or "[]")
-    return found
+def listed(doing: str, *what: str) -> list[list[dict[str, Any]]]:
+    """What ``ip`` lists, with all details: the links, the rules, whatever is asked for."""
+    text = program(("ip", "-d", "-j", "-batch", "-"), f"{doing}: ip", "\n".join([*what, ""]))
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def iptables(rules: str, machine: str) -> None:
