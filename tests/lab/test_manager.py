@@ -150,23 +150,6 @@ def test_a_network_is_built_once(cluster):
     assert cluster.reaches("10.0.0.9")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_build_leaves_nothing(label, number):
-    """Ctrl-C, a kill, a closed terminal: what was made so far is removed."""
-    name = label()
-    with subprocess.Popen(
-        [sys.executable, "-c", HALF_WAY, name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as building:
-        assert building.stdout.readline() == "half way\n"
-        assert f"kvmdiag-{name}-host" in left_of(name)
-        building.send_signal(number)
-        building.wait(timeout=20)
-    assert left_of(name) == []
-
-
 @pytest.fixture
 def half_built(label):
     """A name under which somebody else is building just now."""
@@ -180,6 +163,16 @@ def half_built(label):
         assert building.stdout.readline() == "half way\n"
         yield name, building
         building.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_build_leaves_nothing(half_built, number):
+    """Ctrl-C, a kill, a closed terminal: what was made so far is removed."""
+    name, building = half_built
+    assert f"kvmdiag-{name}-host" in left_of(name)
+    building.send_signal(number)
+    building.wait(timeout=20)
+    assert left_of(name) == []
 
 
 def test_another_network_need_not_wait(half_built, label):
@@ -208,14 +201,11 @@ def test_one_network_is_changed_by_one_at_a_time(half_built, eventually):
     assert left_of(name) == []
 
 
-def test_a_build_that_was_killed_is_cleared_away(label):
+def test_a_build_that_was_killed_is_cleared_away(half_built):
     """After SIGKILL nobody cleans up; the next build of that name does."""
-    name = label()
-    with subprocess.Popen(
-        [sys.executable, "-c", HALF_WAY, name], stdout=subprocess.PIPE, text=True
-    ) as building:
-        building.stdout.readline()
-        building.kill()
+    name, building = half_built
+    building.kill()
+    building.wait(timeout=20)
     with pytest.raises(LabError, match="no practice network"):
         manager.scope(name)
     assert manager.up("cluster", label=name) == name
