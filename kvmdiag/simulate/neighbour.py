@@ -38,7 +38,6 @@ class Resolved(msgspec.Struct, frozen=True):
     mac: str | None
     owner: LinkRef | None = None
     outside: LinkRef | None = None
-    static: bool = False
     sender: IPAddress | None = None
     others: tuple[Resolved, ...] = ()
 
@@ -70,7 +69,7 @@ def resolve(
     # Without ARP the kernel itself makes entries, which lead back to the device.
     nobody = None if device.arp else device.mac
     if entry is not None and entry.state in _FIXED and entry.mac not in (None, nobody):
-        return Resolved(entry.mac, static=True)
+        return Resolved(entry.mac)
     if not device.arp:
         why = f"{link} is set to ask nobody: NOARP"
         return Silent(Obstacle(Reason.UNRESOLVED, LinkRef(stack, link), why))

@@ -39,7 +39,11 @@ def mac_of_next_hop(
         asked = (answer.owner.stack, answer.owner.link, answer.sender)
         journey.connections.neighbours[asked] = device.mac
     if answer.outside is not None:
-        journey.assume(f"{next_hop} is there, beyond {answer.outside}")
+        entry = view.neighbours.get((link, str(next_hop)))
+        # The kernel keeps such an entry until somebody asks again, be it for hours.
+        vain = entry is not None and entry.state == "failed"
+        but = f", although {view.name} asked for it in vain the last time" if vain else ""
+        journey.assume(f"{next_hop} is there, beyond {answer.outside}{but}")
     journey.note(
         view.name,
         link,

@@ -113,3 +113,13 @@ def test_an_address_left_on_a_bridge_port(net):
     request = net.walk("host", "g1").request
     assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.UNRESOLVED)
     assert "bridge br0" in request.end.because
+
+
+def test_a_neighbour_of_the_outside_that_was_sought_in_vain(routed):
+    """Nothing tells how long ago: that it is there is still assumed, and the contrary is told."""
+    routed.link("host", "up0", "198.51.100.2/24", kind="veth")
+    routed.neighbour("host", "up0", "198.51.100.7", None, "failed")
+    request = routed.walk("host", "198.51.100.7").request
+    assert request.outcome is Outcome.LEFT
+    (assumed,) = request.assumptions
+    assert "host asked for it in vain the last time" in assumed
