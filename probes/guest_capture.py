@@ -10,6 +10,7 @@ Source: tcpdump(1), pcap-filter(7).
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,13 @@ from kvmdiag.probes.observation import CapturedFrame, Passing, Sighting
 from kvmdiag.probes.packet import Probe, dissect
 
 MOST_PACKETS = 64
-SECONDS = 10
-"""After this the guest kills it by itself."""
+MOST_SECONDS = 10
+"""After this at the latest the guest kills it by itself."""
 
 _SNAP = 192
 _LONGEST = 1 << 18
 _READY, _PAUSE = 4.0, 0.02
+_MARGIN = 1
 _SOCKETS = "/proc/net/packet"
 _HEAD = re.compile(r"(\d{1,12})\.(\d{6}) (\S{1,15}) +(In|Out|P|B|M) ")
 _BYTES = re.compile(r"\t0x[0-9a-f]{4}: {1,2}((?:[0-9a-f]{2}(?:[0-9a-f]{2})? ?){1,8})")
@@ -53,14 +55,17 @@ class GuestCapture:
     """Watches probes inside one guest, from its making to ``finish``.
 
     With ``trouble`` what it did not see may have passed all the same: it may have begun too
-    late, or did not end well. So it may where it shows nothing of the probe at all.
+    late, or did not end well. So it may where it shows nothing of the probe at all. A little
+    after so many ``seconds`` the guest kills it by itself, in case nobody ends it.
 
     Raises:
         NotReadableError: there is no tcpdump or no ``timeout`` inside, or it does not start.
 
     """
 
-    def __init__(self, stack: Stack, inside: Inside, probes: Sequence[Probe]) -> None:
+    def __init__(
+        self, stack: Stack, inside: Inside, probes: Sequence[Probe], seconds: float
+    ) -> None:
         self.stack = stack.name
         self.trouble: str | None = None
         self._ended = False
@@ -69,11 +74,12 @@ class GuestCapture:
         self._packets: tuple[Packet, ...] = ()
         tcpdump = inside.program("tcpdump", "--version")
         timeout = inside.program("timeout", "1", tcpdump, "--version")
+        most = min(MOST_SECONDS, math.ceil(seconds) + _MARGIN)
         try:
             before = self._sockets()
             self._pid = inside.programs.start(
                 timeout,
-                ["-s", "KILL", str(SECONDS), tcpdump, "-i", "any", "-nn", "-tt", "-x", "-l",
+                ["-s", "KILL", str(most), tcpdump, "-i", "any", "-nn", "-tt", "-x", "-l",
                  "--immediate-mode", "-s", str(_SNAP), "-c", str(MOST_PACKETS),
                  pcap_filter(probes)],
             )  # fmt: skip

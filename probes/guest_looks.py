@@ -32,7 +32,7 @@ class Looks:
         self._open: list[GuestCapture] = []
         self._blind: dict[str, str] = {}
 
-    def begin(self, probes: Sequence[Probe], enter: Enter) -> None:
+    def begin(self, probes: Sequence[Probe], enter: Enter, seconds: float) -> None:
         """Start them all at once: the agent of a guest takes its time."""
 
         def look(stack: Stack) -> GuestCapture | str:
@@ -40,7 +40,7 @@ class Looks:
             if inside is None:
                 return "its agent does not answer"
             try:
-                return GuestCapture(stack, inside, probes)
+                return GuestCapture(stack, inside, probes, seconds)
             except NotReadableError as error:
                 return str(error)
 
@@ -94,15 +94,15 @@ class Looks:
 
 @contextmanager
 def looking_inside(
-    snapshot: Snapshot, walk: Walk, probes: Sequence[Probe], enter: Enter | None
+    snapshot: Snapshot, walk: Walk, probes: Sequence[Probe], enter: Enter | None, seconds: float
 ) -> Iterator[Looks]:
-    """Begin to look, and end it in any case."""
+    """Begin to look, and end it in any case, if we are killed a little after so many seconds."""
     names = dict.fromkeys(hop.stack for hop in walk.hops)
     known = {stack.name: stack for stack in snapshot.stacks if stack.netns is None}
     guests = [known[name] for name in names if name in known][:MOST_GUESTS]
     looks = Looks(snapshot, guests if enter is not None else (), frozenset(known) - set(names))
     if enter is not None:
-        looks.begin(probes, enter)
+        looks.begin(probes, enter, seconds)
     try:
         yield looks
     finally:

@@ -25,7 +25,7 @@ from kvmdiag.probes.observation import Observation, Sighting
 from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.sources import sender_for
-from kvmdiag.probes.watch import EXPECTED_SILENCE, Watch
+from kvmdiag.probes.watch import EXPECTED_SILENCE, Watch, longest
 from kvmdiag.simulate.addresses import parse_address
 
 __all__ = ["fuse", "observe", "observe_all"]
@@ -80,7 +80,10 @@ def observe_all(
             sender.prepare()
         sent = [sender.probe for sender in senders]
         kernel = opened.enter_context(gathering(snapshot, walk, sent))
-        looks = opened.enter_context(looking_inside(snapshot, walk, sent, enter if look else None))
+        inside = enter if look else None
+        looks = opened.enter_context(
+            looking_inside(snapshot, walk, sent, inside, longest(timeout, senders))
+        )
         captures = _open_captures(snapshot, walk, sent, opened, kernel)
         watch = Watch(snapshot, senders, captures.opened, kernel)
         opened.callback(watch.close)

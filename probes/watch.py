@@ -22,6 +22,15 @@ AFTERMATH = 0.1
 """The same once the kernel has dropped it: only a copy of it can still go on."""
 
 
+def longest(timeout: float, senders: Iterable[Sender]) -> float:
+    """How many seconds ``Watch.until_settled`` may take with this ``timeout``."""
+    return 2 * timeout + _slowest(senders)
+
+
+def _slowest(senders: Iterable[Sender]) -> float:
+    return max((sender.delay for sender in senders), default=0.0)
+
+
 class Watch:
     """Sends, and waits until every sender has its answer or none is to be expected any more.
 
@@ -76,7 +85,7 @@ class Watch:
         """
         quiet = QUIET if quiet is None else quiet
         hidden = timeout if hidden is None else hidden
-        slow = max((sender.delay for sender in self._senders), default=0.0)
+        slow = _slowest(self._senders)
         under_way = False
         event = time.monotonic()
         deadline = event + timeout + slow

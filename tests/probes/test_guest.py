@@ -247,6 +247,20 @@ def test_a_guest_on_the_way(routed: Any, asking: Any, walking: Any) -> None:
         assert all(program.poll() is not None for program in agent.running)
 
 
+@pytest.mark.parametrize(("timeout", "seconds"), [(0.5, "2"), (2, "5"), (30, "10")])
+def test_how_long_tcpdump_may_go_on(
+    routed: Any, asking: Any, walking: Any, timeout: float, seconds: str
+) -> None:
+    """Inside something else ends it, a little after the trace itself must have ended."""
+    agent = FakeAgent(routed["b"])
+    predicted = walking(asking("198.51.100.2", source="c"), "c/c0> >r/r1 r/br0 r/rb> >b/b0")
+    snapshot = seen_from_outside(routed, "b")
+    seen = observe(snapshot, predicted, timeout=timeout, enter=lambda _: Inside(agent))
+    assert seen.insiders == ("b",)
+    (started,) = [command[1:4] for command in agent.asked if "-c" in command]
+    assert started == ["-s", "KILL", seconds]
+
+
 _LIES = {
     "nothing": "",
     "prose": "there is nothing to see\n" * 1000,
