@@ -109,7 +109,7 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
         lines.prose(evidence.fact, (f"  {evidence.origin}", "dim"), indent=2, lead=("· ", "dim"))
     if finding.role != "cause" or finding.verified is None:
         for step in finding.fix:
-            lines.verbatim(step.command, "cyan", indent=4, lead=("fix: ", "dim"))
+            lines.verbatim(step.command, "cyan", indent=4, lead=(f"{_fix_in(step)}: ", "dim"))
     if finding.role == "cause" and not finding.fix:
         lines.verbatim(f"kvmdiag explain {finding.check}", indent=4, lead=("by hand: ", "dim"))
     for other in finding.alternatives if verbose else ():
@@ -117,6 +117,11 @@ def _finding(lines: Lines, finding: Finding, verbose: int) -> None:
             lines.verbatim(step.command, "cyan", indent=4, lead=("or: ", "dim"))
         for effect in other.side_effects:
             lines.prose((effect, "yellow"), indent=8, lead=("besides: ", "bold yellow"))
+
+
+def _fix_in(step: Step) -> str:
+    """``fix``, with the guest whose owner alone can type it."""
+    return f"fix, {step.where}" if step.where.startswith("inside ") else "fix"
 
 
 def plan(lines: Lines, repair: Plan) -> None:

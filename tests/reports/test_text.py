@@ -51,6 +51,14 @@ def test_answer_comes_first_then_cause_then_plan(faulty: Report) -> None:
     assert shown(text.render(faulty)) == EXPECTED
 
 
+def test_a_fix_for_a_guest_says_so_off_the_plan_too(faulty: Report) -> None:
+    """Typed on the host, ``ip addr del`` would be no fix but a fault."""
+    (found,) = faulty.findings
+    inside = replace(found.fix[0], where="inside node1", command="ip addr del 10.0.0.1/24 dev ens6")
+    latent = replace(faulty, findings=(replace(found, role="latent", fix=(inside,)),), plan=None)
+    assert "fix, inside node1: ip addr del 10.0.0.1/24 dev ens6\n" in shown(text.render(latent))
+
+
 def test_healthy_path_says_how_the_packet_goes(healthy: Report) -> None:
     """A path that works is told in one sentence, with the rewritten source."""
     first = shown(text.render(healthy)).splitlines()[0]
