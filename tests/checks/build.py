@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import subprocess
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -113,6 +115,12 @@ def judge(
 def found(report: Report, check: str) -> list[Finding]:
     """The findings of one check."""
     return [finding for finding in report.findings if finding.check == check]
+
+
+def carry_out(report: Report) -> None:
+    """Run the plan's commands as a person would paste them."""
+    for step in report.plan.steps:
+        subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
 
 
 def pings(machine, address: str) -> bool:

@@ -10,7 +10,7 @@ from kvmdiag.collect.snapshot import collect
 from kvmdiag.lab import manager
 from kvmdiag.lab.networks import networks
 
-from .build import judge
+from .build import carry_out, judge
 
 pytestmark = pytest.mark.kernel
 
@@ -43,8 +43,7 @@ def test_the_plan_restores_a_real_ping(fault, cluster, eventually):
         report = judge(collect(manager.scope(cluster)), source, "10.0.0.9")
         assert (report.findings[0].check, report.findings[0].role) == (fault.check, "cause")
         assert report.plan is not None
-        for step in report.plan.steps:
-            subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
+        carry_out(report)
         eventually(answered, "the plan does not cure")
     finally:
         manager.mend(cluster)
@@ -79,8 +78,7 @@ def test_what_is_broken_by_hand_is_named_and_cured(machine, command, check, clus
         assert (report.findings[0].check, report.findings[0].role) == (check, "cause")
         assert report.plan is not None
         assert report.plan.works
-        for step in report.plan.steps:
-            subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
+        carry_out(report)
         eventually(answered, "the plan does not cure")
     finally:
         manager.mend(cluster)

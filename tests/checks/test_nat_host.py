@@ -1,11 +1,8 @@
 """Checks on a host with one NAT network, as the kernel has it: the fault, and the cure for real."""
 
-import shlex
-import subprocess
-
 import pytest
 
-from .build import found, judge, nat_host, pings, proved
+from .build import carry_out, found, judge, nat_host, pings, proved
 
 pytestmark = pytest.mark.kernel
 
@@ -166,8 +163,7 @@ def test_the_fault_is_named_first_and_its_plan_cures_for_real(check, namespaces,
     assert report.plan.works is True
     reachable = target.startswith(("10.", "192.168."))
     assert not reachable or not pings(site[source], target)
-    for step in report.plan.steps:
-        subprocess.run(shlex.split(step.command), check=True, capture_output=True, timeout=20)
+    carry_out(report)
     if reachable:
         eventually(lambda: pings(site[source], target), "the plan does not cure")
     again = judge(site.read(), source, target)

@@ -1,11 +1,8 @@
 """Links whose ARP is off: they neither answer nor ask, and the kernel agrees."""
 
-import shlex
-import subprocess
-
 import pytest
 
-from .build import judge, nat_host, pings
+from .build import carry_out, judge, nat_host, pings
 
 TARGET = "192.168.122.12"
 
@@ -21,8 +18,7 @@ def test_the_link_without_arp_is_named_and_the_plan_cures(machine, namespaces, e
     report = judge(site.read(), "vm1", TARGET)
     causes = [(f.check, f.subject, f.verified) for f in report.findings if f.role == "cause"]
     assert causes == [("arp-policy-blocks", f"{machine}/eth0", True)]
-    for step in report.plan.steps:
-        subprocess.run(shlex.split(step.command), check=True, timeout=20)
+    carry_out(report)
     eventually(lambda: pings(site["vm1"], TARGET), "the plan does not cure")
 
 
