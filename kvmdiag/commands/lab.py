@@ -68,8 +68,8 @@ def up(
 
     label = manager.up(net, label=name, real_guests=real)
     if not options.quiet:
-        network = next(listed.network for listed in manager.listing() if listed.network.name == net)
-        print(f"{label} stands. Now: kvmdiag --lab {label} check {network.example}")
+        example = manager.named(net, real_guests=real).example
+        print(f"{label} stands. Now: kvmdiag --lab {label} check {example}")
 
 
 @app.command()

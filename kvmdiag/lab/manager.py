@@ -48,6 +48,26 @@ def listing() -> tuple[Listed, ...]:
     )
 
 
+def named(name: str, *, real_guests: bool) -> Network:
+    """A practice network; with real guests, those of its machines that are namespaces.
+
+    Raises:
+        LabError: no such network.
+
+    """
+    if real_guests and name in REAL_NETWORKS:
+        return REAL_NETWORKS[name].namespaces
+    if not real_guests and name in networks():
+        return networks()[name]
+    if name in networks():
+        there = ", ".join(REAL_NETWORKS)
+        raise LabError(f"{name} cannot be had with real guests, but: {there}")
+    if name in REAL_NETWORKS:
+        raise LabError(f"{name} needs real guests: sudo kvmdiag lab up {name} --real")
+    there = ", ".join({**networks(), **REAL_NETWORKS})
+    raise LabError(f"no practice network is called {name!r}; there are: {there}")
+
+
 def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str:
     """Build a practice network; the label it stands under, which is its name by default.
 
@@ -58,7 +78,7 @@ def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str
         LabError: no such network, it stands already, no root, or a program refused.
 
     """
-    network = _network(name, real_guests)
+    network = named(name, real_guests=real_guests)
     label = _checked(label or name)
     command = f"lab up {name}{' --real' * real_guests}{f' --as {label}' * (label != name)}"
     with _changing(label, command):
@@ -215,26 +235,11 @@ def _changing(label: str, command: str) -> Iterator[None]:
         raise LabError(f"{command}: {error.strerror}{place}") from error
 
 
-def _network(name: str, real_guests: bool) -> Network:
-    """The machines that are namespaces."""
-    if real_guests and name in REAL_NETWORKS:
-        return REAL_NETWORKS[name].namespaces
-    if not real_guests and name in networks():
-        return networks()[name]
-    if name in networks():
-        there = ", ".join(REAL_NETWORKS)
-        raise LabError(f"{name} cannot be had with real guests, but: {there}")
-    if name in REAL_NETWORKS:
-        raise LabError(f"{name} needs real guests: sudo kvmdiag lab up {name} --real")
-    there = ", ".join({**networks(), **REAL_NETWORKS})
-    raise LabError(f"no practice network is called {name!r}; there are: {there}")
-
-
 def _standing(label: str) -> tuple[State, Network]:
     known = state.read(_checked(label))
     if known is None or not _stands(known):
         raise LabError(_absent(label))
-    return known, _network(known.network, known.real)
+    return known, named(known.network, real_guests=known.real)
 
 
 def _stands(known: State) -> bool:
@@ -242,7 +247,7 @@ def _stands(known: State) -> bool:
         return False
     if known.real and not real_daemon.running(known.label):
         return False
-    machines = _network(known.network, known.real).machines
+    machines = named(known.network, real_guests=known.real).machines
     return {namespace(known.label, machine.name) for machine in machines} <= _namespaces(
         known.label
     )

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from kvmdiag.commands.main import main
+from kvmdiag.errors import LabError
 from kvmdiag.lab import state
 
 
@@ -76,10 +77,19 @@ def test_whether_it_stands_is_unknown_without_root(capsys, monkeypatch):
 
 
 @pytest.mark.kernel
-def test_a_whole_life(capsys, label):
-    """Up, break, mend, down, each with one line that says what to do next."""
+def test_a_whole_life(capsys, label, monkeypatch):
+    """Up, break, mend, down, each with one line that says what to do next.
+
+    A damaged file of another network does not matter.
+    """
+
+    def damaged():
+        raise LabError("another.json is damaged")
+
     name = label()
-    assert main(["lab", "up", "cluster", "--as", name]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "read_all", damaged)
+        assert main(["lab", "up", "cluster", "--as", name]) == 0
     assert f"kvmdiag --lab {name} check node1 10.0.0.9" in capsys.readouterr().out
     assert main(["lab", "break", name, "ip-forward-off"]) == 0
     assert f"kvmdiag lab mend {name} ip-forward-off@master" in capsys.readouterr().out
