@@ -176,6 +176,17 @@ class InSet(Part, frozen=True, kw_only=True):
     negate: bool = False
 
 
+class OwnerIs(Part, frozen=True, kw_only=True):
+    """``-m owner``: whose socket on this machine sent the packet, which no snapshot tells.
+
+    What a machine only passes on has no socket there; it matches where all that is asked is
+    negated (``negate``), and else never (owner_mt in xt_owner.c).
+    """
+
+    text: str
+    negate: bool = False
+
+
 class UnknownMatch(Part, frozen=True, kw_only=True):
     """A match that is not understood; it may be true or false."""
 
@@ -200,5 +211,6 @@ Match = (
     | ReverseRouteIs
     | SetContains
     | InSet
+    | OwnerIs
     | UnknownMatch
 )

@@ -181,6 +181,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "NwFilter.chain": _R,
     "NwFilter.includes": _N,
     "NwFilter.name": _N,
+    "OwnerIs.text": _R,
     "Persistent.sysctls": Meaning.TEXT,
     "PolicyRule.action": _W,
     "PolicyRule.destination": _CIDR,

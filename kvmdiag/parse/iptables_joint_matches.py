@@ -12,6 +12,7 @@ from kvmdiag.model.matches import (
     AddressTypeIs,
     FieldIs,
     Match,
+    OwnerIs,
     ReverseRouteIs,
     SetContains,
     Side,
@@ -71,6 +72,12 @@ def _recent(options: Sequence[Option]) -> tuple[Match, ...]:
     return (UnknownMatch(text=" ".join(("-m recent", *(o.text for o in options)))),)
 
 
+def _owner(options: Sequence[Option]) -> tuple[Match, ...]:
+    """``-m owner``: who a packet without a socket matches depends on whether all is negated."""
+    text = " ".join(("-m owner", *(option.text for option in options)))
+    return (OwnerIs(text=text, negate=all(option.negate for option in options)),)
+
+
 def _address_type(options: Sequence[Option]) -> tuple[Match, ...]:
     """``-m addrtype``, where one option restricts what another one means."""
     limits: dict[str, Literal["in", "out"]] = {"--limit-iface-in": "in", "--limit-iface-out": "out"}
@@ -96,6 +103,7 @@ TOGETHER: Mapping[str, Callable[[Sequence[Option]], tuple[Match, ...]]] = {
     "hbh": _absent("exthdr"),
     "mh": _absent("exthdr"),
     "nfacct": _counted,
+    "owner": _owner,
     "rt": _absent("exthdr"),
     "recent": _recent,
     "rpfilter": _reverse_path,

@@ -99,7 +99,7 @@ _NUMBERS = frozenset({
     "arp htype", "arp hlen", "arp plen", "ct mark", "ct original proto-dst",
     "ct original proto-src", "ct reply proto-dst", "ct reply proto-src", "ct zone", "ip frag-off",
     "ip hdrlength", "ip length", "ip ttl", "ip version", "ip6 hoplimit", "ip6 length",
-    "meta length", "meta mark", "udp length",
+    "meta length", "meta mark", "meta skgid", "meta skuid", "udp length",
 })  # fmt: skip
 _WORDS = frozenset({
     "arp daddr ether", "arp daddr ip", "arp operation", "arp ptype", "arp saddr ether",

@@ -23,7 +23,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     ``in_link`` and ``out_link`` are the devices as netfilter names them there (the bridge,
     for a bridged frame), ``in_port`` and ``out_port`` the bridge ports, known only while
-    br_netfilter handles the frame.
+    br_netfilter handles the frame. ``own`` tells whether a socket of this stack sent the
+    packet, ``None`` where the kernel may have found the one that it is for (early demux).
     """
 
     view: StackView
@@ -35,6 +36,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     in_port: str | None = None
     out_port: str | None = None
     bridged: bool = False
+    own: bool | None = None
     src_mac: str | None = None
     dst_mac: str | None = None
 

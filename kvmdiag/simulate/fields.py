@@ -80,6 +80,11 @@ def _arp_target(seen: Seen) -> Value:
     return UNKNOWN if seen.at.dst_mac is None else int(seen.at.dst_mac.replace(":", ""), 16)
 
 
+def _socket_owner(seen: Seen) -> Value:
+    """Only what the stack itself sends has a socket, and whose that is is not known."""
+    return ABSENT if seen.at.own is False else UNKNOWN
+
+
 def _packet_type(seen: Seen) -> Value:
     """``skb->pkt_type``; the walk follows frames to the machine they are for."""
     if seen.at.dst_mac == _BROADCAST:
@@ -178,6 +183,8 @@ FIELDS: Mapping[str, Field] = {
     "arp daddr ether": Field(_of_arp(_arp_target), spans.mac, 48),
     "meta length": Field(lambda s: s.packet.length, spans.number),
     "meta mark": Field(lambda s: s.mark, spans.number),
+    "meta skuid": Field(_socket_owner, spans.number),
+    "meta skgid": Field(_socket_owner, spans.number),
     "meta pkttype": Field(_packet_type, spans.word(_PACKET_TYPES), 8),
     "meta iifkind": Field(_kind(lambda s: s.in_link), spans.name),
     "meta oifkind": Field(_kind(lambda s: s.out_link), spans.name),

@@ -30,6 +30,8 @@ def ascend(journey: Journey, step: Ascend) -> Step:
     """A packet comes up from a link: PREROUTING, then the routing decision."""
     view = journey.stack(step.stack)
     frame = step.frame
+    if frame.own:
+        frame = replace(frame, own=False)  # ip_rcv_core: skb_orphan
     _accept_frame(journey, step)
     if not frame.prerouted:
         at = hook_context(view, "prerouting", frame, step.link, None)

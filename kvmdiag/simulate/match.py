@@ -18,7 +18,13 @@ from kvmdiag.simulate.fields import FIELDS
 from kvmdiag.simulate.sets import Sets
 
 # These turn themselves round, and then still match no packet without the field.
-_SELF_NEGATING = (matches.FieldIs, matches.InSet, matches.BridgePortIs, matches.ProtocolIs)
+_SELF_NEGATING = (
+    matches.FieldIs,
+    matches.InSet,
+    matches.BridgePortIs,
+    matches.OwnerIs,
+    matches.ProtocolIs,
+)
 
 
 def compiled(match: matches.Match, sets: Sets) -> Matcher:
@@ -141,6 +147,11 @@ def _mac(match: matches.MacIs, _sets: Sets) -> Matcher:
     return is_it
 
 
+def _owner(match: matches.OwnerIs, _sets: Sets) -> Matcher:
+    without_socket = match.negate
+    return lambda seen: without_socket if seen.at.own is False else None
+
+
 _MAKERS: dict[type[Any], Callable[[Any, Sets], Matcher]] = {
     matches.AddressIs: match_addresses.address_is,
     matches.AddressTypeIs: match_addresses.address_type_is,
@@ -154,6 +165,7 @@ _MAKERS: dict[type[Any], Callable[[Any, Sets], Matcher]] = {
     matches.InterfaceIs: match_devices.interface_is,
     matches.MacIs: _mac,
     matches.MarkIs: _mark,
+    matches.OwnerIs: _owner,
     matches.PortIs: _port,
     matches.ProtocolIs: _protocol,
     matches.ReverseRouteIs: match_addresses.reverse_route_is,

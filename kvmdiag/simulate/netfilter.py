@@ -19,6 +19,8 @@ from kvmdiag.simulate.ruleset import Verdict
 from kvmdiag.simulate.stack_view import StackView
 from kvmdiag.simulate.steps import Ended, Frame
 
+_OUTGOING = frozenset({"output", "postrouting", "egress"})
+
 
 def hook_context(
     view: StackView,
@@ -42,6 +44,7 @@ def hook_context(
         in_port=frame.in_port,
         out_port=out_port,
         bridged=bridged,
+        own=frame.own if hook in _OUTGOING else None if hook == "input" else False,
         src_mac=frame.src_mac,
         dst_mac=frame.dst_mac,
     )

@@ -51,7 +51,7 @@ def originate(journey: Journey, step: Originate) -> Step:
         decider=found.ref,
         out_link=link,
     )
-    frame = Frame(packet)
+    frame = Frame(packet, own=True)
     at = hook_context(view, "output", frame, None, link)
     rerouted: list[Originate] = []
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import cast, get_args
 
-from kvmdiag.model.matches import Match, UnknownMatch
+from kvmdiag.model.matches import Match, OwnerIs, UnknownMatch
 from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.statements import NoEffect, Statement
 from kvmdiag.model.trace import RuleRef
@@ -155,7 +155,7 @@ class CompiledRule:
         """The first match that cannot be told."""
         for match, matcher in zip(self._matches, self.matchers, strict=True):
             if matcher(seen) is None:
-                return match.text if isinstance(match, UnknownMatch) else self.rule.text
+                return match.text if isinstance(match, OwnerIs | UnknownMatch) else self.rule.text
         return self.rule.text
 
     def ref(self, seen: Seen) -> RuleRef:

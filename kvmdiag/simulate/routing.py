@@ -82,7 +82,7 @@ def send(
         # Of one's own, sent elsewhere by a translation: it was found to fit another way.
         decision = "rejected with icmp fragmentation-needed"
         refuse_length(journey, view.name, link, mtu, Stage.POSTROUTING, packet, decision)
-    frame = Frame(packet, device.mac, tracked=frame.tracked)
+    frame = Frame(packet, device.mac, tracked=frame.tracked, own=frame.own)
     if not device.is_loopback:
         mac = mac_of_next_hop(journey, view, link, next_hop, frame.packet)
         frame = replace(frame, dst_mac=mac)

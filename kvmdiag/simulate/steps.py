@@ -15,6 +15,7 @@ class Frame(msgspec.Struct, frozen=True):
     ``vlan`` is the number in its 802.1Q tag, ``None`` for a frame without.
     ``in_port`` is the bridge port it came by, kept while br_netfilter attends to it;
     ``prerouted`` is true when br_netfilter has run PREROUTING already (ip_sabotage_in).
+    ``own`` is true of what the stack itself sends, until it comes in again or leaves.
     ``tracked`` is the connection that conntrack has found for it; it stays with the packet,
     translated or not, until it leaves the stack.
     """
@@ -26,6 +27,7 @@ class Frame(msgspec.Struct, frozen=True):
     prerouted: bool = False
     tracked: Tracked | None = None
     vlan: int | None = None
+    own: bool = False
 
 
 class Originate(msgspec.Struct, frozen=True):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kvmdiag.model.matches import FieldIs
 from kvmdiag.model.statements import Drop, SetMark
 from kvmdiag.model.trace import Outcome, Reason, RuleRef, Stage
 
@@ -115,3 +118,24 @@ def test_mark_in_an_ordinary_chain_does_not_route_again(routed):
     assert routed.walk("guest", "far").works is True
     routed.rules("guest", "-A OUTPUT -j MARK --set-mark 7", table="mangle")
     assert not routed.walk("guest", "far").request.arrived
+
+
+@pytest.mark.parametrize(
+    ("owner", "stopped"), [("--uid-owner 1000", False), ("! --uid-owner 1000", True)]
+)
+def test_nobody_owns_what_is_only_passed_on(routed, owner, stopped):
+    """A packet of somebody else's has no socket here: it matches where all is negated."""
+    routed.rules("host", f"-A POSTROUTING -m owner {owner} -j DROP", table="mangle")
+    request = routed.walk("guest", "far").request
+    assert request.outcome is (Outcome.DROPPED if stopped else Outcome.DELIVERED)
+    asked = routed.walk("host", "far").request
+    assert asked.outcome is Outcome.UNKNOWN, "who asks is not known"
+    assert owner in asked.end.because
+
+
+def test_the_socket_that_a_field_asks_for(routed):
+    """In nft a packet without one ends the rule, negated or not."""
+    body = (FieldIs(field="meta skuid", ranges=((5, 5),), negate=True), Drop())
+    routed.chain("host", "postrouting", *body)
+    assert routed.walk("guest", "far").works is True
+    assert routed.walk("host", "far").request.outcome is Outcome.UNKNOWN

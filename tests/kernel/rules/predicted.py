@@ -59,6 +59,7 @@ def _passed(
             packet=packet,
             in_link=in_link,
             out_link=out_link,
+            own=False,
             src_mac=bench.macs[side],
             dst_mac=bench.macs[f"{side} router"],
         )

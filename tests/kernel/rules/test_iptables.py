@@ -104,6 +104,14 @@ PREROUTING = {
     "-m rpfilter --accept-local --invert": SPOOFED,
 }  # fmt: skip
 
+# What comes by has no socket here; iptables asks for one where packets leave only.
+POSTROUTING = {
+    "-m owner --uid-owner 0": set(),
+    "-m owner ! --uid-owner 0": ALL,
+    "-m owner ! --uid-owner 0 --gid-owner 0": set(),
+    "-m owner ! --socket-exists": ALL,
+}
+
 IPSETS = """\
 create hosts hash:ip
 add hosts 10.1.0.3
@@ -128,10 +136,11 @@ add both hosts
 
 @pytest.fixture(scope="module", params=["iptables-nft", "iptables-legacy"])
 def iptables(bench, request):
-    """The rules in FORWARD, and those in the mangle table's PREROUTING."""
+    """The rules in FORWARD, and those in the mangle table's PREROUTING and POSTROUTING."""
     bench.clear()
     bench.load("ipset", "-exist", "restore", text=IPSETS)
-    save = ["*mangle", *(f"-A PREROUTING {rule}" for rule in PREROUTING), "COMMIT"]
+    save = ["*mangle", *(f"-A PREROUTING {rule}" for rule in PREROUTING)]
+    save += [*(f"-A POSTROUTING {rule}" for rule in POSTROUTING), "COMMIT"]
     save += ["*filter", *(f"-A FORWARD {rule}" for rule in IPTABLES), "COMMIT", ""]
     bench.load(f"{request.param}-restore", text="\n".join(save))
     yield bench, bench.view()
@@ -152,6 +161,10 @@ def test_iptables(iptables, name):
 def expected(view, name):
     """Texts, as they were read back, of the rules that the tables above say match."""
     tables = {table.name: table for table in view.stack.tables if table.family == "ip"}
-    read = (*tables["mangle"].chain("PREROUTING").rules, *tables["filter"].chain("FORWARD").rules)
-    written = (*PREROUTING.values(), *IPTABLES.values())
+    read = (
+        *tables["mangle"].chain("PREROUTING").rules,
+        *tables["mangle"].chain("POSTROUTING").rules,
+        *tables["filter"].chain("FORWARD").rules,
+    )
+    written = (*PREROUTING.values(), *POSTROUTING.values(), *IPTABLES.values())
     return {rule.text for rule, names in zip(read, written, strict=True) if name in names}

@@ -99,6 +99,8 @@ FORWARD = {
     "rt type 0": set(),
     "exthdr frag exists": set(),
     "exthdr frag missing": set(),
+    "meta skuid 0": set(),
+    "meta skuid != 0": set(),
     "meta length > 400": {"long"},
     "ip dscp cs0": ALL,
     "ip dscp { cs1, ef }": set(),
