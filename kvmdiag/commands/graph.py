@@ -9,6 +9,7 @@ import typer
 
 from kvmdiag.commands.facts import facts
 from kvmdiag.commands.options import OUTPUT, SOURCE, Options, takes
+from kvmdiag.commands.unread import tell_unread
 from kvmdiag.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ _PATIENCE = 60
 def graph(*, options: Options) -> int:
     """Draw stacks, links, bridges, taps, cables, NAT and uplinks.
 
+    What could not be read, and so is not in the picture, is told on standard error.
+
     For a picture: kvmdiag graph --format svg -o network.svg
     """
     from kvmdiag.commands.terminal import emit
 
-    emit(rendered(facts(options), options), options)
+    snapshot = facts(options)
+    emit(rendered(snapshot, options), options)
+    tell_unread((gap for gap in snapshot.gaps if not gap.expected), options)
     return 0
 
 

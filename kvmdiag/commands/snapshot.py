@@ -10,6 +10,7 @@ import typer
 from kvmdiag.commands.facts import question, read_facts
 from kvmdiag.commands.flows import flows_of
 from kvmdiag.commands.options import OUTPUT, QUESTION, SOURCE, Options, takes
+from kvmdiag.commands.unread import tell_unread
 from kvmdiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def snapshot(
         sys.stdout.buffer.write(data)
     else:
         write(options.output, data)
-    if not options.quiet:
-        _tell(taken, len(data), options)
+    tell_unread(taken.gaps, options, _heading(taken, len(data), options))
     return 0
 
 
@@ -81,20 +81,13 @@ def _taken(source: str | None, destination: str | None, options: Options) -> Sna
     return flows_of(taken, assumed, asked, options)
 
 
-def _tell(taken: Snapshot, size: int, options: Options) -> None:
-    """What was saved and what could not be read, on standard error."""
-    from kvmdiag.commands.terminal import console
-    from kvmdiag.reports.layout import Lines
+def _heading(taken: Snapshot, size: int, options: Options) -> str:
+    """What was saved, and where."""
     from kvmdiag.reports.words import count
 
-    lines = Lines()
     where = options.output or "standard output"
     links = sum(len(stack.links or ()) for stack in taken.stacks)
-    lines.prose(
+    return (
         f"{count(len(taken.stacks), 'stack')} with {count(links, 'link')} saved to {where}"
         f" ({max(size // 1024, 1)} KiB)"
     )
-    for gap in taken.gaps:
-        place = f" of {gap.stack}" if gap.stack else ""
-        lines.prose(f"not read: {gap.fact}{place}: {gap.why}; {gap.help}", indent=2, lead="· ")
-    console(options, stderr=True).print(lines, crop=False)

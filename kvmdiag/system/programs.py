@@ -23,6 +23,9 @@ from kvmdiag.errors import KvmdiagError
 _CHUNK = 1 << 16
 _MIB = 1 << 20
 
+SECONDS = 10.0
+"""What a program is given that is not expected to take long."""
+
 
 class ProgramError(KvmdiagError):
     """A program could not be run to its end."""
@@ -52,7 +55,7 @@ class Completed:
 def run(
     argv: Sequence[str],
     *,
-    timeout: float = 10,
+    timeout: float | None = None,
     limit: int = 64 * _MIB,
     input: str | None = None,  # noqa: A002 - named as in subprocess
 ) -> Completed:
@@ -60,7 +63,7 @@ def run(
 
     Args:
         argv: the program and its arguments; no shell sees them.
-        timeout: seconds until it is killed, with everything it started.
+        timeout: seconds until it is killed, with everything it started; ``SECONDS`` by default.
         limit: bytes of standard output and error together.
         input: text for its standard input; nothing when ``None``.
 
@@ -70,6 +73,7 @@ def run(
         ProgramOverflow: it printed more than ``limit`` bytes.
 
     """
+    seconds = SECONDS if timeout is None else timeout
     try:
         # A session of its own makes it the leader of a process group that can be killed as one.
         process = subprocess.Popen(
@@ -83,9 +87,9 @@ def run(
     except OSError as error:
         raise ProgramMissing(f"cannot run {argv[0]}: {error.strerror}") from None
     try:
-        out, err = _talk(process, (input or "").encode(), time.monotonic() + timeout, limit)
+        out, err = _talk(process, (input or "").encode(), time.monotonic() + seconds, limit)
     except TimeoutError:
-        raise ProgramTimeout(f"{argv[0]} did not end within {timeout:g} s") from None
+        raise ProgramTimeout(f"{argv[0]} did not end within {seconds:g} s") from None
     except OverflowError:
         raise ProgramOverflow(f"{argv[0]} printed more than {limit} bytes") from None
     finally:

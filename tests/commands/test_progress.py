@@ -10,12 +10,12 @@ import sys
 # A host that takes its time, and a user without patience. Twelve times a second is shown.
 _AT_ONCE = """
 import sys, time
-from kvmdiag.collect import snapshot
+from kvmdiag.collect import stacks
 from kvmdiag.commands import terminal
 from kvmdiag.commands.main import main
 terminal.PATIENCE = 0.0
-read = snapshot.read_stack
-snapshot.read_stack = lambda *given: time.sleep(0.1) or read(*given)
+read = stacks.read_stack
+stacks.read_stack = lambda *given: time.sleep(0.1) or read(*given)
 sys.exit(main(sys.argv[1:]))
 """
 
