@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from kvmdiag.diagnose.suppress import Decisions, decide, only_new, parse_decisions
 from kvmdiag.errors import InputError
@@ -34,20 +35,37 @@ def read(path: Path | None) -> Decisions:
         raise InputError(f"{path}: {error}") from error
 
 
-def read_baseline(path: Path) -> bytes:
-    """The bytes of an earlier report.
+class Baseline(NamedTuple):
+    """An earlier report, as it was read from a file."""
+
+    path: Path
+    data: bytes
+
+
+def read_baseline(path: Path) -> Baseline:
+    """The earlier report in that file.
 
     Raises:
         InputError: it cannot be read.
 
     """
-    return _read(path)
+    return Baseline(path, _read(path))
 
 
-def applied(report: Report, decisions: Decisions, baseline: bytes | None) -> Report:
-    """The report as decisions and baseline leave it."""
+def applied(report: Report, decisions: Decisions, baseline: Baseline | None) -> Report:
+    """The report as decisions and baseline leave it.
+
+    Raises:
+        InputError: the baseline is no report.
+
+    """
     report = decide(report, decisions, datetime.now(tz=UTC).date())
-    return report if baseline is None else only_new(report, baseline)
+    if baseline is None:
+        return report
+    try:
+        return only_new(report, baseline.data)
+    except InputError as error:
+        raise InputError(f"{baseline.path}: {error}") from error
 
 
 def _read(path: Path) -> bytes:

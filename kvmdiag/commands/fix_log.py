@@ -12,8 +12,16 @@ from kvmdiag.reports.escape import one_line
 
 
 def default_path() -> Path:
-    """A file of its own for each repair, under ``$XDG_STATE_HOME/kvmdiag`` (~/.local/state)."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    """A file of its own for each repair, under ``$XDG_STATE_HOME/kvmdiag`` (~/.local/state).
+
+    Raises:
+        InputError: the user has no home.
+
+    """
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    except RuntimeError as error:
+        raise InputError("nobody knows your home; name the log: --log FILE") from error
     now = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S")
     return Path(state) / "kvmdiag" / f"fix-{now}-{os.getpid()}.log"
 
@@ -34,7 +42,8 @@ class FixLog:
             path.touch(mode=0o600)
             self.note("kvmdiag fix")
         except OSError as error:
-            raise InputError(f"cannot write the log {path}: {error.strerror}") from error
+            why = error.strerror
+            raise InputError(f"cannot write the log {path}: {why}; try --log FILE") from error
 
     def note(self, text: str) -> None:
         """One line, with the time."""

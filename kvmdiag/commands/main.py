@@ -7,6 +7,7 @@ A command's module is imported when that command is asked for, so that ``kvmdiag
 
 from __future__ import annotations
 
+import errno
 import inspect
 import io
 import os
@@ -20,7 +21,7 @@ from typer.core import TyperGroup
 
 from kvmdiag import __version__
 from kvmdiag.commands.options import EVERYWHERE, PATH, parameters
-from kvmdiag.errors import KvmdiagError
+from kvmdiag.errors import InputError, KvmdiagError
 from kvmdiag.reports.escape import one_line
 
 COMMANDS = {
@@ -35,6 +36,7 @@ COMMANDS = {
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 PIPE_CLOSED = 141  # 128 + SIGPIPE
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class LazyGroup(TyperGroup):
@@ -142,11 +144,20 @@ def main(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads any more; keep the interpreter from flushing into the void at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.filename is None and error.errno in _CANNOT_WRITE:
+            _write_no_more()
+            return _complain(InputError(f"cannot write the output: {error.strerror}"))
+        return _complain(error)
     except Exception as error:  # noqa: BLE001  # the last resort, so that no user sees a traceback
         return _complain(error)
+
+
+def _write_no_more() -> None:
+    """Keep the interpreter from flushing at its end what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception) -> int:
@@ -169,8 +180,20 @@ def _complain(error: Exception) -> int:
     return code
 
 
+def _open_closed_streams() -> None:
+    """Let what was closed (``>&-``) go nowhere, and no other file take its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def run() -> None:
     """The console entry."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that knows no arrows or ticks gets them written out, not a traceback.

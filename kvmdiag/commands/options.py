@@ -100,11 +100,16 @@ class Options:
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict.")] = False
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False
 
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.ipv4 and self.ipv6:
+            raise UsageError("-4 and -6 exclude each other")
+        if self.lab is not None and self.snapshot is not None:
+            raise UsageError("--lab and --snapshot exclude each other: a file stands for itself")
+
     @property
     def version(self) -> int | None:
         """4, 6, or ``None`` when both will do."""
-        if self.ipv4 and self.ipv6:
-            raise UsageError("-4 and -6 exclude each other")
         return 4 if self.ipv4 else 6 if self.ipv6 else None
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,6 +19,8 @@ PATIENCE = 0.3
 
 # Columns of what is not shown on a terminal: a pipe or a file.
 FILE_WIDTH = 120
+# Columns of a terminal that does not tell.
+TERMINAL_WIDTH = 80
 
 
 def wants_color(options: Options) -> bool:
@@ -33,11 +35,14 @@ def console(options: Options, *, stderr: bool = False) -> Console:
     """
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else FILE_WIDTH
-    return Console(
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """Let the command end as it does when anything else cannot be written."""
+            raise BrokenPipeError
+
+    return Plain(
         stderr=stderr,
-        width=width,
+        width=_columns(sys.stderr if stderr else sys.stdout),
         no_color=not wants_color(options),
         force_terminal=None if wants_color(options) else False,
         emoji=False,
@@ -45,6 +50,19 @@ def console(options: Options, *, stderr: bool = False) -> Console:
         highlight=False,
         soft_wrap=False,
     )
+
+
+def _columns(stream: TextIO) -> int:
+    """As ``COLUMNS`` says, as the terminal has, or enough for a file.
+
+    Neither may be believed when it says 0, as serial consoles do.
+    """
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    if not stream.isatty():
+        return FILE_WIDTH
+    return os.get_terminal_size(stream.fileno()).columns or TERMINAL_WIDTH
 
 
 def emit(content: RenderableType, options: Options) -> None:

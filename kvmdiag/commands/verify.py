@@ -40,8 +40,8 @@ def verify(ends: tuple[str, str], options: Options) -> Verified:
     """Read everything anew, walk again, and send a real packet.
 
     Where a spanning tree keeps a new port silent at first, or a guest has yet to ask DHCP for its
-    address, that is waited for. When no packet can be sent from the source (a guest whose inside is closed, or somebody outside), the walk alone
-    decides, and must then say yes.
+    address, that is waited for. When no packet can be sent from the source (a guest whose inside
+    is closed, or somebody outside), the walk alone decides, and must then say yes.
     """
     from kvmdiag.probes.ping import reaches
     from kvmdiag.reports import words

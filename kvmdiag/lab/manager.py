@@ -79,7 +79,7 @@ def up(name: str, *, label: str | None = None, real_guests: bool = False) -> str
 
     """
     network = named(name, real_guests=real_guests)
-    label = _checked(label or name)
+    label = _checked(name if label is None else label)
     command = f"lab up {name}{' --real' * real_guests}{f' --as {label}' * (label != name)}"
     with _changing(label, command):
         known = state.read(label)

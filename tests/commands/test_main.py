@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,33 @@ def test_closed_pipe_is_quiet() -> None:
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("explain >&-", 0, ""),
+        ("explain --format json >&- <&-", 0, ""),
+        ("explain nonesuch 2>&-", 2, ""),
+        ("explain > /dev/full", 2, "kvmdiag: cannot write the output: No space left on device\n"),
+        ("explain | true; exit ${PIPESTATUS[0]}", 141, ""),
+    ],
+)
+def test_where_nothing_can_be_written(line: str, code: int, said: str) -> None:
+    """A stream that is closed, a full disk, a reader that has gone: the code says what counts."""
+    command = ["bash", "-c", f"{shlex.quote(sys.executable)} -m kvmdiag {line}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize("columns", ["0", "x", "-1"])
+def test_a_width_that_makes_no_sense_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str
+) -> None:
+    """Serial consoles say that they have no columns at all."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert entry.main(["explain", "ip-forward-off"]) == 0
+    assert "has forwarding switched off" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [["check"], ["check", "node1", "10.0.0.9"], ["graph"]])

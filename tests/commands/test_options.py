@@ -91,6 +91,12 @@ def test_version(four: bool, six: bool, version: int | None) -> None:
     assert Options(ipv4=four, ipv6=six).version == version
 
 
+def test_a_practice_network_and_a_file_exclude_each_other() -> None:
+    """Neither wins in silence."""
+    with pytest.raises(UsageError, match="--lab and --snapshot"):
+        Options(lab="cluster", snapshot=Path("x"))
+
+
 def test_both_versions_exclude_each_other() -> None:
     """Asking for only the one and only the other is asking for nothing."""
     with pytest.raises(UsageError, match="-4 and -6"):
