@@ -19,11 +19,7 @@ from typing import Literal
 from kvmdiag.actions.restarts import after_docker, after_libvirt, is_foreign
 from kvmdiag.actions.rule import InsertRule
 from kvmdiag.actions.rule_changes import DeleteRule, MoveRule
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.forwarded import port_forwards
 from kvmdiag.diagnose.rules import (

@@ -18,14 +18,7 @@ from collections.abc import Iterator
 
 from kvmdiag.actions.arp import SetArpOn
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-    conf,
-    number,
-    place,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import Case, addresses_of, conf, number, place, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack

@@ -11,10 +11,7 @@ Sources: Documentation/networking/bonding.rst
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity

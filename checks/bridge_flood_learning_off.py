@@ -19,11 +19,7 @@ Sources: net/bridge/br_forward.c (br_flood), bridge(8)
 from collections.abc import Iterator
 
 from kvmdiag.actions.bridge import AddFdbEntry, Flag, SetPortFlag
-from kvmdiag.diagnose.case import (
-    Case,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.ports import stopped_at_port
 from kvmdiag.diagnose.survey import Survey

@@ -16,14 +16,7 @@ from collections.abc import Iterator
 
 from kvmdiag.actions.address import AddAddress, DeleteAddress
 from kvmdiag.actions.route import AddRoute, DeleteRoute
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    addresses_of,
-    link_fact,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, addresses_of, link_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.action import Action

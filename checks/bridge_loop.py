@@ -11,11 +11,7 @@ Sources: net/bridge/br_fdb.c (br_fdb_update)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_fact,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import link_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity

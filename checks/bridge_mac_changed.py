@@ -13,14 +13,9 @@ Sources: systemd.link(5), https://github.com/systemd/systemd/issues/21185
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    addresses_of,
-    place,
-)
+from kvmdiag.diagnose.case import addresses_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    ports_of,
-)
+from kvmdiag.diagnose.nets import ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

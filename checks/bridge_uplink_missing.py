@@ -13,18 +13,9 @@ Sources: ip-link(8), netplan(5) (bridges: interfaces:)
 from collections.abc import Iterator
 
 from kvmdiag.actions.link import SetMaster
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-    link_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, addresses_of, link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    is_libvirt_bridge,
-    leads_to_guest,
-    ports_of,
-)
+from kvmdiag.diagnose.nets import is_libvirt_bridge, leads_to_guest, ports_of
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import Reason
 

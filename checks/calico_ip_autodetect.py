@@ -10,14 +10,9 @@ Sources: https://docs.tigera.io/calico/latest/networking/ipam/ip-autodetection
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    ports_of,
-)
+from kvmdiag.diagnose.nets import ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

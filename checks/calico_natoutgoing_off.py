@@ -14,11 +14,7 @@ from collections.abc import Iterator
 
 from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.translation import (
-    calico_leaves_pods_as_they_are,
-    subnet_behind,
-    translating,
-)
+from kvmdiag.diagnose.translation import calico_leaves_pods_as_they_are, subnet_behind, translating
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import Reason
 

@@ -13,15 +13,9 @@ Sources: https://docs.openstack.org/neutron/latest/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_of,
-    owns,
-    place,
-)
+from kvmdiag.diagnose.case import link_of, owns, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    left_by,
-)
+from kvmdiag.diagnose.nets import left_by
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

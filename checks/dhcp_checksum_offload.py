@@ -13,18 +13,10 @@ Sources: iptables-extensions(8) (CHECKSUM)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, addresses_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    network_on,
-)
-from kvmdiag.diagnose.rules import (
-    rules_of,
-)
+from kvmdiag.diagnose.nets import network_on
+from kvmdiag.diagnose.rules import rules_of
 from kvmdiag.model.report import Evidence, Severity
 
 

@@ -11,14 +11,9 @@ Sources: RFC 2131
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_fact,
-    place,
-)
+from kvmdiag.diagnose.case import link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    ports_of,
-)
+from kvmdiag.diagnose.nets import ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

@@ -18,11 +18,7 @@ Sources: https://wiki.libvirt.org/Networking.html#forwarding-incoming-connection
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack

@@ -10,19 +10,11 @@ Sources: https://www.netfilter.org/documentation/HOWTO/NAT-HOWTO-6.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    could_match,
-    destination_nats,
-)
+from kvmdiag.diagnose.rules import could_match, destination_nats
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.INFO, needs={Facts.TABLES})

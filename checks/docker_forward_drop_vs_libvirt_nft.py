@@ -18,15 +18,9 @@ Sources: net/netfilter/core.c (nf_hook_slow), libvirt src/network/network_nftabl
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.accepting import both_ways
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    is_guest_bridge,
-)
+from kvmdiag.diagnose.nets import is_guest_bridge
 from kvmdiag.diagnose.rules import has_chain, has_table
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack

@@ -13,18 +13,11 @@ Sources: https://docs.docker.com/engine/network/packet-filtering-firewalls/,
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    chain_of,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, chain_of, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.matches import InterfaceIs
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.INFO, needs={Facts.TABLES})

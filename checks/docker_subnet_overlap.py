@@ -15,19 +15,11 @@ Sources: https://docs.docker.com/engine/network/, ip-route(8)
 from collections.abc import Iterator
 
 from kvmdiag.actions.route import AddRoute
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    defaults,
-)
+from kvmdiag.diagnose.nets import defaults
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.ROUTES})

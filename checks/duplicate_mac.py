@@ -13,15 +13,9 @@ Sources: net/bridge/br_fdb.c (br_fdb_update)
 from collections.abc import Iterator
 
 from kvmdiag.actions.device import SetMac
-from kvmdiag.diagnose.case import (
-    Case,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    ports_of,
-)
+from kvmdiag.diagnose.nets import ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence, Severity

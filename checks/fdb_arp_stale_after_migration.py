@@ -14,14 +14,9 @@ Sources: net/bridge/br_fdb.c, RFC 5227 section 3
 from collections.abc import Iterator
 
 from kvmdiag.actions.bridge import AddFdbEntry
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-)
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    inside_of,
-)
+from kvmdiag.diagnose.nets import inside_of
 from kvmdiag.model.report import Evidence, Severity
 
 

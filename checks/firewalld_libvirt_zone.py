@@ -13,21 +13,12 @@ Sources: https://libvirt.org/firewall.html, firewalld.zone(5)
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front, both_ways
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    is_guest_bridge,
-)
+from kvmdiag.diagnose.nets import is_guest_bridge
 from kvmdiag.diagnose.rules import HOOKS
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.TABLES})

@@ -18,18 +18,10 @@ from collections.abc import Iterator
 
 from kvmdiag.actions.libvirt_network import RestartNetworkDaemon, can_restart
 from kvmdiag.actions.rule import AppendRule, backend_in_use
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, place
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    connected,
-)
-from kvmdiag.diagnose.rules import (
-    rules_lost,
-)
+from kvmdiag.diagnose.nets import connected
+from kvmdiag.diagnose.rules import rules_lost
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 

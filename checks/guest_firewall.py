@@ -18,17 +18,10 @@ from collections.abc import Iterator
 import msgspec
 
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, addresses_of, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 _DISCOVERY = (135, 136)  # neighbour solicitation and advertisement, RFC 4861
 

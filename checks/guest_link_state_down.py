@@ -11,18 +11,11 @@ Sources: https://libvirt.org/formatdomain.html#modifying-virtual-link-state
 from collections.abc import Iterator
 
 from kvmdiag.actions.libvirt import SetGuestLink
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-)
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    nic_behind,
-)
+from kvmdiag.diagnose.nets import nic_behind
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 _LOST = {
     Reason.LINK_DOWN,

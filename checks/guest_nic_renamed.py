@@ -11,12 +11,7 @@ Sources: systemd.net-naming-scheme(7), netplan(5)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-    link_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, addresses_of, link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Severity
 

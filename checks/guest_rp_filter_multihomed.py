@@ -16,12 +16,7 @@ Sources: net/ipv4/fib_frontend.c (__fib_validate_source), RFC 3704,
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    addresses_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, addresses_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.refused import refused_source
 from kvmdiag.model.report import Evidence, Severity

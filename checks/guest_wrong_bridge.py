@@ -13,18 +13,9 @@ Sources: https://libvirt.org/manpages/virsh.html#update-device
 from collections.abc import Iterator
 
 from kvmdiag.actions.link import SetMaster
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    link_fact,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, link_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    connected,
-    ports_of,
-)
+from kvmdiag.diagnose.nets import connected, ports_of
 from kvmdiag.model.report import Severity
 
 

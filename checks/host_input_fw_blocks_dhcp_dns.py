@@ -15,18 +15,10 @@ Sources: https://libvirt.org/firewall.html, ufw(8)
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, address_fact, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 _PORTS = {53: "DNS", 67: "DHCP"}
 

@@ -13,16 +13,11 @@ Sources: net/ipv4/fib_frontend.c (__fib_validate_source), Documentation/networki
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-)
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.refused import refused_source
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.ERROR, needs={Facts.POLICY_RULES, Facts.SYSCTLS})

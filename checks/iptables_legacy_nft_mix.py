@@ -15,17 +15,11 @@ Sources: iptables-legacy(8),
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front, both_ways
-from kvmdiag.diagnose.case import (
-    Case,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.rules import HOOKS
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.TABLES})

@@ -13,15 +13,9 @@ Sources: libvirt src/util/virnetdevip.c (virNetDevIPCheckIPv6Forwarding)
 from collections.abc import Iterator
 
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import (
-    conf,
-    number,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import conf, number, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    defaults,
-)
+from kvmdiag.diagnose.nets import defaults
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

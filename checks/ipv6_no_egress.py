@@ -10,13 +10,9 @@ Sources: RFC 8305, https://libvirt.org/formatnetwork.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    addresses_of,
-)
+from kvmdiag.diagnose.case import addresses_of
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    defaults,
-)
+from kvmdiag.diagnose.nets import defaults
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

@@ -13,17 +13,9 @@ Sources: Documentation/networking/ip-sysctl.rst (accept_ra), net/ipv6/ndisc.c (i
 from collections.abc import Iterator
 
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import (
-    addresses_of,
-    conf,
-    number,
-    place,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import addresses_of, conf, number, place, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    defaults,
-)
+from kvmdiag.diagnose.nets import defaults
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity
 

@@ -12,18 +12,11 @@ Sources: https://libvirt.org/formatnetwork.html#isolated-network-config
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-)
+from kvmdiag.diagnose.case import Case, addresses_of
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    libvirt_network,
-)
+from kvmdiag.diagnose.nets import libvirt_network
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.INFO, needs={Facts.LINKS, Facts.ADDRESSES})

@@ -13,14 +13,9 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from kvmdiag.actions.device import SetMtu
-from kvmdiag.diagnose.case import (
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    ports_of,
-)
+from kvmdiag.diagnose.nets import ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

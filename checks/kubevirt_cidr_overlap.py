@@ -11,19 +11,11 @@ Sources: https://kubevirt.io/user-guide/network/interfaces_and_networks/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    connected,
-)
+from kvmdiag.diagnose.nets import connected
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Stage,
-)
+from kvmdiag.model.trace import Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES})

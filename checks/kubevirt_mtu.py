@@ -12,14 +12,9 @@ Sources: https://github.com/kubevirt/kubevirt/issues/987
 from collections.abc import Iterator
 
 from kvmdiag.actions.device import SetMtu
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    inside_of,
-    ports_of,
-)
+from kvmdiag.diagnose.nets import inside_of, ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

@@ -10,9 +10,7 @@ Sources: https://kubevirt.io/user-guide/network/interfaces_and_networks/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-)
+from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import Reason, RouteRef

@@ -10,18 +10,12 @@ Sources: https://kubevirt.io/user-guide/network/interfaces_and_networks/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-)
+from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.rules import (
-    destination_nats,
-)
+from kvmdiag.diagnose.rules import destination_nats
 from kvmdiag.model.matches import PortIs
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.INFO, needs={Facts.LINKS, Facts.TABLES})

@@ -12,15 +12,9 @@ Sources: https://libvirt.org/formatnetwork.html#using-an-existing-host-bridge
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_fact,
-    place,
-)
+from kvmdiag.diagnose.case import link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    is_libvirt_bridge,
-    network_on,
-)
+from kvmdiag.diagnose.nets import is_libvirt_bridge, network_on
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity
 

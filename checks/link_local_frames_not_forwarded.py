@@ -11,13 +11,9 @@ Sources: net/bridge/br_input.c, IEEE 802.1D section 7.12.6
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    ports_of,
-)
+from kvmdiag.diagnose.nets import ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

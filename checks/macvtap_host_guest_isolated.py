@@ -13,11 +13,7 @@ Sources: drivers/net/macvlan.c, https://wiki.libvirt.org/TroubleshootMacvtapHost
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    addresses_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, addresses_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Evidence, Severity
 

@@ -10,9 +10,7 @@ Sources: https://libvirt.org/formatdomain.html#direct-attachment-to-physical-int
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-)
+from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Evidence, Severity
 

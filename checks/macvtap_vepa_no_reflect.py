@@ -11,9 +11,7 @@ Sources: IEEE 802.1Qbg, drivers/net/macvlan.c
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity

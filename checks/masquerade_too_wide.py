@@ -15,22 +15,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from kvmdiag.actions.rule import InsertRule
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    IPNetwork,
-    connected,
-)
+from kvmdiag.diagnose.nets import IPNetwork, connected
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    RuleRef,
-)
+from kvmdiag.model.trace import RuleRef
 
 
 def _survey(survey: Survey) -> Iterator[Suspicion]:

@@ -13,15 +13,9 @@ Sources: net/bridge/br_multicast.c, RFC 4541
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from kvmdiag.diagnose.case import (
-    addresses_of,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import addresses_of, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    inside_of,
-)
+from kvmdiag.diagnose.nets import inside_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

@@ -15,18 +15,9 @@ Sources: RFC 1191, RFC 2923, iptables-extensions(8) (TCPMSS)
 from collections.abc import Iterator
 
 from kvmdiag.actions.rule import AppendRule, backend_in_use
-from kvmdiag.diagnose.case import (
-    Case,
-    link_of,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, link_of, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.rules import (
-    Placed,
-    rules_of,
-    stops,
-)
+from kvmdiag.diagnose.rules import Placed, rules_of, stops
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.link import Link
 from kvmdiag.model.matches import IcmpTypeIs

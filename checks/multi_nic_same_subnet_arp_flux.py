@@ -14,17 +14,9 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import (
-    address_fact,
-    conf,
-    link_of,
-    number,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import address_fact, conf, link_of, number, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    connected,
-)
+from kvmdiag.diagnose.nets import connected
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.report import Severity

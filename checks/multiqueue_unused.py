@@ -10,9 +10,7 @@ Sources: https://libvirt.org/formatdomain.html#setting-nic-driver-specific-optio
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity

@@ -11,24 +11,12 @@ Sources: https://libvirt.org/formatnetwork.html, https://wiki.libvirt.org/Networ
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    is_guest_bridge,
-)
-from kvmdiag.diagnose.rules import (
-    source_nats,
-    translates,
-)
+from kvmdiag.diagnose.nets import is_guest_bridge
+from kvmdiag.diagnose.rules import source_nats, translates
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 
 @check(severity=Severity.INFO, needs={Facts.LINKS, Facts.TABLES})

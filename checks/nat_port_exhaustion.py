@@ -12,9 +12,7 @@ Sources: net/netfilter/nf_nat_core.c (get_unique_tuple)
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.rules import (
-    source_nats,
-)
+from kvmdiag.diagnose.rules import source_nats
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

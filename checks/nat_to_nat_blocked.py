@@ -13,18 +13,11 @@ Sources: https://libvirt.org/firewall.html
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.nets import connected, is_guest_bridge
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 
 @check(severity=Severity.INFO, needs={Facts.LINKS, Facts.TABLES})

@@ -11,10 +11,7 @@ Sources: net/core/neighbour.c (neigh_alloc), Documentation/networking/ip-sysctl.
 from collections.abc import Iterator
 
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import (
-    number,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import number, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity

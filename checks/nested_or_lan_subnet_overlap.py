@@ -17,21 +17,11 @@ Sources: libvirt src/network/bridge_driver_linux.c (networkCheckRouteCollision)
 from collections.abc import Iterator
 
 from kvmdiag.actions.route import AddRoute
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    holders,
-)
+from kvmdiag.diagnose.nets import holders
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    RouteRef,
-    Stage,
-)
+from kvmdiag.model.trace import RouteRef, Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.ROUTES})

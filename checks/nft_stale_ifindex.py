@@ -14,14 +14,9 @@ Sources: nft(8), libvirt src/network/network_nftables.c
 from collections.abc import Iterator
 from itertools import pairwise
 
-from kvmdiag.diagnose.case import (
-    rule_fact,
-)
+from kvmdiag.diagnose.case import rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.rules import (
-    Placed,
-    rules_of,
-)
+from kvmdiag.diagnose.rules import Placed, rules_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack

@@ -11,11 +11,7 @@ Sources: https://docs.openvswitch.org/en/latest/faq/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    link_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Severity
 

@@ -10,9 +10,7 @@ Sources: https://docs.openvswitch.org/en/latest/howto/libvirt/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_of,
-)
+from kvmdiag.diagnose.case import link_of
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity

@@ -17,16 +17,11 @@ from collections.abc import Iterator
 
 from kvmdiag.actions.policy_rule import REFUSING, DeletePolicyRule
 from kvmdiag.actions.route import DeleteRoute
-from kvmdiag.diagnose.case import (
-    Case,
-)
+from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.translation import is_calicos_block
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-    RouteRef,
-)
+from kvmdiag.model.trace import Reason, RouteRef
 
 
 @check(severity=Severity.ERROR, needs={Facts.ROUTES, Facts.POLICY_RULES})

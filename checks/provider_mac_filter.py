@@ -13,18 +13,12 @@ Sources: https://docs.hetzner.com/robot/dedicated-server/network/net-config-debi
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_of,
-)
+from kvmdiag.diagnose.case import link_of
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    left_by,
-)
+from kvmdiag.diagnose.nets import left_by
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Stage,
-)
+from kvmdiag.model.trace import Stage
 
 
 @survey_check(severity=Severity.INFO, needs={Facts.LINKS})

@@ -14,19 +14,10 @@ Sources: RFC 1918, RFC 6598
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from kvmdiag.diagnose.case import (
-    address_fact,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import address_fact, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    connected,
-)
-from kvmdiag.diagnose.rules import (
-    source_nats,
-    translates,
-)
+from kvmdiag.diagnose.nets import connected
+from kvmdiag.diagnose.rules import source_nats, translates
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity
 

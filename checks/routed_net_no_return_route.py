@@ -13,19 +13,11 @@ Sources: https://libvirt.org/formatnetwork.html#routed-network-config
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    place,
-)
+from kvmdiag.diagnose.case import Case, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    ROUTED,
-    libvirt_network,
-)
+from kvmdiag.diagnose.nets import ROUTED, libvirt_network
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    Reason,
-)
+from kvmdiag.model.trace import Reason
 
 
 @check(severity=Severity.WARNING, needs={Facts.LINKS, Facts.ADDRESSES})

@@ -14,24 +14,11 @@ Sources: net/ipv4/arp.c (arp_fwd_proxy), RFC 1027
 from collections.abc import Iterator
 
 from kvmdiag.actions.sysctl import SetSysctl
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    conf,
-    link_of,
-    owns,
-    place,
-    sysctl_fact,
-)
+from kvmdiag.diagnose.case import Case, address_fact, conf, link_of, owns, place, sysctl_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    connected,
-)
+from kvmdiag.diagnose.nets import connected
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Outcome,
-    Reason,
-)
+from kvmdiag.model.trace import Outcome, Reason
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.SYSCTLS})

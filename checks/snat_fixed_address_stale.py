@@ -12,14 +12,7 @@ Sources: iptables-extensions(8), SNAT
 from collections.abc import Iterator
 
 from kvmdiag.actions.rule import InsertRule
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    chain_of,
-    owns,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, address_fact, chain_of, owns, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
 from kvmdiag.diagnose.rules import backend_of, family_of
 from kvmdiag.model.netfilter import Rule

@@ -12,14 +12,9 @@ Sources: bridge(8) (fdb ... self)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_fact,
-    place,
-)
+from kvmdiag.diagnose.case import link_fact, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    is_guest_bridge,
-)
+from kvmdiag.diagnose.nets import is_guest_bridge
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity
 

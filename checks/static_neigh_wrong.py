@@ -12,11 +12,7 @@ Sources: net/core/neighbour.c, ip-neighbour(8)
 from collections.abc import Iterator
 
 from kvmdiag.actions.neighbour import DeleteNeighbour
-from kvmdiag.diagnose.case import (
-    Case,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence, Severity

@@ -10,20 +10,11 @@ Sources: drivers/net/tun.c (tun_attach)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    Case,
-    link_fact,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import Case, link_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    nic_behind,
-)
+from kvmdiag.diagnose.nets import nic_behind
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    LinkStateRef,
-)
+from kvmdiag.model.trace import LinkStateRef
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS})

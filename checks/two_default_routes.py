@@ -15,18 +15,11 @@ Sources: ip-route(8), systemd.network(5) (RouteMetric=), netplan(5)
 from collections.abc import Iterator
 
 from kvmdiag.actions.route import DeleteRoute
-from kvmdiag.diagnose.case import (
-    Case,
-)
+from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import Facts, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    defaults,
-)
+from kvmdiag.diagnose.nets import defaults
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    RouteRef,
-    Stage,
-)
+from kvmdiag.model.trace import RouteRef, Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ROUTES})

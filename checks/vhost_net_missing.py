@@ -10,13 +10,9 @@ Sources: https://libvirt.org/formatdomain.html#setting-nic-driver-specific-optio
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    nic_behind,
-)
+from kvmdiag.diagnose.nets import nic_behind
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

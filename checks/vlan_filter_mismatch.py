@@ -12,14 +12,9 @@ Sources: bridge(8), net/bridge/br_vlan.c
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    leads_to_guest,
-    ports_of,
-)
+from kvmdiag.diagnose.nets import leads_to_guest, ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

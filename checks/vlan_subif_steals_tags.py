@@ -13,16 +13,9 @@ Sources: net/core/dev.c (__netif_receive_skb_core)
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    link_fact,
-    link_of,
-    place,
-)
+from kvmdiag.diagnose.case import link_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    inside_of,
-    ports_of,
-)
+from kvmdiag.diagnose.nets import inside_of, ports_of
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Severity
 

@@ -13,13 +13,9 @@ Sources:
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
-from kvmdiag.diagnose.nets import (
-    is_guest_bridge,
-)
+from kvmdiag.diagnose.nets import is_guest_bridge
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity
 

@@ -14,19 +14,11 @@ Sources: wg-quick(8), https://github.com/stangri/source.openwrt.melmac.net/issue
 from collections.abc import Iterator
 
 from kvmdiag.diagnose.accepting import both_ways
-from kvmdiag.diagnose.case import (
-    Case,
-    chain_of,
-    place,
-    rule_fact,
-)
+from kvmdiag.diagnose.case import Case, chain_of, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.matches import InterfaceIs
 from kvmdiag.model.report import Severity
-from kvmdiag.model.trace import (
-    Reason,
-    Stage,
-)
+from kvmdiag.model.trace import Reason, Stage
 
 _TUNNELS = ("wg", "tun", "ppp", "tailscale", "nordlynx", "proton", "mullvad")
 

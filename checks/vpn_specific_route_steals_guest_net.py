@@ -16,20 +16,11 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from kvmdiag.actions.route import AddRoute, DeleteRoute
-from kvmdiag.diagnose.case import (
-    Case,
-    address_fact,
-    place,
-)
+from kvmdiag.diagnose.case import Case, address_fact, place
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
-from kvmdiag.diagnose.nets import (
-    holders,
-)
+from kvmdiag.diagnose.nets import holders
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import (
-    RouteRef,
-    Stage,
-)
+from kvmdiag.model.trace import RouteRef, Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.ROUTES})

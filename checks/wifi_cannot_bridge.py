@@ -12,9 +12,7 @@ Sources: IEEE 802.11 section 9.3.2, https://wiki.linuxfoundation.org/networking/
 
 from collections.abc import Iterator
 
-from kvmdiag.diagnose.case import (
-    place,
-)
+from kvmdiag.diagnose.case import place
 from kvmdiag.diagnose.check import Facts, Suspicion, survey_check
 from kvmdiag.diagnose.survey import Survey
 from kvmdiag.model.report import Evidence, Severity

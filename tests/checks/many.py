@@ -1,7 +1,4 @@
-"""How long ``check`` over all intended paths takes on a host with many guests; facts made up.
-
-python -m bench.compound.scale [GUESTS]
-"""
+"""A host with as many guests as wanted, on libvirt's NAT network; its facts are made up."""
 
 from __future__ import annotations
 
@@ -37,28 +34,50 @@ def host_with(guests: int) -> Snapshot:
     stacks = []
     for number in range(guests):
         mac = f"52:54:00:01:{number >> 8:02x}:{number & 255:02x}"
-        name = f"vm{number}"
-        peer = LinkRef(name, "eth0")
-        tap = Link(
-            index=10 + number,
-            name=f"vnet{number}",
-            kind="tun",
-            mac=f"fe:{mac[3:]}",
-            master="virbr0",
-            port=BridgePort(),
-            peer=peer,
-            guest=name,
-        )
-        links.append(tap)
-        fdb.append(FdbEntry(bridge="virbr0", port=tap.name, mac=mac))
+        links.append(_tap(number, mac))
+        fdb.append(FdbEntry(bridge="virbr0", port=f"vnet{number}", mac=mac))
         address = f"192.168.{1 + (number >> 7)}.{1 + (number & 127)}"
-        stacks.append(_guest(name, mac, address, tap.name))
+        stacks.append(_guest(f"vm{number}", mac, address, f"vnet{number}"))
+    return Snapshot(
+        tool="bench",
+        taken_at="2026-01-01T00:00:00Z",
+        kernel="6.1",
+        stacks=(_host(tuple(links), tuple(fdb)), *stacks),
+        domains=(),
+        networks=(_VIRTUAL,),
+    )
+
+
+_VIRTUAL = Network(
+    name="default",
+    active=True,
+    bridge="virbr0",
+    mode="nat",
+    addresses=("192.168.0.1/16",),
+    dhcp=True,
+)
+
+
+def _tap(number: int, mac: str) -> Link:
+    return Link(
+        index=10 + number,
+        name=f"vnet{number}",
+        kind="tun",
+        mac=f"fe:{mac[3:]}",
+        master="virbr0",
+        port=BridgePort(),
+        peer=LinkRef(f"vm{number}", "eth0"),
+        guest=f"vm{number}",
+    )
+
+
+def _host(links: tuple[Link, ...], fdb: tuple[FdbEntry, ...]) -> Stack:
     text = _saved(libvirt_rules.chains() + libvirt_rules.network_rules(_NETWORK))
-    host = Stack(
+    return Stack(
         name="host",
         kind="host",
         netns=OWN_NETNS,
-        links=tuple(links),
+        links=links,
         addresses=(
             Address(link="eth0", address="10.0.0.10", prefix_length=24),
             Address(link="virbr0", address="192.168.0.1", prefix_length=16),
@@ -69,7 +88,7 @@ def host_with(guests: int) -> Snapshot:
         ),
         policy_rules=_RULES,
         neighbours=(),
-        fdb=tuple(fdb),
+        fdb=fdb,
         sysctls={
             "net.ipv4.ip_forward": "1",
             "net.ipv4.conf.eth0.forwarding": "1",
@@ -81,22 +100,6 @@ def host_with(guests: int) -> Snapshot:
             ListeningSocket(protocol="udp", address="0.0.0.0", port=port, uid=0, inode=port)
             for port in (53, 67)
         ),
-    )
-    network = Network(
-        name="default",
-        active=True,
-        bridge="virbr0",
-        mode="nat",
-        addresses=("192.168.0.1/16",),
-        dhcp=True,
-    )
-    return Snapshot(
-        tool="bench",
-        taken_at="2026-01-01T00:00:00Z",
-        kernel="6.1",
-        stacks=(host, *stacks),
-        domains=(),
-        networks=(network,),
     )
 
 

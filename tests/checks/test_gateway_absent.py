@@ -45,3 +45,18 @@ def test_a_router_that_lost_that_address_is_not_a_wrong_gateway(namespaces, even
     site = nat_host(namespaces, eventually)
     site["host"].run("ip addr del 192.168.122.1/24 dev virbr0")
     assert found(judge(site.read(), "vm1", "10.0.0.9"), CHECK) == []
+
+
+@pytest.mark.kernel
+def test_a_gateway_that_was_there_is_to_come_back(namespaces, eventually):
+    """Its MAC address is remembered: the route was right, and no other gateway is proposed."""
+    site = nat_host(namespaces, eventually)
+    vm1, vm2 = site["vm1"], site["vm2"]
+    vm2.run("ip addr add 192.168.122.99/24 dev eth0")
+    vm1.run("ip route replace default via 192.168.122.99")
+    assert pings(vm1, "192.168.122.99")
+    vm2.run("ip addr del 192.168.122.99/24 dev eth0")
+    report = judge(site.read(), "vm1", "10.0.0.9")
+    (cause,) = (f for f in report.findings if f.role == "cause")
+    assert (cause.check, cause.fix) == (CHECK, ())
+    assert any("192.168.122.99 was at " in said.fact for said in cause.evidence)

@@ -9,17 +9,7 @@ from kvmdiag.model.snapshot import Gap
 from kvmdiag.model.stack import Address, Neighbour, NextHop, Route
 
 from .build import proved
-from .recorded import (
-    Proof,
-    every,
-    link,
-    network,
-    plus_routes,
-    prove,
-    snapshot_with,
-    stack,
-    sysctls,
-)
+from .recorded import Proof, every, link, network, plus_routes, prove, snapshot_with, stack, sysctls
 
 V6 = stack(
     "vm0",

@@ -4,18 +4,7 @@ from kvmdiag.lab import libvirt_rules
 from kvmdiag.lab.libvirt_rules import NatNetwork
 from kvmdiag.lab.spec import Link, Machine
 
-from .parts import (
-    BRIDGE_NF,
-    ENO1,
-    FORWARDING,
-    UP,
-    bridge,
-    dhcp,
-    dnsmasq,
-    guest,
-    tap,
-    xml,
-)
+from .parts import BRIDGE_NF, ENO1, FORWARDING, UP, bridge, dhcp, dnsmasq, guest, tap, xml
 
 _FIRST, _LAST = "192.168.122.2", "192.168.122.254"
 RULES = libvirt_rules.chains() + libvirt_rules.network_rules(
