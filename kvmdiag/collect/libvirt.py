@@ -9,7 +9,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -92,10 +92,11 @@ def _without_daemon(
 
 
 def _listens(uri: str) -> bool:
-    """Whether there can be an answer: one from elsewhere is taken at its word."""
-    if _is_elsewhere(uri):
+    """Whether there can be an answer: who names a machine or a socket is taken at his word."""
+    parts = urlsplit(uri)
+    if _is_elsewhere(uri) or "socket" in parse_qs(parts.query):
         return True
-    if urlsplit(uri).path == "/session":
+    if parts.path == "/session":
         folder = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}") / "libvirt"
     else:
         folder = Path("/run/libvirt")
@@ -108,4 +109,5 @@ def _listens(uri: str) -> bool:
 def _is_elsewhere(uri: str) -> bool:
     """Whether the files of this machine say nothing about it."""
     parts = urlsplit(uri)
-    return parts.scheme == "test" or bool(parts.netloc) or "+" in parts.scheme
+    transport = parts.scheme.partition("+")[2]
+    return parts.scheme == "test" or bool(parts.netloc) or transport not in ("", "unix")

@@ -49,13 +49,11 @@ def test_no_libvirt_is_said(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def daemon(monkeypatch, tmp_path):
+def daemon(tmp_path):
     """The URI of a daemon whose socket is there; what listens on it, a test decides."""
-    (tmp_path / "libvirt").mkdir()
-    path = tmp_path / "libvirt/virtqemud-sock"
+    path = tmp_path / "virtqemud-sock"
     path.touch()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return f"qemu:///session?socket={path}"
+    return f"qemu+unix:///system?socket={path}"
 
 
 def _hanging(daemon):
@@ -152,7 +150,7 @@ def test_a_daemon_that_has_died_leaves_its_files(daemon, places):
 
 def test_the_files_of_this_machine_tell_nothing_of_another(places):
     """The daemon there does not answer: its guests are unknown."""
-    guests = read_libvirt("test+unix:///default?socket=/none", places, _NOWHERE)
+    guests = read_libvirt("qemu+tcp://127.0.0.1:1/system", places, _NOWHERE)
     assert (guests.domains, guests.networks) == (None, None)
 
 
