@@ -7,19 +7,18 @@ guest agent. All is kept in a cache and made again when one of the programs chan
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvmdiag.errors import LabError
 from kvmdiag.lab import cpio, guest_files
+from kvmdiag.lab.locks import held
 from kvmdiag.system.programs import ProgramMissing, run
 
 CACHE = Path("/var/cache/kvmdiag/guest")
@@ -63,7 +62,7 @@ def image() -> Image:
         LabError: a program or package it is made of is missing and cannot be had.
 
     """
-    with _locked():
+    with held(CACHE, "image"):  # two networks may be built at the same time
         programs = {name: _found(name, package) for name, package in _PROGRAMS.items()}
         programs["busybox"] = _found("busybox", "busybox-static")
         made = Image(CACHE / "vmlinuz", CACHE / "initrd")
@@ -74,21 +73,6 @@ def image() -> Image:
             _make(made, programs)
             mark.write_text(key)
         return made
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """Two networks may be built at the same time; the image is made once."""
-    try:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(CACHE, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise LabError(f"cannot use {CACHE}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _found(name: str, package: str) -> Path:
@@ -125,8 +109,11 @@ def _make(made: Image, programs: Mapping[str, Path]) -> None:
             **_modules(tree, programs["busybox"], kernel.name.removeprefix("vmlinuz-")),
         }
         # Not compressed: an emulated processor would spend seconds on unpacking.
-        made.initrd.write_bytes(cpio.archive(entries))
-        shutil.copyfile(kernel, made.kernel)
+        packed = tree / made.initrd.name
+        packed.write_bytes(cpio.archive(entries))
+        # Whoever starts a guest at this moment finds the old one or the new one, and all of it.
+        os.replace(packed, made.initrd)
+        os.replace(kernel, made.kernel)
 
 
 def _kernel_package() -> str:
