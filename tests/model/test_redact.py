@@ -6,7 +6,7 @@ import gzip
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kvmdiag.model.codec import load, save
@@ -73,6 +73,9 @@ def test_v6_neighbours_stay_neighbours(one, difference, length):
 
 @settings(max_examples=300, deadline=None)
 @given(_v4 | _v6)
+@example(ip_address("2001:1::1"))  # global, and 2001:1::3 is not
+@example(ip_address("2001:4:112::7"))
+@example(ip_address("64:ff9b:1::1"))
 def test_what_kind_of_address_it_is_stays(address):
     """Private, link-local, multicast, loopback, documentation, reserved."""
     made = _addresses()(address)
