@@ -67,8 +67,7 @@ class LiveFrames:
             self._put(frame)
         except OSError as error:
             raise NotReadableError(
-                f"the kernel puts no frames on links by BPF ({error.strerror}); "
-                "that takes Linux 5.18"
+                f"the kernel does not put the frame on the link: {error.strerror}"
             ) from None
 
     def works(self) -> bool:

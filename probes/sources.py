@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmdiag.errors import NotReadableError
+from kvmdiag.errors import NotReadableError, UsageError
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
@@ -33,13 +33,15 @@ def sender_for(
 
     Raises:
         NotReadableError: there is no way, or it is not allowed.
-        UsageError: the source has no such link or address.
+        UsageError: the source has no such link or address; or it is the host, behind no tap.
 
     """
     known = {stack.name: stack for stack in snapshot.stacks}
     source = known.get(walk.question.source.stack or "")
     if walk.question.source.stack is None:
         return _from_outside(snapshot, walk, probe, on_tap)
+    if on_tap and source is not None and source.kind == "host":
+        raise UsageError(f"--on-tap: {source.name} is behind no tap; without it, it sends itself")
     if source is not None and source.netns is not None and not on_tap:
         return inside(source, walk.question, probe)
     entered = None if on_tap or enter is None else enter(walk.question.source.stack)

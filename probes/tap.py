@@ -7,6 +7,7 @@ the sender's MAC address from the frame, which is why it must be the guest's own
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import time
@@ -74,14 +75,21 @@ class TapSender:
         """There is no socket: the answer is what leaves by the tap."""
 
     def prepare(self) -> None:
-        """Ask for the next hop's MAC address in the guest's name, and build the frame."""
+        """Ask for the next hop's MAC address in the guest's name, and build the frame.
+
+        Raises:
+            NotReadableError: the tap is gone, or takes no frames of ours.
+
+        """
         behind = self._behind
+        where = f"{behind.stack.name}/{behind.link.name}"
         try:
             mac = self._resolved()
-        except OSError as error:  # a tap that is down receives nothing
-            mac = None
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise NotReadableError(f"cannot send by {where}: {error.strerror}") from None
+            mac = None  # a tap that is down receives nothing
             self._refusal = f"{behind.link.name} takes nothing in: {error.strerror}"
-        where = f"{behind.stack.name}/{behind.link.name}"
         self.remarks = (
             f"sent into {where} {self._port.how}, as if {behind.guest} had sent it: from "
             f"{behind.source}, {behind.mac}, by way of {behind.next_hop}; {behind.guest}'s own "
