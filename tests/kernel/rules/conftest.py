@@ -59,6 +59,17 @@ class Bench:
         self.load("nft", SENTINEL)
         self.forget()
 
+    def iptables(self, *lines: str, program: str = "iptables-nft") -> None:
+        """These lines of iptables-save in the place of all rules, without the last COMMIT."""
+        self.clear()
+        self.load(f"{program}-restore", text="\n".join((*lines, "COMMIT", "")))
+
+    def nft(self, *commands: str) -> None:
+        """What these commands of nft make in the place of all rules."""
+        self.clear()
+        for command in commands:
+            self.load("nft", command)
+
     def forget(self) -> None:
         """Flush the connections."""
         self.load("conntrack", "-F")
