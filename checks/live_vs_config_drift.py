@@ -83,10 +83,14 @@ def _guests(survey: Survey) -> Iterator[Suspicion]:
         )
         if now == then:
             continue
-        gone = ", ".join(sorted(f"{mac} on {source}" for mac, source in now - then)) or "none"
-        new = ", ".join(sorted(f"{mac} on {source}" for mac, source in then - now)) or "none"
+        changes = [
+            f"{word} {mac} on {source}"
+            for word, cards in (("loses", now - then), ("gets", then - now))
+            for mac, source in sorted(cards, key=str)
+        ]
         yield Suspicion(
             subject=domain.name,
-            summary=f"{domain.name} loses these NICs at its next start: {gone}; and gets: {new}",
+            summary=f"the NICs of {domain.name} are others at its next start: it "
+            + " and ".join(changes),
             evidence=(Evidence("the two differ", f"virsh dumpxml {domain.name} [--inactive]"),),
         )

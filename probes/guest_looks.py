@@ -65,7 +65,7 @@ class Looks:
     def why_blind(self, stack: str) -> str | None:
         """Why what was not seen there may have passed all the same; ``None`` for other stacks."""
         if stack in self.off_the_way:
-            return "the predicted way does not pass it, so nothing was started inside to watch"
+            return "off the predicted way, so nothing was started inside to watch"
         seen_nothing = "tcpdump inside saw nothing of it" if stack in self._stacks else None
         return self._blind.get(stack, seen_nothing)
 

@@ -116,8 +116,8 @@ def _observation(
     inside = looks.sightings(sender.probe, sorted(outside, key=lambda one: one.time_ns))
     insiders = tuple(dict.fromkeys(one.stack for one in inside))
     watched = captures.watched | looks.watched & frozenset(insiders)
-    # Of an answered probe it is no news that guests beside its way were not watched.
-    missing = watch.answers.get(number) is None
+    # Where a probe went that was answered, or never set out, is not asked of guests beside its way.
+    missing = watch.answers.get(number) is None and bool(outside or inside)
     found = Observation(
         probe=sender.probe,
         sent_ns=sender.sent_ns,

@@ -158,8 +158,9 @@ def _remarks(walk: Walk, notes: ProbeNotes | None, verbose: int) -> Lines:
         lines.prose(
             f"what passed inside {names} is what tcpdump there says", lead=("inside  ", "dim")
         )
-    for stack, why in notes.unwatched:
-        lines.prose(f"{stack}: {why}", lead=("not watched  ", "dim"))
+    for why in dict.fromkeys(why for _, why in notes.unwatched):
+        names = ", ".join(name for name, reason in notes.unwatched if reason == why)
+        lines.prose(f"{names}: {why}", lead=("not watched  ", "dim"))
     if notes.truncated:
         lines.prose("more of it was seen than is shown", lead=("note  ", "dim"))
     if notes.kernel is not None:

@@ -136,7 +136,7 @@ def test_the_guests_ping_without_an_answer(routed: Any, asking: Any, walking: An
     seen = observe(facts, predicted, timeout=1, enter=lambda _: Inside(agent))
     assert not seen.reached
     assert str(seen.last_seen) == "r/br0"
-    assert "predicted way does not pass it" in dict(seen.blind)["c"]
+    assert "off the predicted way" in dict(seen.blind)["c"]
 
 
 @pytest.mark.parametrize("address", ["198.51.100.2", "2001:db8:2::2"])
