@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,9 @@ from kvmdiag.lab import manager, real_daemon
 from kvmdiag.lab.real_networks import REAL_NETWORKS
 from kvmdiag.lab.spec import namespace
 from kvmdiag.model.stack import NAMED_NETNS
+
+sys.path.append(str(Path(__file__).parent.parent))
+from machine import machine, now
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "real.json"
@@ -61,7 +62,7 @@ PROGRAMS = {"docker": "dockerd", "firewalld": "firewalld", "host": "ufw"}
 
 def main() -> int:
     """Measure, print, and say whether kvmdiag named all of them."""
-    report: dict[str, Any] = {"machine": _machine(), "taken_at": _now(), "faults": {}}
+    report: dict[str, Any] = {"machine": machine(), "taken_at": now(), "faults": {}}
     for name in NETWORKS:
         label = manager.up(name, label=f"bench{os.getpid()}", real_guests=True)
         try:
@@ -134,21 +135,6 @@ def _summary(faults: dict[str, Any]) -> dict[str, Any]:
             ),
         }
         for name in asked
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _machine() -> dict[str, Any]:
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    return {
-        "cpu": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
-        "cpus": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 1),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
     }
 
 

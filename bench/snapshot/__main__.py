@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from place import Size, add_native_table, place
+
+sys.path.append(str(Path(__file__).parent.parent))
+from machine import machine, now
 
 LARGE = Size(taps=2000, routes=4000, rules=50_000)
 SMALL = Size(taps=20, routes=40, rules=200)
@@ -61,7 +62,7 @@ class Used(NamedTuple):
 
 def main() -> int:
     """Measure, print, and say whether the limits are kept."""
-    load = os.getloadavg()[0]
+    ran_on = machine() | {name: _version(name) for name in ("nft", "iptables", "ip")}
     with place(LARGE) as name, tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "large.kvm")
         iptables_alone = _compared(name, file)
@@ -70,8 +71,8 @@ def main() -> int:
     with place(SMALL) as name:
         check = _rounds(name, ((KVMDIAG, "check"),))[KVMDIAG, "check"]
     report = {
-        "machine": {**_machine(), "load_before": round(load, 1)},
-        "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": ran_on,
+        "taken_at": now(),
         "iptables_alone": iptables_alone.report,
         "with_native_table": with_native.report,
         "small_check": {
@@ -141,21 +142,6 @@ def _run(argv: list[str]) -> Used:
     if program.returncode not in (0, 3) or b"Traceback" in said:
         raise SystemExit(f"{' '.join(argv)}: exit {program.returncode}: {said.decode()}")
     return Used(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-
-
-def _machine() -> dict[str, str | int]:
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    return {
-        "cpu": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
-        "cpus": os.cpu_count() or 0,
-        "memory_mib": memory,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "nft": _version("nft"),
-        "iptables": _version("iptables"),
-        "ip": _version("ip"),
-    }
 
 
 def _version(program: str) -> str:

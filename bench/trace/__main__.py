@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -24,11 +23,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kvmdiag.lab import manager
+
+sys.path.append(str(Path(__file__).parent.parent))
+from machine import machine, now
 
 RESULTS = Path(__file__).parent.parent / "results" / "trace.json"
 FLOW = str(Path(__file__).with_name("flow.py"))
@@ -46,7 +47,11 @@ def main() -> int:
     """Measure, print, and say whether the limits are kept."""
     label = manager.up("cluster", label=f"bench{os.getpid()}")
     try:
-        report: dict[str, Any] = {"machine": _machine(), "taken_at": _now()}
+        report: dict[str, Any] = {
+            # On a machine that others use meanwhile, chrt -f 10 takes their share out.
+            "machine": {**machine(), "real_time": os.sched_getscheduler(0) == os.SCHED_FIFO},
+            "taken_at": now(),
+        }
         with _compiled():
             report["silent_drop"] = silent_drop(label)
             report["tap_down"] = tap_down(label)
@@ -220,23 +225,6 @@ def _in(namespace: str, command: str) -> list[str]:
 
 def _kvmdiag(label: str) -> list[str]:
     return [sys.executable, "-m", "kvmdiag", "--lab", label, "trace", "node1", OUTSIDE]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _machine() -> dict[str, Any]:
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    return {
-        "cpu": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
-        "cpus": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 1),
-        # On a machine that others use meanwhile, chrt -f 10 takes their share out of the figures.
-        "real_time": os.sched_getscheduler(0) == os.SCHED_FIFO,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
 
 
 if __name__ == "__main__":

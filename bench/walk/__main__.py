@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import cycle, islice, permutations
 from pathlib import Path
 
@@ -28,6 +25,9 @@ from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.simulate.endpoints import resolve
 from kvmdiag.simulate.view import View
 from kvmdiag.simulate.walk import walk
+
+sys.path.append(str(Path(__file__).parent.parent))
+from machine import machine, now
 
 GUESTS = 200
 RULES = 10_000
@@ -48,7 +48,8 @@ def main() -> None:
         "memory": {
             "KiB for each 1,000 rules": [_memory(with_rules(small, n)) for n in (2000, 4000, 8000)]
         },
-        "machine": _machine(),
+        "machine": machine(),
+        "taken_at": now(),
     }
     if os.geteuid() == 0:
         results[f"really pinging {GUESTS} pairs, one after the other"] = _pings(GUESTS)
@@ -119,22 +120,6 @@ def _pings(count: int) -> dict[str, float]:
 
 def _ip(*argv: str) -> None:
     subprocess.run(["ip", *argv], check=True, capture_output=True)
-
-
-def _machine() -> dict[str, object]:
-    model = _first_line("/proc/cpuinfo", lambda line: line.startswith("model name"))
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "processor": model.partition(":")[2].strip(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
-
-
-def _first_line(path: str, wanted: Callable[[str], bool]) -> str:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return next(filter(wanted, lines), "")
 
 
 if __name__ == "__main__":
