@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,8 @@ import pytest
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.diagnose.check import load_checks
 from kvmdiag.diagnose.engine import diagnose
-from kvmdiag.lab import manager, real, real_daemon, state
+from kvmdiag.lab import manager, real, state
+from kvmdiag.lab.real_networks import REAL_NETWORKS
 from kvmdiag.model.packet import Protocol
 from kvmdiag.model.report import Report
 from kvmdiag.model.snapshot import Snapshot
@@ -31,13 +31,25 @@ _NEEDED = ("libvirtd", "qemu-system-x86_64", "busybox", "dnsmasq", "virsh")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is in this folder, and leave it out unless it is asked for."""
+    """Mark what is in this folder, and leave it out unless it is asked for.
+
+    What needs the same network stands together, so that each is built once.
+    """
     mine = [item for item in items if _HERE in item.path.parents]
+    others = [item for item in items if item not in mine]
     for item in mine:
         item.add_marker(pytest.mark.real)
-    if "real" not in config.getoption("markexpr"):
+    if "real" in config.getoption("markexpr"):
+        items[:] = others + sorted(mine, key=_network_of)
+    else:
         config.hook.pytest_deselected(items=mine)
-        items[:] = [item for item in items if item not in mine]
+        items[:] = others
+
+
+def _network_of(item: pytest.Item) -> str:
+    """The practice network that a test needs; nothing for one that needs none."""
+    asked = set(getattr(item, "fixturenames", ()))
+    return next((name for name in REAL_NETWORKS if name.replace("-", "_") in asked), "")
 
 
 class RealLab:
@@ -72,17 +84,6 @@ class RealLab:
         told = real.agent(self.label, guest, "guest-file-read", handle=handle, count=1 << 20)
         real.agent(self.label, guest, "guest-file-close", handle=handle)
         return str(told["buf-b64"])
-
-    def mend(self) -> None:
-        """Take out what is broken, if anything is."""
-        known = state.read(self.label)
-        if known is not None and known.faults:
-            manager.mend(self.label)
-
-    def virsh(self, *argv: str) -> None:
-        """Run virsh on the libvirt of the network."""
-        command = ["virsh", "-q", "-c", real_daemon.uri(self.label), *argv]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
 
     def snapshot(self, **scope: str) -> Snapshot:
         """What is read of it."""
@@ -122,7 +123,7 @@ class Labs:
         self._name: str | None = None
 
     def get(self, name: str) -> RealLab:
-        """The network of that name, built first if another stands."""
+        """The network of that name, sound: built if another stands, mended if it is broken."""
         missing = [program for program in _NEEDED if shutil.which(program) is None]
         if missing:
             pytest.skip(f"needs {', '.join(missing)}: scripts/bootstrap --real")
@@ -132,7 +133,13 @@ class Labs:
             self.remove()
             manager.up(name, label=self.label, real_guests=True)
             self._name = name
+        elif self._is_broken():
+            manager.mend(self.label)
         return RealLab(self.label)
+
+    def _is_broken(self) -> bool:
+        known = state.read(self.label)
+        return known is not None and bool(known.faults)
 
     def remove(self) -> None:
         """Take away what stands."""
@@ -151,42 +158,19 @@ def labs() -> Iterator[Labs]:
         made.remove()
 
 
-@pytest.fixture
-def libvirt_nat(labs: Labs) -> Iterator[RealLab]:
-    """Network default with the guests web and db, sound again afterwards."""
-    yield from _mended(labs.get("libvirt-nat"))
+def _standing(name: str, what: str) -> Callable[[Labs], RealLab]:
+    """A fixture: the practice network of that name, sound."""
+
+    def network(labs: Labs) -> RealLab:
+        return labs.get(name)
+
+    network.__doc__ = what
+    return pytest.fixture(network)
 
 
-@pytest.fixture
-def cluster(labs: Labs) -> Iterator[RealLab]:
-    """The cluster whose router master is itself a guest, sound again afterwards."""
-    yield from _mended(labs.get("cluster"))
-
-
-@pytest.fixture
-def neighbours(labs: Labs) -> Iterator[RealLab]:
-    """A guest on network default, and programs beside libvirt that make rules too."""
-    yield from _mended(labs.get("neighbours"))
-
-
-@pytest.fixture
-def models(labs: Labs) -> Iterator[RealLab]:
-    """Isolated, routed, NAT, open and bridged networks, sound again afterwards."""
-    yield from _mended(labs.get("models"))
-
-
-@pytest.fixture
-def devstack(labs: Labs) -> Iterator[RealLab]:
-    """An instance behind Neutron's router and two uplinks, sound again afterwards."""
-    yield from _mended(labs.get("devstack"))
-
-
-@pytest.fixture
-def kubevirt(labs: Labs) -> Iterator[RealLab]:
-    """A machine of KubeVirt's in its pod on a node with Calico, sound again afterwards."""
-    yield from _mended(labs.get("kubevirt"))
-
-
-def _mended(lab: RealLab) -> Iterator[RealLab]:
-    yield lab
-    lab.mend()
+libvirt_nat = _standing("libvirt-nat", "Network default with the guests web and db.")
+cluster = _standing("cluster", "The cluster whose router master is itself a guest.")
+neighbours = _standing("neighbours", "A guest on network default, beside programs with rules too.")
+models = _standing("models", "Isolated, routed, NAT, open and bridged networks.")
+devstack = _standing("devstack", "An instance behind Neutron's router and two uplinks.")
+kubevirt = _standing("kubevirt", "A machine of KubeVirt's in its pod on a node with Calico.")
