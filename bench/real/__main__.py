@@ -27,7 +27,7 @@ from kvmdiag.lab.real_networks import REAL_NETWORKS
 from kvmdiag.lab.spec import namespace
 from kvmdiag.model.stack import NAMED_NETNS
 
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parent.parent))  # what all measurements share
 from machine import machine, now
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from place import Size, add_native_table, place
 
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parent.parent))  # what all measurements share
 from machine import machine, now
 
 LARGE = Size(taps=2000, routes=4000, rules=50_000)

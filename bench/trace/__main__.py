@@ -28,7 +28,7 @@ from typing import Any
 
 from kvmdiag.lab import manager
 
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parent.parent))  # what all measurements share
 from machine import machine, now
 
 RESULTS = Path(__file__).parent.parent / "results" / "trace.json"

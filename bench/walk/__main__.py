@@ -26,7 +26,7 @@ from kvmdiag.simulate.endpoints import resolve
 from kvmdiag.simulate.view import View
 from kvmdiag.simulate.walk import walk
 
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parent.parent))  # what all measurements share
 from machine import machine, now
 
 GUESTS = 200
