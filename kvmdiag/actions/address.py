@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_interface
+from typing import Literal
 
 import msgspec
 
@@ -12,23 +13,31 @@ from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Route, Stack
 
 
-class AddAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """``ip addr add ADDRESS dev LINK``; ``address`` is written as ``192.0.2.1/24``."""
+class _AddressChange(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of a link comes or goes; ``address`` is written as ``192.0.2.1/24``."""
 
     stack: str
     link: str
     address: str
+
+    def _line(self, verb: Literal["add", "del"]) -> tuple[str, ...]:
+        return ("ip", "addr", verb, self.address, "dev", self.link)
+
+
+class AddAddress(_AddressChange, frozen=True, kw_only=True):
+    """``ip addr add ADDRESS dev LINK``."""
+
     disruptive: bool = False
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``ip addr add ADDRESS dev LINK``."""
         del snapshot  # the command does not depend on what was there
-        return ("ip", "addr", "add", self.address, "dev", self.link)
+        return self._line("add")
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``ip addr del ADDRESS dev LINK``."""
         del snapshot
-        return ("ip", "addr", "del", self.address, "dev", self.link)
+        return self._line("del")
 
     def persist(self, snapshot: Snapshot) -> str:
         """Where addresses are configured."""
@@ -60,23 +69,20 @@ class AddAddress(msgspec.Struct, frozen=True, kw_only=True):
         return snapshot.with_stack(changed)
 
 
-class DeleteAddress(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteAddress(_AddressChange, frozen=True, kw_only=True):
     """``ip addr del ADDRESS dev LINK``."""
 
-    stack: str
-    link: str
-    address: str
     disruptive: bool = True
 
     def command(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``ip addr del ADDRESS dev LINK``."""
         del snapshot
-        return ("ip", "addr", "del", self.address, "dev", self.link)
+        return self._line("del")
 
     def undo(self, snapshot: Snapshot) -> tuple[str, ...]:
         """``ip addr add ADDRESS dev LINK``; routes by way of it must be added again."""
         del snapshot
-        return ("ip", "addr", "add", self.address, "dev", self.link)
+        return self._line("add")
 
     def persist(self, snapshot: Snapshot) -> str:
         """The file that gives the link its address must not."""

@@ -6,12 +6,14 @@ net/ipv6/ip6_output.c (ip6_forward).
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from msgspec.structs import replace
 
 from kvmdiag.model.packet import Packet
-from kvmdiag.model.trace import LinkStateRef, Outcome, Reason, Stage, SysctlRef
+from kvmdiag.model.trace import Decider, LinkStateRef, Outcome, Reason, Stage, SysctlRef
 from kvmdiag.simulate.fib import Flow, Found, flow_of
-from kvmdiag.simulate.ingress import BadSource, check_source
+from kvmdiag.simulate.ingress import check_source
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.netfilter import hook_context, pass_hook
 from kvmdiag.simulate.routing import mtu_of, send, usable_route
@@ -48,7 +50,7 @@ def ascend(journey: Journey, step: Ascend) -> Step:
         if found.route.type == "broadcast":
             _check_broadcast(journey, view, step.link, packet)
         return _deliver(journey, view, frame, step.link)
-    _check_forwarding(journey, view, step.link, packet)
+    _check_forwarding(journey, view, step, packet)
     found = usable_route(journey, view, step.link, Stage.ROUTE, packet, found)
     _check_source(journey, step, packet, flow, found.link)
     return _forward(journey, view, frame, step.link, found)
@@ -87,17 +89,34 @@ def _accept_frame(journey: Journey, step: Ascend) -> None:
     if mac is None or link.is_loopback or link.kind == "bridge" or mac == link.mac:
         return
     text = f"the frame is for {mac}, {link.name} is {link.mac}"
+    state = LinkStateRef(stack=step.stack, link=step.link, text=text)
+    _drop(journey, step, step.frame.packet, Reason.NOT_FOR_US, text, state, stage=Stage.INGRESS)
+
+
+def _drop(
+    journey: Journey,
+    step: Ascend,
+    packet: Packet,
+    reason: Reason,
+    because: str,
+    decider: Decider | None = None,
+    *,
+    stage: Stage = Stage.ROUTE,
+    out_link: str | None = None,
+) -> NoReturn:
+    """End the way of what has come in; its sender is not told."""
     journey.note(
         step.stack,
         step.link,
-        Stage.INGRESS,
-        step.frame.packet,
+        stage,
+        packet,
         "dropped",
-        text,
-        decider=LinkStateRef(stack=step.stack, link=step.link, text=text),
+        because,
+        decider=decider,
         in_link=step.link,
+        out_link=out_link,
     )
-    raise Ended(Outcome.DROPPED, Reason.NOT_FOR_US)
+    raise Ended(Outcome.DROPPED, reason)
 
 
 def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
@@ -111,59 +130,31 @@ def _refuse_martians(journey: Journey, step: Ascend, packet: Packet) -> None:
         loopback = not journey.stack(step.stack).conf_any(step.link, "route_localnet")
     nobody = source.is_unspecified or destination.is_unspecified
     if loopback or nobody or source.is_multicast or int(source) == 0xFFFFFFFF:
-        journey.note(
-            step.stack,
-            step.link,
-            Stage.ROUTE,
-            packet,
-            "dropped",
-            f"{source} > {destination} cannot come in from {step.link}",
-            in_link=step.link,
-        )
-        raise Ended(Outcome.DROPPED, Reason.MARTIAN)
+        text = f"{source} > {destination} cannot come in from {step.link}"
+        _drop(journey, step, packet, Reason.MARTIAN, text)
 
 
 def _check_source(
     journey: Journey, step: Ascend, packet: Packet, flow: Flow, oif: str | None
 ) -> None:
     view = journey.stack(step.stack)
-    bad: BadSource | None = check_source(view, step.link, flow, oif)
-    if bad is None:
-        return
-    journey.note(
-        step.stack,
-        step.link,
-        Stage.ROUTE,
-        packet,
-        "dropped",
-        bad.because,
-        decider=view.settings(bad.sysctls),
-        in_link=step.link,
-        out_link=bad.expected,
-    )
-    raise Ended(Outcome.DROPPED, bad.reason)
+    bad = check_source(view, step.link, flow, oif)
+    if bad is not None:
+        decider = view.settings(bad.sysctls)
+        _drop(journey, step, packet, bad.reason, bad.because, decider, out_link=bad.expected)
 
 
-def _check_forwarding(journey: Journey, view: StackView, link: str, packet: Packet) -> None:
+def _check_forwarding(journey: Journey, view: StackView, step: Ascend, packet: Packet) -> None:
     """IPv4 asks the incoming link (IN_DEV_FORWARD), IPv6 the whole stack."""
     version = packet.version
-    name = conf_name(link if version == 4 else "all", "forwarding", version)
+    name = conf_name(step.link if version == 4 else "all", "forwarding", version)
     if view.sysctl(name):
         return
     if view.stack.assumed and name not in (view.stack.sysctls or {}):
         raise NotRead(view.name, "sysctls")
     names = (name, "net.ipv4.ip_forward") if version == 4 else (name,)
-    journey.note(
-        view.name,
-        link,
-        Stage.ROUTE,
-        packet,
-        "dropped",
-        f"{view.name} does not forward what comes in by {link}",
-        decider=view.settings(names),
-        in_link=link,
-    )
-    raise Ended(Outcome.DROPPED, Reason.FORWARDING_OFF)
+    text = f"{view.name} does not forward what comes in by {step.link}"
+    _drop(journey, step, packet, Reason.FORWARDING_OFF, text, view.settings(names))
 
 
 def _forward(journey: Journey, view: StackView, frame: Frame, link: str, found: Found) -> Step:
