@@ -108,8 +108,8 @@ def _running(proc: Path) -> Iterator[tuple[int, str, Identity]]:
             if name is None:
                 continue
             namespace = os.stat(folder / "ns/net")
-        except OSError:
-            continue  # it has ended, or is somebody else's
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
         yield pid, name, (namespace.st_dev, namespace.st_ino)
 
 
@@ -154,7 +154,7 @@ def _settings(path: Path) -> tuple[Setting, ...] | None:
             continue
         key, _, value = word.partition("=")
         found.append(setting(key.strip(), value.strip()))
-    return tuple(found[:_MOST_SETTINGS])
+    return tuple(found) if len(found) <= _MOST_SETTINGS else None
 
 
 def _json_lines(text: str) -> list[str]:

@@ -152,9 +152,9 @@ def _named() -> Iterable[Namespace]:
 def _inhabited() -> tuple[dict[Identity, list[int]], bool]:
     """The oldest processes of each namespace, and whether there are any hidden ones."""
     found: dict[Identity, list[int]] = {}
-    hidden = False
     # Process ids tell age as far as ids can.
     pids = sorted(int(entry) for entry in os.listdir(_PROC) if entry.isdigit())
+    hidden = len(pids) > _MOST_PROCESSES
     for pid in pids[:_MOST_PROCESSES]:
         try:
             inside = found.setdefault(identity(f"/proc/{pid}/ns/net"), [])

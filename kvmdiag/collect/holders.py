@@ -64,7 +64,7 @@ def read_holders() -> Holders:
         try:
             files = [(d, t) for d, t in _files(pid) if t.startswith((_SOCKET, _TUN, _MACVTAP))]
             process = Process(pid=pid, name=_name(pid)) if files else None
-        except PermissionError:
+        except (PermissionError, OverflowError):
             complete = False
             continue
         except OSError:
@@ -87,9 +87,18 @@ def read_holders() -> Holders:
 
 
 def _files(pid: int) -> Iterator[tuple[int, str]]:
-    """Descriptors and what they are open on."""
+    """Descriptors and what they are open on.
+
+    Raises:
+        OverflowError: there are too many.
+        OSError: they may not be looked at, or the process has ended.
+
+    """
     folder = f"/proc/{pid}/fd"
-    for descriptor in os.listdir(folder)[:_MOST_FILES]:
+    descriptors = os.listdir(folder)
+    if len(descriptors) > _MOST_FILES:
+        raise OverflowError
+    for descriptor in descriptors:
         with suppress(FileNotFoundError):
             yield int(descriptor), os.readlink(f"{folder}/{descriptor}")
 

@@ -145,9 +145,11 @@ def _each(folder: str, make: Callable[[Element], _T]) -> Iterator[_T]:
 def _names(folder: str) -> set[str]:
     """The names of XML files in a folder."""
     try:
-        entries = os.listdir(folder)[:_MOST_FILES]
+        entries = os.listdir(folder)
     except FileNotFoundError:
         return set()
+    if len(entries) > _MOST_FILES:
+        raise ValueError(f"{folder} has more than {_MOST_FILES} files")
     return {name.removesuffix(".xml") for name in entries if name.endswith(".xml")}
 
 

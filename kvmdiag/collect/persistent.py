@@ -50,58 +50,73 @@ _SECRET = re.compile(
 
 
 def read_persistent(root: Path = _ROOT) -> tuple[Persistent, tuple[Gap, ...]]:
-    """The files, and a gap for each that could not be read."""
+    """The files, and a gap for each and for each folder that could not be read."""
     files: list[StoredFile] = []
+    unread: list[Path] = []
     left = _TOTAL
-    for source, path in [*_in_folders(root), *_alone(root)][:_MOST_FILES]:
+    found = [*_in_folders(root, unread), *_alone(root, unread)]
+    for source, path in found[:_MOST_FILES]:
         content = _content(path, min(_LONGEST, left))
         left -= len(content or "")
-        files.append(StoredFile(source=source, path=f"/{path.relative_to(root)}", content=content))
+        files.append(StoredFile(source=source, path=_named(root, path), content=content))
+    unread += (path for _, path in found[_MOST_FILES:])
     gaps = tuple(
         Gap(
             stack=None,
-            fact=f"content of {file.path}",
+            fact=f"content of {path}",
             why="it may not be read, or is too long",
             help="run as root (sudo)",
         )
-        for file in files
-        if file.content is None
+        for path in (
+            *(file.path for file in files if file.content is None),
+            *(_named(root, path) for path in unread),
+        )
     )
     settings = _sysctls(file for file in files if file.source == "sysctl")
     return Persistent(files=tuple(files), sysctls=settings), gaps
 
 
-def _in_folders(root: Path) -> Iterator[tuple[Source, Path]]:
+def _named(root: Path, path: Path) -> str:
+    return f"/{path.relative_to(root)}"
+
+
+def _in_folders(root: Path, unread: list[Path]) -> Iterator[tuple[Source, Path]]:
     for source, folders, endings in _PLACES:
         found: dict[str, Path] = {}
         for folder in folders:
-            for path in _listed(root / folder.lstrip("/")):
-                if path.name.endswith(endings) and _is_file(path):
+            for path in _listed(root / folder.lstrip("/"), unread):
+                if path.name.endswith(endings) and _is_file(path, unread):
                     found.setdefault(path.name, path)
         for name in sorted(found):
             yield source, found[name]
 
 
-def _alone(root: Path) -> Iterator[tuple[Source, Path]]:
+def _alone(root: Path, unread: list[Path]) -> Iterator[tuple[Source, Path]]:
     for source, place in _SINGLE:
         path = root / place.lstrip("/")
-        if _is_file(path):
+        if _is_file(path, unread):
             yield source, path
 
 
-def _listed(folder: Path) -> list[Path]:
+def _listed(folder: Path, unread: list[Path]) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except OSError:
-        return []
+    except PermissionError:
+        unread.append(folder)
+    except OSError:  # it is not there, or no folder
+        pass
+    return []
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Path, unread: list[Path]) -> bool:
     """A plain file, also behind a link; nothing that would be waited for."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+    except PermissionError:
+        unread.append(path)
+    except OSError:  # it is not there
+        pass
+    return False
 
 
 def _content(path: Path, most: int) -> str | None:

@@ -33,6 +33,7 @@ def read_sockets(
 
     Raises:
         OSError: the lists of IPv4 are not there.
+        ValueError: there are too many.
 
     """
     found: list[_Socket] = []
@@ -69,7 +70,7 @@ def _listening(lines: Iterable[str], protocol: str, wanted: str) -> Iterator[_So
                 return
             continue
         if number > _MOST:
-            return
+            raise ValueError(f"there are more than {_MOST} sockets of {protocol}")
         where, _, port = words[1].rpartition(":")
         yield protocol, int(port, 16), _address(where), int(words[7]), int(words[9])
 

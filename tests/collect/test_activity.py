@@ -7,6 +7,8 @@ import re
 import socket
 from pathlib import Path
 
+import pytest
+
 from kvmdiag.collect.counters import read_conntrack, read_counters
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
@@ -182,6 +184,16 @@ def test_where_nobody_tells_what_sockets_serve(host, monkeypatch):
     assert [one.links for one in snapshot.stack("host").sockets] == [None]
     (gap,) = (gap for gap in snapshot.gaps if gap.fact == "links of sockets")
     assert (gap.stack, gap.expected) == (None, True)
+
+
+def test_more_sockets_than_are_looked_at(tmp_path, monkeypatch):
+    """None of them, rather than some: who is not among them would not listen."""
+    monkeypatch.setattr("kvmdiag.collect.sockets._MOST", 1)
+    line = "  0: 0100007F:0035 00000000:0000 07 0:0 00:0 0 0 0 7 2 0 0\n"
+    for name in ("tcp", "udp"):
+        (tmp_path / name).write_text("head\n" + (line * 2 if name == "udp" else ""))
+    with pytest.raises(ValueError, match="more than 1 sockets of udp"):
+        read_sockets({}, complete=True, net=tmp_path)
 
 
 def test_a_listener_whose_process_cannot_be_seen(host):

@@ -154,3 +154,16 @@ def test_a_real_daemon_in_a_real_namespace(namespaces, eventually):
     eventually(is_found, "dnsmasq was not found")
     (daemon,) = (one for one in read_daemons({which: "host"})[0] if one.running)
     assert Setting(key="port", value="0") in daemon.files[0].settings
+
+
+def test_a_daemon_that_may_not_be_looked_at_is_not_one_that_does_not_run(machine, monkeypatch):
+    """Whether it belongs here is not known: nothing is said of any."""
+    root, process = machine
+    process(8, "dnsmasq", "net-a")
+
+    def stat(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("kvmdiag.collect.daemons.os.stat", stat)
+    with pytest.raises(PermissionError):
+        read_daemons({}, root=root, proc=root / "proc")

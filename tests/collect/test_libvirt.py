@@ -163,6 +163,14 @@ def test_a_file_that_is_not_libvirts_is_a_gap(places, monkeypatch, tmp_path):
     assert all("cannot be read" in gap.why for gap in guests.gaps)
 
 
+def test_more_files_than_are_looked_at_are_a_gap(places, monkeypatch):
+    """Not some of the guests without the others."""
+    monkeypatch.setattr(libvirt_files, "_MOST_FILES", 1)
+    guests = read_libvirt("qemu+unix:///system?socket=/none", places, _NOWHERE)
+    assert guests.domains is None
+    assert all("more than 1 files" in gap.why for gap in guests.gaps)
+
+
 @pytest.mark.parametrize("text", ["[{}]", "{", "[1]", '[{"ip-address": "x"}]'])
 def test_leases_that_make_no_sense_are_not_read(places, tmp_path, text):
     """None, not empty."""

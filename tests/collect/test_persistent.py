@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,30 @@ def test_what_is_too_long_or_no_file_is_not_waited_for(tmp_path):
         ("/etc/iptables/rules.v4", None)
     ]
     assert gap.fact == "content of /etc/iptables/rules.v4"
+
+
+def test_a_folder_that_may_not_be_read_is_a_gap(tmp_path, monkeypatch):
+    """It is not known to be empty."""
+    put(tmp_path, "etc/sysctl.conf", "a=1\n")
+    (tmp_path / "etc/netplan").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(folder):
+        if folder == tmp_path / "etc/netplan":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    persistent, (gap,) = read_persistent(tmp_path)
+    assert [file.path for file in persistent.files] == ["/etc/sysctl.conf"]
+    assert gap.fact == "content of /etc/netplan"
+
+
+def test_more_files_than_are_looked_at_are_gaps(tmp_path, monkeypatch):
+    """Each is named."""
+    monkeypatch.setattr("kvmdiag.collect.persistent._MOST_FILES", 1)
+    put(tmp_path, "etc/sysctl.conf", "a=1\n")
+    put(tmp_path, "etc/modules", "br_netfilter\n")
+    persistent, (gap,) = read_persistent(tmp_path)
+    assert [file.path for file in persistent.files] == ["/etc/sysctl.conf"]
+    assert gap.fact == "content of /etc/modules"
