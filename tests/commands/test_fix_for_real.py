@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import subprocess
@@ -23,15 +22,6 @@ def inside(label: str, machine: str, command: str) -> str:
     argv = ["ip", "netns", "exec", namespace(label, machine), *shlex.split(command)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
     return done.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The cluster, for this module alone."""
-    label = f"fix{os.getpid()}"
-    manager.up("cluster", label=label)
-    yield label
-    manager.down(label)
 
 
 @pytest.fixture

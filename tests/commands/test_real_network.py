@@ -25,36 +25,26 @@ pytestmark = [
 PATH = ("node1", "192.168.48.10")
 
 
-@pytest.fixture(scope="module")
-def net() -> Iterator[str]:
-    """A cluster of this test run alone."""
-    label = manager.up("cluster", label=f"cli{os.getpid()}")
-    try:
-        yield label
-    finally:
-        manager.down(label)
-
-
 @pytest.fixture
-def broken(net: str) -> Iterator[str]:
+def broken(cluster: str) -> Iterator[str]:
     """The cluster with bridged frames dropped by FORWARD; sound again afterwards."""
-    manager.break_(net, "bridge-nf-forward-drop")
+    manager.break_(cluster, "bridge-nf-forward-drop")
     try:
-        yield net
+        yield cluster
     finally:
-        manager.mend(net)
+        manager.mend(cluster)
 
 
-def report(net: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
+def report(cluster: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, object]]:
     """Exit code and JSON report of the path."""
-    code = main(["--lab", net, "check", *PATH, "--format", "json"])
+    code = main(["--lab", cluster, "check", *PATH, "--format", "json"])
     found: dict[str, object] = json.loads(capsys.readouterr().out)
     return code, found
 
 
-def test_sound_network_is_healthy(net: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sound_network_is_healthy(cluster: str, capsys: pytest.CaptureFixture[str]) -> None:
     """No finding on a path that works, and exit code 0."""
-    code, found = report(net, capsys)
+    code, found = report(cluster, capsys)
     assert (code, found["verdict"], found["findings"], found["plan"]) == (0, "healthy", [], None)
 
 
@@ -81,25 +71,25 @@ def test_snapshot_tells_the_same_as_the_live_host(
     assert json.loads(capsys.readouterr().out)["findings"] == live["findings"]
 
 
-def test_graph_shows_what_hangs_on_what(net: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_graph_shows_what_hangs_on_what(cluster: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Bridge, port, and the guest's NIC at the far end of the cable."""
-    assert main(["--lab", net, "graph"]) == 0
+    assert main(["--lab", cluster, "graph"]) == 0
     out = capsys.readouterr().out
     bridge = out.index("mybr0  bridge  192.168.48.1/24")
     assert bridge < out.index("vnet3  veth ── node1 ens6")
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-def test_graph_as_a_picture(net: str, tmp_path: Path) -> None:
+def test_graph_as_a_picture(cluster: str, tmp_path: Path) -> None:
     """Graphviz lays it out; the names stand in the SVG as text."""
     file = tmp_path / "network.svg"
-    assert main(["--lab", net, "graph", "--format", "svg", "-o", str(file)]) == 0
+    assert main(["--lab", cluster, "graph", "--format", "svg", "-o", str(file)]) == 0
     words = set(fromstring(file.read_text(), forbid_dtd=False).itertext())
     assert {"host", "mybr0", "vnet3", "192.168.48.20/24"} <= words
 
 
 def test_graph_as_a_picture_without_graphviz(
-    net: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line that says what to install."""
     really = programs.run
@@ -110,7 +100,7 @@ def test_graph_as_a_picture_without_graphviz(
         return really(argv, **how)
 
     monkeypatch.setattr(programs, "run", run)
-    assert main(["--lab", net, "graph", "--format", "svg"]) == 2
+    assert main(["--lab", cluster, "graph", "--format", "svg"]) == 2
     assert "install the package graphviz" in capsys.readouterr().err
 
 
@@ -123,10 +113,10 @@ def test_graph_as_a_picture_without_graphviz(
     ],
 )
 def test_questions_that_cannot_be_asked(
-    net: str, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    cluster: str, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
     """Unknown guest, address family that is not there: one line, exit code 2."""
-    assert main(["--lab", net, *words]) == 2
+    assert main(["--lab", cluster, *words]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert told in err

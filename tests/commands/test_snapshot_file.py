@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,10 @@ pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture(scope="module")
-def label():
+def label(cluster):
     """A practice network with a fault."""
-    name = f"file{os.getpid()}"
-    manager.up("cluster", label=name)
-    try:
-        manager.break_(name, "bridge-nf-forward-drop")
-        yield name
-    finally:
-        manager.down(name)
+    manager.break_(cluster, "bridge-nf-forward-drop")
+    return cluster
 
 
 def _still(value: Any) -> Any:
