@@ -168,19 +168,26 @@ def broken_and_cured(lab: RealLab, name: str, way: Way, capsys: pytest.CaptureFi
         assert "a real packet gets through" in said.out
     else:
         assert code != 0
+    if way.repair is None:
+        assert f"What helps against {check}" in said.out
+        return
     if way.repair == "guest":
         type_inside(lab, lab.check(*ends))
-    if way.repair is not None:
-        assert answered(lab, way), "the repair does not help"
+    assert lab.recovers(*ping(way)), "the repair does not help"
 
 
 def answered(lab: RealLab, way: Way) -> bool:
     """Whether the guest's own ping gets an answer; a guest that stands still gets none."""
-    guest, _, nic = way.source.partition(":")
     try:
-        return lab.reaches(guest, way.destination, *(("-I", nic) if nic else ()))
+        return lab.reaches(*ping(way))
     except LabError:
         return False
+
+
+def ping(way: Way) -> tuple[str, ...]:
+    """Who pings whom, and by which NIC when it is not the one of the route."""
+    guest, _, nic = way.source.partition(":")
+    return (guest, way.destination, *(("-I", nic) if nic else ()))
 
 
 def not_misled(report: Report, check: str, way: Way) -> None:
