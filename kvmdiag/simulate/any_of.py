@@ -24,6 +24,24 @@ def one_of(
 
     ``what`` cannot be told, and each way completes the sentence "if it ...".
     """
+    answers = tuple((Doubt(decider, what, way),) for way in ways)
+    return fork(journey, stack, link, stage, packet, decider, what, answers)
+
+
+def fork(
+    journey: Journey,
+    stack: str,
+    link: str | None,
+    stage: Stage,
+    packet: Packet,
+    decider: Decider | None,
+    because: str,
+    ways: tuple[tuple[Doubt, ...], ...],
+    *,
+    in_link: str | None = None,
+    out_link: str | None = None,
+) -> int:
+    """The same where each way is told by all that it supposes."""
     hop = Hop(
         direction=journey.direction,
         stack=stack,
@@ -31,8 +49,10 @@ def one_of(
         stage=stage,
         packet=packet,
         decision="cannot be told",
-        because=what,
+        because=because,
         decider=decider,
+        in_link=in_link,
+        out_link=out_link,
+        tunnels=len(journey.wrapped),
     )
-    answers = tuple((Doubt(decider, what, way),) for way in ways)
-    return journey.choices.take(Fork(hop, len(journey.hops), answers))
+    return journey.choices.take(Fork(hop, len(journey.hops), ways))

@@ -10,7 +10,6 @@ from functools import partial
 from msgspec.structs import replace
 
 from kvmdiag.model.link import Link, LinkRef
-from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Reason, Stage
 from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.device_hooks import bridge_hook
@@ -60,7 +59,7 @@ def enter_bridge(journey: Journey, step: Arrive, port: Link, bridge: Link) -> Tr
     obstacle = obstacle or _locked_out(view, bridge, port, step.frame)
     if obstacle is not None:
         stop(journey, obstacle, Stage.BRIDGE, packet)
-    shown = _calls_netfilter(journey, stack, bridge, step.frame)
+    shown = calls_netfilter(view, bridge, step.frame)
     first, rest = (_EARLY, _LATE) if shown else (_ALL, _NONE)
     frame = bridge_hook(journey, stack, "prerouting", step.frame, port.name, None, first)
     if shown:
@@ -92,7 +91,7 @@ def _bridge_on(
     within = "" if vid is None else f" in VLAN {vid}"
     decision = f"bridged from {port.name} to {to.name}{within}"
     journey.note(stack, bridge.name, Stage.BRIDGE, frame.packet, decision)
-    shown = _calls_netfilter(journey, stack, bridge, frame)
+    shown = calls_netfilter(view, bridge, frame)
     first, rest = (_EARLY, _LATE) if shown else (_ALL, _NONE)
     frame = bridge_hook(journey, stack, "forward", frame, port.name, to.name, first)
     bridged = partial(hook_context, view, out_port=to.name, bridged=True)
@@ -115,16 +114,14 @@ def _bridge_on(
     return Transmit(stack, to.name, replace(frame, vlan=tag_of(view, to, vid, frame.vlan)))
 
 
-def calls_netfilter(journey: Journey, stack: str, bridge: Link, packet: Packet) -> bool:
-    """Whether br_netfilter shows this bridge's frames to iptables: sysctl or bridge flag."""
-    return meets_ip(journey.stack(stack), bridge, packet.version)
+def calls_netfilter(view: StackView, bridge: Link, frame: Frame) -> bool:
+    """Whether br_netfilter shows a frame to the hooks of IP.
 
-
-def _calls_netfilter(journey: Journey, stack: str, bridge: Link, frame: Frame) -> bool:
-    """The same of one frame: tagged ones are shown only where that is asked for (IS_VLAN_IP)."""
-    if frame.vlan and not journey.stack(stack).sysctl("net.bridge.bridge-nf-filter-vlan-tagged"):
+    Tagged ones are shown only where that is asked for (IS_VLAN_IP).
+    """
+    if frame.vlan and not view.sysctl("net.bridge.bridge-nf-filter-vlan-tagged"):
         return False
-    return calls_netfilter(journey, stack, bridge, frame.packet)
+    return meets_ip(view, bridge, frame.packet.version)
 
 
 def _vlan_of(

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from kvmdiag.model.netfilter import Family, HookName
 from kvmdiag.model.packet import IPAddress, Packet
-from kvmdiag.model.trace import Hop, Outcome, Reason, Stage
+from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.any_of import fork
 from kvmdiag.simulate.chains import BaseChain
 from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.forks import Fork
 from kvmdiag.simulate.hook import HookResult, run_hook
 from kvmdiag.simulate.journey import Journey
 from kvmdiag.simulate.ruleset import Verdict
@@ -100,20 +100,17 @@ def pass_hook(
 
 def _choose(journey: Journey, at: Context, stage: Stage, link: str | None, verdict: Verdict) -> int:
     """Which way this attempt to walk takes where rules cannot be evaluated."""
-    hop = Hop(
-        direction=journey.direction,
-        stack=at.view.name,
-        link=link,
-        stage=stage,
-        packet=at.packet,
-        decision="cannot be told",
-        because=verdict.why,
-        decider=verdict.rule,
+    return fork(
+        journey,
+        at.view.name,
+        link,
+        stage,
+        at.packet,
+        verdict.rule,
+        verdict.why,
+        tuple(way.supposed for way in verdict.ways),
         in_link=at.in_link,
         out_link=at.out_link,
-    )
-    return journey.choices.take(
-        Fork(hop, len(journey.hops), tuple(way.supposed for way in verdict.ways))
     )
 
 
