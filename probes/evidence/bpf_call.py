@@ -26,6 +26,7 @@ _NUMBERS = {
 _MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 5, 17
 _RINGBUF, _RAW_TRACEPOINT = 27, 17
 _LOG = 1 << 14
+_NO_LOG = 16  # bytes of zeros in its place
 _BUSY, _DISCARD = 1 << 31, 1 << 30
 
 
@@ -124,32 +125,15 @@ def _load(program: bytes) -> int:
     code = ctypes.create_string_buffer(program, len(program))
     licence = ctypes.create_string_buffer(b"GPL")  # what reads kernel memory must be
     log = ctypes.create_string_buffer(_LOG)
-    attributes = struct.pack(
-        "=IIQQIIQ",
-        _RAW_TRACEPOINT,
-        len(program) // 8,
-        ctypes.addressof(code),
-        ctypes.addressof(licence),
-        0,
-        0,
-        0,
-    )
+    places = ctypes.addressof(code), ctypes.addressof(licence)
+    attributes = struct.pack("=IIQQ", _RAW_TRACEPOINT, len(program) // 8, *places)
     try:
-        return call(_PROG_LOAD, attributes + bytes(80))
+        return call(_PROG_LOAD, attributes + bytes(_NO_LOG + 80))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EACCES):
             raise
     # Once more for the verifier's own words; without a log it is quicker.
-    attributes = struct.pack(
-        "=IIQQIIQ",
-        _RAW_TRACEPOINT,
-        len(program) // 8,
-        ctypes.addressof(code),
-        ctypes.addressof(licence),
-        1,
-        _LOG,
-        ctypes.addressof(log),
-    )
+    attributes += struct.pack("=IIQ", 1, _LOG, ctypes.addressof(log))
     try:
         return call(_PROG_LOAD, attributes + bytes(80))
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -24,32 +23,22 @@ OUTSIDE = "10.0.0.9"
 Run = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture(scope="module")
-def net() -> Iterator[str]:
-    """A cluster of this test run alone."""
-    label = manager.up("cluster", label=f"trace{os.getpid()}")
-    try:
-        yield label
-    finally:
-        manager.down(label)
-
-
 @pytest.fixture
-def broken(net: str) -> Iterator[str]:
+def broken(cluster: str) -> Iterator[str]:
     """The cluster with a host that does not forward; sound again afterwards."""
-    manager.break_(net, "ip-forward-off@host")
+    manager.break_(cluster, "ip-forward-off@host")
     try:
-        yield net
+        yield cluster
     finally:
-        manager.mend(net)
+        manager.mend(cluster)
 
 
 @pytest.fixture
-def trace(net: str, capsys: pytest.CaptureFixture[str]) -> Run:
+def trace(cluster: str, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run ``kvmdiag trace``: exit code, and what it printed."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        code = main(["--lab", net, "trace", *arguments])
+        code = main(["--lab", cluster, "trace", *arguments])
         shown = capsys.readouterr()
         return code, shown.out + shown.err
 
@@ -149,10 +138,10 @@ def test_all_probes_lost(broken: str, trace: Run) -> None:
     assert (code, "0 of 2 answered" in text) == (1, True)
 
 
-def test_watching_until_interrupted(net: str) -> None:
+def test_watching_until_interrupted(cluster: str) -> None:
     """Lines at once; an interrupt is a good end, with the code of the last probe."""
     program = subprocess.Popen(
-        [sys.executable, "-m", "kvmdiag", "--lab", net, "trace", "node1", OUTSIDE, "--watch",
+        [sys.executable, "-m", "kvmdiag", "--lab", cluster, "trace", "node1", OUTSIDE, "--watch",
          "-q", "--interval", "0.1"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -220,9 +209,9 @@ def test_what_does_not_fit_together(trace: Run, arguments: tuple[str, ...]) -> N
 @pytest.mark.parametrize(
     "less", [["--reuid=65534", "--clear-groups"], ["--bounding-set=-net_raw,-sys_admin,-bpf"]]
 )
-def test_without_the_rights_it_is_predicted_only(net: str, less: list[str]) -> None:
+def test_without_the_rights_it_is_predicted_only(cluster: str, less: list[str]) -> None:
     """Somebody else than root, and root without capabilities: it says so, and exit code 3."""
-    inside = ["ip", "netns", "exec", f"kvmdiag-{net}-host", "setpriv", *less, "--inh-caps=-all"]
+    inside = ["ip", "netns", "exec", f"kvmdiag-{cluster}-host", "setpriv", *less, "--inh-caps=-all"]
     command = [sys.executable, "-m", "kvmdiag", "trace", "host", OUTSIDE, "--format", "json"]
     done = subprocess.run(
         [*inside, *command], capture_output=True, text=True, check=False, timeout=60

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-
-from kvmdiag.lab import manager
 
 from ..probes.killed import victims  # noqa: TID252 - a helper of the neighbouring tests
 
@@ -51,16 +48,6 @@ _LOOK = (
 _RESTLESS = ("random", "uuid", "fs.", "tcp_mem", "nf_conntrack_count", "tcp_fastopen_key")
 
 
-@pytest.fixture
-def net() -> Iterator[str]:
-    """A cluster of this test's own."""
-    label = manager.up("cluster", label=f"kill{os.getpid()}")
-    try:
-        yield label
-    finally:
-        manager.down(label)
-
-
 def _run(argv: list[str]) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
@@ -85,12 +72,12 @@ def _sockets(inside: list[str]) -> list[str]:
     return _run([*inside, "cat", "/proc/net/packet"]).splitlines()[1:]
 
 
-def test_kill_9_at_ten_moments(net: str, eventually: Callable[..., None]) -> None:
+def test_kill_9_at_ten_moments(cluster: str, eventually: Callable[..., None]) -> None:
     """Each at a random moment of a trace of another kind, on the tap and from inside."""
-    before = state(net)
+    before = state(cluster)
     chance = random.Random()
     alive = 0
-    with victims(_COMMAND, net) as start:
+    with victims(_COMMAND, cluster) as start:
         for how in _TRACES:
             tracing = start(how)
             time.sleep(chance.uniform(_EARLIEST, _LATEST))
@@ -98,4 +85,4 @@ def test_kill_9_at_ten_moments(net: str, eventually: Callable[..., None]) -> Non
             assert code != 2, how
             alive += code == -9
     assert alive >= _LEAST_ALIVE
-    eventually(lambda: state(net) == before, "something stays", seconds=10)
+    eventually(lambda: state(cluster) == before, "something stays", seconds=10)
