@@ -154,7 +154,9 @@ class ReplaceRoute(msgspec.Struct, frozen=True, kw_only=True):
 
     def persist(self, snapshot: Snapshot) -> str:
         """Where the link's routes are configured."""
-        how = f"write '{self.new.text}' for '{self.old.text}' where the link's routes are configured"
+        how = (
+            f"write '{self.new.text}' for '{self.old.text}' where the link's routes are configured"
+        )
         if self.old.protocol == "dhcp":
             how = f"the DHCP server gives '{self.old.text}': correct it there"
         return keep(snapshot.stack(self.stack), how)

@@ -53,9 +53,13 @@ class View:
     @cached_property
     def paused(self) -> frozenset[str]:
         """The guests that stand still, by domain and by stack."""
-        stacks = {inside.domain: inside.stack for inside in self.snapshot.guests or ()}
         names = {d.name for d in self.snapshot.domains or () if d.state == "paused"}
-        return frozenset(names | {stacks.get(name) or name for name in names})
+        return frozenset(names | {self.insides.get(name) or name for name in names})
+
+    @cached_property
+    def insides(self) -> dict[str, str | None]:
+        """The stack of a guest by its domain, ``None`` where the inside could not be seen."""
+        return {inside.domain: inside.stack for inside in self.snapshot.guests or ()}
 
     @cached_property
     def uppers(self) -> Uppers:

@@ -5,9 +5,11 @@ import pytest
 from kvmdiag.actions.address import AddAddress, DeleteAddress
 from kvmdiag.actions.route import AddRoute
 from kvmdiag.actions.sysctl import SetSysctl
+from kvmdiag.model.link_kinds import Macvlan
 
 from .build import found, judge
 from .many import host_with
+from .recorded import link
 
 pytestmark = pytest.mark.kernel
 
@@ -64,3 +66,24 @@ def test_a_mask_that_is_too_wide_is_changed_without_a_moment_without_address():
         "ip addr del 192.168.1.1/4 dev eth0",
     ]
     assert report.plan.works is True
+
+
+def test_a_reply_that_leaves_again_does_not_reach_the_guest():
+    """The request passes; the route back to the guest leads out of the host."""
+    astray = AddRoute(
+        stack="host", destination="192.168.1.1/32", gateway="10.0.0.1", link="eth0"
+    ).apply(host_with(2))
+    report = judge(astray, "vm0", "10.0.0.9")
+    assert report.walk.works is None
+    assert causes(report) == [("vpn-specific-route-steals-guest-net", "host/virbr0")]
+    assert report.plan.works is True
+
+
+def test_a_reply_that_another_guest_gets_is_lost():
+    """A macvtap in passthru mode takes all that comes in by its NIC."""
+    given = link(
+        "macvtap0", kind="macvtap", lower="eth0", guest="vm9", macvlan=Macvlan(mode="passthru")
+    )
+    report = judge(given(host_with(2)), "vm0", "10.0.0.9")
+    assert report.walk.works is False
+    assert report.walk.reply.end.because == "the answer goes to vm9, but vm0 asked"
