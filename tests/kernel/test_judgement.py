@@ -76,8 +76,8 @@ def test_a_walk_that_names_the_wrong_rule_is_noticed(monkeypatch, backend):
     case = routed(OVER, tables=(table,))
     assert not judge(case).complaints
 
-    def first(_run, rule, seen):
+    def first(rule, seen):
         return rule.chain.ref(seen.at.view.name, 0, bridged=False)
 
-    monkeypatch.setattr("kvmdiag.simulate.ruleset._Run._ref", first)
+    monkeypatch.setattr("kvmdiag.simulate.program.CompiledRule.ref", first)
     assert judge(case).complaints
