@@ -82,9 +82,10 @@ def test_snooping_that_forgot_a_group(net, eventually):
     def is_lost() -> bool:
         forget()
         request = built.walk("g1", "fd00::3").request
-        assert (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.NO_FLOOD)
-        return not built.pinged("g1", "fd00::3")
+        told = (request.outcome, request.reason) == (Outcome.UNRESOLVED, Reason.NO_FLOOD)
+        # A guest that answered the querier meanwhile is known again, and then it is asked anew.
+        return told and not built.pinged("g1", "fd00::3")
 
-    eventually(is_lost, "the bridge still floods", seconds=20)
+    eventually(is_lost, "the bridge still floods, or the walk says so", seconds=20)
     host.run(f"bridge mdb add dev br0 port g2 grp {group} permanent", check=False)  # or g2 did
     assert built.judged("g1", "fd00::3").works is True
