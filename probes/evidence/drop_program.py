@@ -14,15 +14,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kvmdiag.probes.evidence.btf import Btf
-from kvmdiag.probes.evidence.signature import LENGTH, Signature, protocol, signatures
+from kvmdiag.probes.evidence.signature import (
+    LENGTH,
+    TUNNEL_LENGTH,
+    Signature,
+    in_tunnels,
+    protocol,
+    signatures,
+)
+from kvmdiag.probes.headers import IP_HEADERS, PROTOCOLS
 from kvmdiag.probes.packet import Probe
 
 RECORD = struct.Struct("=QQQIIiI16s")
 """Time (CLOCK_MONOTONIC), address, reason, ifindex, namespace, iif, number of probe and way, link
 name. The number is twice that of the probe, and one more for a reply."""
 
-_HEADER_AT, _UPPER_AT, _POINTER_AT = 88, 128, 160
-_FRAME = 168
+_HEADER_AT, _UPPER_AT, _POINTER_AT = 88, 128, 248
+_FRAME = 256
+_ALIGNED = 2
+"""In a tunnel the upper layer is kept so much further on: the verifier wants words aligned."""
+
 _CONTEXT, _SKB, _PLACE, _LEFT, _STACK = 6, 7, 8, 9, 10
 _PROBE_READ, _TIME, _OUTPUT = 113, 5, 130
 
@@ -121,15 +132,13 @@ def program(probes: Sequence[Probe], offsets: Offsets, ring: int, *, reasons: bo
     code.load(8, _SKB, _CONTEXT, 0)
     for at in range(0, _FRAME, 8):
         code.add(_STORE_VALUE, _STACK, offset=at - _FRAME)
-    _find_upper(code, probes[0], offsets)
-    for number, (index, signature) in enumerate(
-        (index, signature) for index, probe in enumerate(probes) for signature in signatures(probe)
-    ):
-        _compare(code, signature, f"other {number}")
-        code.add(_MOVE_VALUE, 1, value=2 * index + (signature.direction == "reply"))
-        code.add(_GOTO, offset="found")
-        code.label(f"other {number}")
-    code.label("leave")
+    _find_header(code, offsets)
+    one = probes[0]
+    plain = [(index, s) for index, probe in enumerate(probes) for s in signatures(probe)]
+    _look_for(code, plain, one.version, protocol(one), _UPPER_AT, LENGTH)
+    wrapped = [(index, s) for index, probe in enumerate(probes) for s in in_tunnels(probe)]
+    for carrier in IP_HEADERS if wrapped else ():
+        _look_for(code, wrapped, carrier, PROTOCOLS["udp"], _UPPER_AT + _ALIGNED, TUNNEL_LENGTH)
     code.add(_MOVE_VALUE, 0)
     code.add(_EXIT)
     code.label("found")
@@ -147,36 +156,57 @@ def program(probes: Sequence[Probe], offsets: Offsets, ring: int, *, reasons: bo
     return code.assembled()
 
 
-def _find_upper(code: _Code, probe: Probe, offsets: Offsets) -> None:
-    """Bring the upper layer's first bytes into the record; leave when it is another protocol."""
+def _find_header(code: _Code, offsets: Offsets) -> None:
+    """Bring the IP header's first bytes into the record, and its place into a register."""
     code.read(_POINTER_AT, 8, _SKB, offsets.head)
     code.read(56, 2, _SKB, offsets.network_header)
     code.saved(8, _PLACE, _POINTER_AT)
     code.saved(2, 1, 56)
     code.add(_ADD, _PLACE, 1)
     code.read(_HEADER_AT, 40, _PLACE)
+
+
+def _look_for(
+    code: _Code,
+    wanted: Sequence[tuple[int, Signature]],
+    version: int,
+    upper: int,
+    at: int,
+    length: int,
+) -> None:
+    """Go to "found" for one of the signatures, with the number of probe and way, else go on.
+
+    The first bytes of the upper layer are brought to ``at`` in the record, if it is this one.
+    """
+    name = f"{version} {upper} {at}"
     code.saved(1, _LEFT, _HEADER_AT)
     code.add(_MOVE, 1, _LEFT)
     code.add(_SHIFT_RIGHT, 1, value=4)
-    code.add(_UNEQUAL, 1, offset="leave", value=probe.version)
-    if probe.version == 4:
+    code.add(_UNEQUAL, 1, offset=f"not {name}", value=version)
+    if version == 4:
         code.saved(1, 1, _HEADER_AT + 9)
         code.add(_AND_VALUE, _LEFT, value=0xF)
         code.add(_SHIFT_LEFT, _LEFT, value=2)
     else:
         code.saved(1, 1, _HEADER_AT + 6)
         code.add(_MOVE_VALUE, _LEFT, value=40)
-    code.add(_UNEQUAL, 1, offset="leave", value=protocol(probe))
-    code.add(_ADD, _PLACE, _LEFT)
-    code.read(_UPPER_AT, LENGTH, _PLACE)
+    code.add(_UNEQUAL, 1, offset=f"not {name}", value=upper)
+    code.add(_ADD, _LEFT, _PLACE)
+    code.read(at, length, _LEFT)
+    for number, (index, signature) in enumerate(wanted):
+        _compare(code, signature, at, f"{name} other {number}")
+        code.add(_MOVE_VALUE, 1, value=2 * index + (signature.direction == "reply"))
+        code.add(_GOTO, offset="found")
+        code.label(f"{name} other {number}")
+    code.label(f"not {name}")
 
 
-def _compare(code: _Code, signature: Signature, otherwise: str) -> None:
+def _compare(code: _Code, signature: Signature, upper_at: int, otherwise: str) -> None:
     """Go on when all bytes are as they should be."""
     for start, wanted in signature.bytes:
         size = min(len(wanted), 4)
         for at in range(0, len(wanted), size):
-            code.saved(size, 1, _UPPER_AT + start + at)
+            code.saved(size, 1, upper_at + start + at)
             value = int.from_bytes(wanted[at : at + size], sys.byteorder)
             code.add(_UNEQUAL_32, 1, offset=otherwise, value=value)
 

@@ -28,7 +28,7 @@ from kvmdiag.probes.evidence.nfnetlink import (
     number,
     text,
 )
-from kvmdiag.probes.evidence.signature import Signature, protocol, signatures
+from kvmdiag.probes.evidence.signature import Signature, anywhere
 from kvmdiag.probes.packet import Probe
 
 INET, BRIDGE = 1, 7
@@ -52,7 +52,7 @@ def chains(probes: Sequence[Probe]) -> Mapping[str, tuple[int, Direction]]:
     return {
         _chain(index, signature): (index, signature.direction)
         for index, probe in enumerate(probes)
-        for signature in signatures(probe)
+        for signature in anywhere(probe)
     }
 
 
@@ -86,9 +86,9 @@ def _base_chain(
     )
     yield Request(_CHAIN, family, b"".join(body), _MAKE)
     for index, probe in enumerate(probes):
-        for signature in signatures(probe):
+        for signature in anywhere(probe):
             going = _chain(index, signature)
-            yield _rule(name, family, chain, _matching(signature, protocol(probe), going))
+            yield _rule(name, family, chain, _matching(signature, going))
 
 
 def _rule(name: str, family: int, chain: str, expressions: Iterable[bytes]) -> Request:
@@ -100,9 +100,9 @@ def _expression(name: str, *details: bytes) -> bytes:
     return nest(_ELEMENT, text(_NAME, name), nest(_DATA, *details))
 
 
-def _matching(signature: Signature, upper: int, going: str) -> Iterable[bytes]:
+def _matching(signature: Signature, going: str) -> Iterable[bytes]:
     yield _expression("meta", number(2, _META_PROTOCOL), number(1, _REGISTER))
-    yield _is(bytes((upper,)))
+    yield _is(bytes((signature.protocol,)))
     for start, wanted in signature.bytes:
         yield _expression(
             "payload",

@@ -22,6 +22,7 @@ from kvmdiag.probes import bpf
 from kvmdiag.probes.capture import Capture
 from kvmdiag.probes.datagram import MOST_TUNNELS, carried
 from kvmdiag.probes.disagreement import disagreement
+from kvmdiag.probes.evidence.signature import recognise
 from kvmdiag.probes.marks import marked
 from kvmdiag.probes.mtu import MOST_AT_ONCE
 from kvmdiag.probes.observation import Observation
@@ -144,12 +145,17 @@ def test_a_far_end_out_of_sight(ready: Net) -> None:
 
 
 def test_lost_in_the_tunnel(ready: Net) -> None:
-    """It is seen as far as it comes."""
+    """It is seen as far as it comes; rule and reason are told of the packet that carries it."""
     ready["other"].run("nft -f -", input=_DROPPED)
     try:
         predicted, fused, seen = traced(facts(ready), "10.0.0.3")
     finally:
         ready["other"].run("nft delete table inet t")
+    assert seen.evidence is not None
+    assert seen.evidence.unavailable == ()
+    (verdict,) = [one for one in seen.evidence.verdicts if one.stops]
+    assert (verdict.rule.stack, verdict.rule.table, verdict.in_link) == ("other", "t", "up0")
+    assert fused.request.end.kernel_reason == "NETFILTER_DROP at nft_do_chain on up0"
     assert (fused.request.outcome, fused.request.reason) == (Outcome.DROPPED, Reason.NETFILTER)
     assert [str(one.place) for one in seen.travelling("request")][-1] == "other/up0"
     assert disagreement(predicted, fused) is None
@@ -233,3 +239,15 @@ def test_the_filter_fits_into_the_kernel(version: str) -> None:
     """As many sizes as are sent at once, in as many tunnels as are looked into."""
     probe = msgspec.structs.replace(new_probe(question(version)), tunnels=(*range(MOST_TUNNELS),))
     assert len(bpf.program([probe] * MOST_AT_ONCE)) // 8 <= BPF_MAXINSNS
+
+
+def test_the_log_of_legacy_tables_is_looked_into() -> None:
+    """NFLOG gives the packet from its IP header on, with as much as is copied of it."""
+    probe = msgspec.structs.replace(new_probe(question("10.0.0.3")), tunnels=(PORT,))
+    frame = b"\x02" * 12 + b"\x08\x00" + build_packet(probe, "10.0.0.2", "10.0.0.3")
+    datagram = struct.pack(">HHHHII", 50000, PORT, 0, 0, 0x08 << 24, 5 << 8) + frame
+    header = b"\x45" + bytes(8) + b"\x11" + bytes(10)
+    assert recognise((header + datagram)[:128], [probe]) == (0, "request")
+    assert recognise(header + datagram.replace(probe.mark, bytes(8)), [probe]) is None
+    other = struct.pack(">HH", 50000, PORT + 1) + datagram[4:]
+    assert recognise(header + other, [probe]) is None
