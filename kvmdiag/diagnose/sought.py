@@ -95,13 +95,18 @@ def route_named(stack: Stack, ref: RouteRef) -> Route | None:
 
 
 def machines_around(case: Case, stack: Stack, link: Link) -> tuple[Place, ...] | None:
-    """Who else is on a link's network, and by which link; ``None``: not all can be seen."""
+    """Who else is on a link's network, and by which link; ``None``: not all can be seen.
+
+    Nor is a guest seen whose addresses are assumed: it may have others, as a clone has.
+    """
     found = []
     try:
         for place in reached_from(case.view, stack.name, link.name, despite_obstacles=True):
             machine = case.stack(place.stack)
             own = None if machine is None else link_of(machine, place.link)
-            if place.opens or machine is None or own is None or machine.addresses is None:
+            if place.opens or machine is None or own is None:
+                return None
+            if machine.addresses is None or machine.assumed:
                 return None
             found.append((machine, own))
     except (NotRead, NotUnderstood):

@@ -5,7 +5,8 @@ import pytest
 from kvmdiag.model.link import Bridge, BridgePort
 from kvmdiag.model.stack import Neighbour
 
-from .build import proved
+from .build import found, judge, proved
+from .many import host_with
 from .recorded import (
     MAC0,
     MAC1,
@@ -120,3 +121,12 @@ CASES = {
 def test_it_fires_on_its_fault_and_is_silent_on_its_trap(check):
     """Named by the path that it stops, and not where the path does without."""
     prove(check, CASES[check])
+
+
+def test_a_guest_that_is_not_seen_may_have_the_address():
+    """What is assumed of it is no reason to say that nobody has it: a clone has two."""
+    unseen = stack("vm1", assumed=("vm1 has the address 192.168.1.2: a lease says so",))
+    asked = ("10.0.0.1", "10.0.0.10", "tcp", 8080)
+    report = judge(every(FORWARDED_TO_NOBODY, unseen)(host_with(2)), *asked)
+    assert report.verdict == "faulty"
+    assert not found(report, "destination-absent")
