@@ -80,26 +80,23 @@ def _json(checks: Sequence[Check]) -> str:
 
 
 def _listing(checks: Sequence[Check]) -> RenderableType:
-    from rich.table import Table
-    from rich.text import Text
+    from kvmdiag.reports.layout import Lines
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    lines = Lines()
+    width = max(len(check.id) for check in checks)
     for check in checks:
-        table.add_row(Text(check.id, style="bold"), Text(check.explanation.summary))
-    return table
+        lines.prose(check.explanation.summary, lead=(f"{check.id:<{width}}  ", "bold"))
+    return lines
 
 
 def _page(check: Check) -> RenderableType:
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
+    from kvmdiag.reports.layout import Lines
 
-    parts: list[RenderableType] = [
-        Text(f"{check.id} ({check.severity.value})", style="bold"),
-        Text(check.explanation.summary),
-    ]
+    lines = Lines()
+    lines.prose((f"{check.id} ({check.severity.value})", "bold"))
+    lines.prose(check.explanation.summary)
     for heading, text in check.explanation.sections:
-        parts += [Text(""), Text(heading, style="bold"), Padding(Text(text), (0, 0, 0, 2))]
-    return Group(*parts)
+        lines.blank()
+        lines.prose((heading, "bold"))
+        lines.prose(text, indent=2)
+    return lines

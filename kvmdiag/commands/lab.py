@@ -10,13 +10,15 @@ from kvmdiag.commands.options import OUTPUT, Options, takes
 from kvmdiag.errors import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
     from kvmdiag.lab.manager import Listed
-    from kvmdiag.lab.spec import Fault
+    from kvmdiag.lab.real_spec import RealNetwork
+    from kvmdiag.lab.spec import Fault, Network
     from kvmdiag.lab.state import State
+    from kvmdiag.reports.layout import Lines
 
 app = typer.Typer()
 
@@ -161,57 +163,49 @@ def _fault(fault: Fault) -> dict[str, Any]:
 
 
 def _text(listing: tuple[Listed, ...]) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
+    from kvmdiag.reports.layout import Lines
 
-    parts: list[RenderableType] = []
+    lines = Lines()
     for listed in listing:
         network = listed.network
-        parts += [Text.assemble((network.name, "bold"), "  ", network.summary)]
-        parts += [_standing(listed.standing), Text("")]
-        parts += _tables(network.faults)
+        lines.blank()
+        lines.prose((network.name, "bold"), "  ", network.summary)
+        lines.prose(_standing(listed.standing))
+        _add_faults(lines, network.faults)
         if listed.real is not None:
-            guests = ", ".join(guest.name for guest in listed.real.guests)
-            known = {fault.name for fault in network.faults}
-            there = {fault.name for fault in listed.real.namespaces.faults}
-            parts.append(Text(f"With --real its guests are virtual machines: {guests}."))
-            lacking = sorted(known - there)
-            if lacking:
-                parts.append(Text(f"Then these faults cannot be had: {', '.join(lacking)}."))
-            more = [fault for fault in listed.real.namespaces.faults if fault.name not in known]
-            parts += [Text(""), *_tables(more)]
-    return Group(*parts)
+            _add_real(lines, network, listed.real)
+    return lines
 
 
-def _tables(faults: Iterable[Fault]) -> list[RenderableType]:
+def _add_real(lines: Lines, network: Network, real: RealNetwork) -> None:
+    """What is otherwise when the guests are virtual machines."""
+    guests = ", ".join(guest.name for guest in real.guests)
+    known = {fault.name for fault in network.faults}
+    faults = real.namespaces.faults
+    lines.blank()
+    lines.prose(f"With --real its guests are virtual machines: {guests}.")
+    lacking = sorted(known - {fault.name for fault in faults})
+    if lacking:
+        lines.prose(f"Then these faults cannot be had: {', '.join(lacking)}.")
+    _add_faults(lines, [fault for fault in faults if fault.name not in known])
+
+
+def _add_faults(lines: Lines, faults: Sequence[Fault]) -> None:
     """The faults and the decoys among them, each kind under its heading."""
-    from rich.text import Text
-
-    parts: list[RenderableType] = []
+    width = max((len(fault.name) for fault in faults), default=0)
     for title, harmless in (("Faults", False), ("Harmless decoys", True)):
         found = [fault for fault in faults if fault.harmless is harmless]
         if found:
-            parts += [_table(title, found), Text("")]
-    return parts
+            lines.blank()
+            lines.prose((title, "italic"))
+        for fault in found:
+            lines.prose(fault.summary, indent=2, lead=f"{fault.name:<{width}}  ")
 
 
-def _standing(standing: tuple[State, ...] | None) -> RenderableType:
-    from rich.text import Text
-
+def _standing(standing: tuple[State, ...] | None) -> str:
     if standing is None:
-        return Text("Whether it stands is for root to see: sudo kvmdiag lab list")
+        return "Whether it stands is for root to see: sudo kvmdiag lab list"
     if not standing:
-        return Text("It does not stand.")
+        return "It does not stand."
     described = (f"{known.label} ({', '.join(known.faults) or 'no fault'})" for known in standing)
-    return Text(f"Stands: {', '.join(described)}")
-
-
-def _table(title: str, faults: list[Fault]) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, title=title, title_justify="left", pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for fault in faults:
-        table.add_row(f"  {fault.name}", fault.summary)
-    return table
+    return f"Stands: {', '.join(described)}"
