@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 
@@ -19,6 +20,12 @@ class UnknownNameError(UsageError):
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.name = name
+
+
+class GuestOffError(UsageError):
+    """A machine that is meant is a guest that does not run: no fault of the question's."""
+
+    exit_code = 1
 
 
 class NoAddressError(UsageError):
@@ -40,6 +47,7 @@ def resolve(
 
     Raises:
         UnknownNameError: the snapshot knows no such machine.
+        GuestOffError: it is a guest that is shut off.
         NoAddressError: the destination has no address to send to.
         UsageError: a NIC is unknown, or the two have no IP version in common.
     """
@@ -66,6 +74,12 @@ def _endpoint(snapshot: Snapshot, text: str) -> Endpoint:
     name, _, link = text.partition(":")
     if link and name in stacks:
         return Endpoint(text=text, stack=name, link=_link(stacks[name], link))
+    for domain in snapshot.domains or ():
+        if domain.name in (text, name) and domain.state == "shutoff":
+            raise GuestOffError(
+                f"guest {domain.name} is shut off, so it neither sends nor takes anything; "
+                f"to start it: virsh start {shlex.quote(domain.name)}"
+            )
     raise UnknownNameError(text, _unknown(text, stacks))
 
 

@@ -18,7 +18,7 @@ from kvmdiag.model.stack import (
     Stack,
 )
 from kvmdiag.model.trace import Outcome, Reason
-from kvmdiag.simulate.endpoints import resolve
+from kvmdiag.simulate.endpoints import GuestOffError, resolve
 from kvmdiag.simulate.unseen import assume_guests
 from kvmdiag.simulate.walk import walk
 
@@ -203,3 +203,25 @@ def test_a_guest_that_is_off_has_no_stack(snapshot):
     """Nor has one whose taps are not there."""
     off = tuple(replace(each, state="shutoff") for each in snapshot.domains)
     assert [s.name for s in assume_guests(replace(snapshot, domains=off)).stacks] == ["host"]
+
+
+@pytest.mark.parametrize("ends", [("db", "10.0.0.9"), ("web", "db"), ("db:ens3", "web")])
+def test_a_guest_that_is_shut_off_is_no_unknown_name(snapshot, ends):
+    """It is told that it is off, as a fault: nothing is wrong with the question."""
+    off = replace(snapshot.domains[1], state="shutoff")
+    facts = assume_guests(replace(snapshot, domains=(snapshot.domains[0], off)))
+    with pytest.raises(GuestOffError, match=r"db is shut off.*virsh start db") as error:
+        resolve(facts, *ends)
+    assert error.value.exit_code == 1
+
+
+def test_a_reply_that_is_routed_out_does_not_get_back(snapshot):
+    """Who asked is here: a reply that leaves by the uplink is none to it, whatever is out there."""
+    astray = PolicyRule(priority=500, table=101, destination="192.168.122.0/24")
+    host = snapshot.stack("host")
+    wrong = route("0.0.0.0/0", "eno1", gateway="10.0.0.1", table=101)
+    host = replace(host, policy_rules=(*_RULES, astray), routes=(*host.routes, wrong))
+    facts = assume_guests(snapshot.with_stack(host))
+    reply = walk(facts, resolve(facts, "web", "192.168.122.1")).reply
+    assert (reply.outcome, reply.reason) == (Outcome.UNKNOWN, Reason.NO_RETURN_ROUTE)
+    assert "for web, which is here" in reply.end.because
