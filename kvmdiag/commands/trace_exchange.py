@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _NETNS_FILES = Path("/etc/netns")
 _LARGEST_FILE = 1 << 16
+_SOMEWHERE = {4: "192.0.2.1", 6: "2001:db8::1"}
+"""An address that is nobody's (RFC 5737, RFC 3849): the way there is that of the default route."""
 
 
 def dhcp(source: str, wishes: Wishes, options: Options) -> int:
@@ -42,7 +44,7 @@ def arp(source: str, address: str | None, wishes: Wishes, options: Options) -> i
     from kvmdiag.simulate.walk import walk
 
     snapshot = facts(options)
-    wanted = address or _gateway_of(snapshot, source)
+    wanted = address or gateway_of(snapshot, source, options.version)
     if wanted is None:
         raise UsageError(f"the gateway of {source} is not known; say: trace {source} arp ADDRESS")
     way = walk(snapshot, question(snapshot, source, wanted, options))
@@ -51,10 +53,14 @@ def arp(source: str, address: str | None, wishes: Wishes, options: Options) -> i
     return _told(found, options)
 
 
-def _gateway_of(snapshot: Snapshot, source: str) -> str | None:
+def gateway_of(snapshot: Snapshot, source: str, version: int | None) -> str | None:
+    """The source's gateway of that version of IP; without one that of IPv4, else of IPv6."""
     name = source.partition(":")[0]
     stack = next((stack for stack in snapshot.stacks if stack.name == name), None)
-    return None if stack is None else _gateway(stack)
+    if stack is None:
+        return None
+    versions = _SOMEWHERE if version is None else (version,)
+    return next(filter(None, (_gateway(stack, one) for one in versions)), None)
 
 
 def dns(source: str, name: str, wishes: Wishes, options: Options) -> int:
@@ -64,7 +70,9 @@ def dns(source: str, name: str, wishes: Wishes, options: Options) -> int:
 
     wire_name(name)
     snapshot = facts(options)
-    server, why = (wishes.server, None) if wishes.server else resolver(snapshot, source)
+    server, why = (
+        (wishes.server, None) if wishes.server else resolver(snapshot, source, options.version)
+    )
     asked = dataclasses.replace(options, proto="udp", port=PORT)
     way = walk(snapshot, question(snapshot, source, server, asked))
     with progress("waiting for the answer", options):
@@ -95,7 +103,7 @@ def _told(found: Exchange, options: Options) -> int:
     return {True: REACHED, False: NOT_REACHED, None: INCONCLUSIVE}[found.works]
 
 
-def resolver(snapshot: Snapshot, source: str) -> tuple[str, str | None]:
+def resolver(snapshot: Snapshot, source: str, version: int | None = None) -> tuple[str, str | None]:
     """The name server that the source asks, and how that is known when it is a guess.
 
     Raises:
@@ -112,7 +120,7 @@ def resolver(snapshot: Snapshot, source: str) -> tuple[str, str | None]:
         told = _from_file(stack)
         if told is not None:
             return told, None
-        gateway = _gateway(stack)
+        gateway = gateway_of(snapshot, source, version)
         if gateway is not None:
             return gateway, f"which server {name} asks is not known; asked its gateway {gateway}"
     raise UsageError(f"which name server does {source} ask? say --server ADDRESS")
@@ -135,7 +143,7 @@ def _from_file(stack: Stack) -> str | None:
     return None
 
 
-def _gateway(stack: Stack) -> str | None:
+def _gateway(stack: Stack, version: int) -> str | None:
     from kvmdiag.simulate.addresses import parse_address
     from kvmdiag.simulate.fib import Flow
     from kvmdiag.simulate.stack_view import StackView
@@ -143,7 +151,7 @@ def _gateway(stack: Stack) -> str | None:
     if stack.routes is None or stack.policy_rules is None:
         return None
     try:
-        found = StackView(stack).fib.lookup(Flow(dst=parse_address("192.0.2.1")))
+        found = StackView(stack).fib.lookup(Flow(dst=parse_address(_SOMEWHERE[version])))
     except KvmdiagError:
         return None
     return None if found is None else found.gateway
