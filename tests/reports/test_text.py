@@ -51,6 +51,16 @@ def test_answer_comes_first_then_cause_then_plan(faulty: Report) -> None:
     assert shown(text.render(faulty)) == EXPECTED
 
 
+def test_what_has_nothing_to_undo_or_no_command(faulty: Report) -> None:
+    """No empty line for the former; for the latter, where to read what people do."""
+    assert faulty.plan is not None
+    lasting = tuple(replace(step, undo="") for step in faulty.plan.steps)
+    assert "undo" not in shown(text.render_plan(replace(faulty.plan, steps=lasting)))
+    (found,) = faulty.findings
+    helpless = replace(faulty, findings=(replace(found, fix=()),), plan=None)
+    assert "by hand: kvmdiag explain bridge-nf-forward-drop\n" in shown(text.render(helpless))
+
+
 def test_a_fix_for_a_guest_says_so_off_the_plan_too(faulty: Report) -> None:
     """Typed on the host, ``ip addr del`` would be no fix but a fault."""
     (found,) = faulty.findings
