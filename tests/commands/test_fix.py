@@ -244,3 +244,22 @@ def test_without_a_log_nothing_is_changed(stage: SimpleNamespace) -> None:
     """Exit 2 before the first step."""
     assert entry.main(["fix", "a", "b", "--yes", "--log", "/proc/none/x"]) == 2
     assert stage.ran == []
+
+
+@pytest.mark.parametrize("home", ["/proc", None])
+def test_a_home_that_takes_no_log(
+    stage: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    home: str | None,
+) -> None:
+    """Read-only, or nobody knows it: nothing is changed, and the way out is named."""
+
+    def nobody_knows() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", nobody_knows if home is None else lambda: Path(home))
+    assert entry.main(["fix", "a", "b", "--yes"]) == 2
+    assert stage.ran == []
+    assert "--log FILE" in capsys.readouterr().err
