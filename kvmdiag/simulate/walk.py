@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec.structs import replace
-
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
@@ -21,6 +19,7 @@ from kvmdiag.simulate.layer2 import arrive, transmit
 from kvmdiag.simulate.layer3 import ascend
 from kvmdiag.simulate.originate import originate
 from kvmdiag.simulate.packets import reply_to, request_of
+from kvmdiag.simulate.reception import as_received
 from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Originate, Step, Transmit
 from kvmdiag.simulate.unread import NotRead, NotUnderstood
 from kvmdiag.simulate.view import View
@@ -65,7 +64,7 @@ def exchange(
         answer_trace = _go(reply, answered)
     else:
         answer_trace = _from_outside(reply, request, answer)
-    answer_trace = _as_received(view, question, request, answer_trace)
+    answer_trace = as_received(view, question, request, answer_trace)
     return Walk(question=question, request=request, reply=answer_trace)
 
 
@@ -123,59 +122,6 @@ def _from_outside(journey: Journey, request: Trace, answer: Packet) -> Trace:
         )
     journey.assume(f"{answer.src} answers")
     return _go(journey, step)
-
-
-def _as_received(view: View, question: Question, request: Trace, reply: Trace) -> Trace:
-    """The reply, unless the sender does not take it for an answer to what it sent.
-
-    A socket wants the answer from where it sent to, and one bound to a link by that link.
-    """
-    if not reply.arrived:
-        return reply
-    sent, got = request.hops[0].packet, reply.end.packet
-    asked, bound = request.hops[0].stack, question.source.link
-    end = reply.end
-    handed = _handed_to(view, end) if question.source.stack is not None else None
-    if question.source.stack is not None and reply.outcome is Outcome.LEFT:
-        return _astray(request, reply)
-    if handed not in (None, asked):
-        because = f"the answer goes to {handed}, but {asked} asked"
-    elif end.stage is Stage.DELIVER and end.stack != asked:
-        because = f"the answer goes to {got.dst}, which is {end.stack}, but {asked} asked"
-    elif (got.src, got.sport) != (sent.dst, sent.dport):
-        because = f"the answer comes from {got.src}, but {sent.dst} was asked"
-    elif bound is not None and reply.end.link != bound:
-        because = f"the answer came in by {reply.end.link}, but only {bound} is listened to"
-    else:
-        return reply
-    last = replace(reply.end, decision="not taken for an answer", because=because)
-    return replace(
-        reply,
-        outcome=Outcome.DROPPED,
-        reason=Reason.NO_LISTENER,
-        hops=(*reply.hops[:-1], last),
-    )
-
-
-def _astray(request: Trace, reply: Trace) -> Trace:
-    """A reply that leaves, though who asked is here: only a router beyond could send it back."""
-    asker = request.hops[0].stack
-    because = f"it is for {asker}, which is here, and nothing shows that it comes back in"
-    last = replace(reply.end, because=because)
-    return replace(
-        reply,
-        outcome=Outcome.UNKNOWN,
-        reason=Reason.NO_RETURN_ROUTE,
-        hops=(*reply.hops[:-1], last),
-    )
-
-
-def _handed_to(view: View, end: Hop) -> str | None:
-    """The guest that a link handed a packet to without its inside being seen."""
-    if end.stage is not Stage.EGRESS or end.link is None:
-        return None
-    guest = view.link(end.stack, end.link).guest
-    return None if guest is None else view.insides.get(guest) or guest
 
 
 def _go(journey: Journey, step: Step) -> Trace:
