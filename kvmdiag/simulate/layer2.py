@@ -6,7 +6,6 @@ drivers/net/veth.c, macvlan.c, bonding/bond_main.c.
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Literal
 
 from msgspec.structs import replace
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.trace import Outcome, Reason, Stage
+from kvmdiag.simulate.addresses import parse_network
 from kvmdiag.simulate.any_of import one_of
 from kvmdiag.simulate.bridging import VLAN_TAG, enter_bridge, send_by_bridge
 from kvmdiag.simulate.device_hooks import device_hook
@@ -115,7 +115,7 @@ def _require_long_life(journey: Journey, stack: str, link: Link, packet: Packet)
     """
     if packet.ttl >= _LONG_LIFE:
         return
-    near = (ip_network(entry.network, strict=False) for entry in journey.stack(stack).addresses)
+    near = (parse_network(entry.network) for entry in journey.stack(stack).addresses)
     if not any(packet.dst in network for network in near):
         text = f"whether a time to live of {packet.ttl} is enough beyond {link.name}"
         raise NotUnderstood(stack, text)
