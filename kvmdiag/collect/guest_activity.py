@@ -28,8 +28,13 @@ _HEADER = "  sl  local_address rem_address   st\n"
 
 
 def sockets(content: Mapping[str, str]) -> tuple[ListeningSocket, ...]:
-    """The sockets that listen; by which processes is not read."""
-    lists = {path: _HEADER + content.get(path, "") for path in SOCKETS}
+    """The sockets that listen; by which processes is not read.
+
+    Raises:
+        ValueError: the lists were not read.
+
+    """
+    lists = {path: _HEADER + content[path] for path in SOCKETS if path in content}
     with _laid_out(lists) as folder:
         return read_sockets({}, False, folder / "proc/net")
 

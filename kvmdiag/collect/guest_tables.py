@@ -23,6 +23,7 @@ _SAVE: dict[Family, tuple[str, ...]] = {
     "ip": ("iptables-nft-save", "iptables-save"),
     "ip6": ("ip6tables-nft-save", "ip6tables-save"),
 }
+_EVERYWHERE = "/proc/sys/kernel/osrelease"  # the last of what is read of every guest
 _OWN_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 
 
@@ -73,6 +74,8 @@ def _has_no_nf_tables(content: Mapping[str, str]) -> bool:
 
 def _legacy(content: Mapping[str, str], run: Run | None) -> tuple[Table, ...]:
     """Tables of the legacy programs; only those that are there, since asking makes others."""
+    if _EVERYWHERE not in content:
+        raise TablesUnreadError("legacy tables may hold rules, and its /proc could not be read")
     found: list[Table] = []
     for family, listing, programs in _LEGACY:
         names = set(content.get(listing, "").split())

@@ -222,6 +222,24 @@ def test_every_fact_that_a_guest_does_not_tell_has_its_gap(guest, agent_of, comm
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("file", "unread"), [("/proc/net/tcp6", "sockets"), ("/proc/net/ip_tables_names", "tables")]
+)
+def test_a_list_that_does_not_come_is_not_an_empty_one(
+    namespaces, agent_of, tmp_path, file, unread
+):
+    """A slow guest's grep may not end in time: then nobody says that nothing listens there."""
+    made = namespaces("guest")
+    made.ip("link set lo up")
+    dying = tmp_path / "grep"
+    dying.write_text(f'#!/bin/sh\nfor w; do [ $w = {file} ] && kill -KILL $$; done\ngrep "$@"\n')
+    dying.chmod(0o755)
+    reading = read_guest("web", "web", agent_of(made, programs={"grep": str(dying)}))
+    assert getattr(reading.stack, unread) is None
+    assert unread in {gap.fact for gap in reading.gaps}
+
+
+@pytest.mark.kernel
 def test_an_old_ip_knows_no_nexthop_objects(namespaces, agent_of, tmp_path):
     """Nothing is missing where no route uses one; said it is all the same."""
     made = namespaces("guest")
