@@ -63,7 +63,9 @@ def _source_was_the_trouble(case: Case) -> bool:
     if case.reason is Reason.NO_RETURN_ROUTE:
         return True
     refused = case.reason in (Reason.NETFILTER, Reason.RP_FILTER)
-    return refused and case.trace is case.walk.request
+    # Whom the destination lets in is its own business: its rules are the matter then.
+    let_in = case.end.stage is Stage.INPUT
+    return refused and not let_in and case.trace is case.walk.request
 
 
 def _untranslated(case: Case) -> Iterator[tuple[Stack, Hop, Hop]]:
