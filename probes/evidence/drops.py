@@ -5,7 +5,6 @@ Where BPF is not to be had, see ``perf_drops``, which knows less.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
@@ -14,6 +13,7 @@ from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.evidence.bpf_call import Ring, Tracepoint
 from kvmdiag.probes.evidence.btf import Btf
 from kvmdiag.probes.evidence.bystanders import Bystanders
+from kvmdiag.probes.evidence.clocks import realtime_ahead
 from kvmdiag.probes.evidence.drop_program import RECORD, Offsets, program
 from kvmdiag.probes.evidence.facts import KernelDrop
 from kvmdiag.probes.evidence.symbols import Symbols
@@ -47,7 +47,7 @@ class DropWatch:
         self._stacks = _by_inode(snapshot)
         self._bystanders = Bystanders(snapshot, source)
         # The kernel's other clock is that of the sightings.
-        self._clock = time.time_ns() - time.monotonic_ns()
+        self._clock = realtime_ahead()
         self._records: list[bytes] = []
         self._symbols = Symbols()
         self._ring = Ring()

@@ -11,7 +11,6 @@ Source: include/trace/events/skb.h, include/trace/events/net.h.
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.probes.evidence import tracefs
 from kvmdiag.probes.evidence.bystanders import Bystanders
+from kvmdiag.probes.evidence.clocks import realtime_ahead
 from kvmdiag.probes.evidence.facts import KernelDrop
 from kvmdiag.probes.evidence.perf_call import Record, Tracepoints
 from kvmdiag.probes.evidence.symbols import Symbols
@@ -74,7 +74,7 @@ class PerfDropWatch:
         self._links = {
             stack.name: {link.name for link in stack.links or ()} for stack in snapshot.stacks
         }
-        self._clock = time.time_ns() - time.monotonic_ns()
+        self._clock = realtime_ahead()
         self._passings: deque[_Passing] = deque(maxlen=MOST_PASSINGS)
         self._drops: deque[_Drop] = deque(maxlen=MOST_DROPS)
         self._symbols = Symbols()

@@ -223,10 +223,10 @@ def test_a_guest_that_sends_the_probe_without_end(routed: Any) -> None:
         with sender:
             for _ in range(20_000):
                 sender.sendto(message, (OTHER_SIDE, 0))
-        started = time.monotonic()
+        started = time.process_time()
         trace.drain()
         drops.drain()
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < 1
         assert 1 <= len(trace.events()) < 2000
         assert 1 <= len(drops.drops(0, ())) <= MOST
     finally:

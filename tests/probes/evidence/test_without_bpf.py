@@ -42,6 +42,7 @@ CASES: list[tuple[Callable[[Any], None], str, dict[str, Any], str]] = [
     (iptables_drop, OTHER_SIDE, {"proto": "udp", "port": 7}, "NETFILTER_DROP at nft_do_chain"),
     (isolated, SAME_BRIDGE, {}, "NOT_SPECIFIED at br_handle_frame_finish"),
 ]
+_ATTEMPTS = 5
 NAMES = ["-".join([case[0].__name__, *map(str, case[2].values())]) for case in CASES]
 
 
@@ -58,7 +59,9 @@ def test_the_same_reason_and_function(
     """As by BPF, also where the model knew nothing of the fault; and it is told how it is known."""
     expected = before(routed)
     fault(routed)
-    traced = tracing(destination, expected=expected, **more)
+    # Where a busy machine does something else between tracepoint and capture, nothing is claimed.
+    attempts = (tracing(destination, expected=expected, **more) for _ in range(_ATTEMPTS))
+    traced = next(one for one in attempts if one.reason is not None)
     assert traced.predicted.decisive.end.stack != "host" or traced.predicted.works
     assert traced.fused.decisive.end.stack == "host"
     assert str(traced.reason).startswith(reason)
