@@ -75,7 +75,7 @@ def _with_guest(
     snapshot: Snapshot, domain: str, stack_name: str | None, plugs: list[_Plug]
 ) -> Snapshot:
     known = next((stack for stack in snapshot.stacks if stack.name == stack_name), None)
-    if known is not None and _is_complete(known):
+    if known is not None and (known.assumed or _is_complete(known)):
         return snapshot
     guest = known or Stack(name=_unique(domain, snapshot), kind="guest", netns=None)
     if guest.links is None:
@@ -89,7 +89,7 @@ def _with_guest(
         neighbours=guest.neighbours or (),
         fdb=guest.fdb or (),
         sysctls={} if guest.sysctls is None else guest.sysctls,
-        tables=() if guest.tables is None else guest.tables,
+        tables=() if guest.tables is None and not _is_router(guest) else guest.tables,
         assumed=tuple(said),
     )
     others = [stack for stack in snapshot.stacks if stack is not known]
@@ -102,6 +102,15 @@ def _with_guest(
 def _is_complete(stack: Stack) -> bool:
     needed = (stack.links, stack.addresses, stack.routes, stack.policy_rules)
     return not any(fact is None for fact in (*needed, stack.sysctls, stack.tables))
+
+
+def _is_router(guest: Stack) -> bool:
+    """Whether it is known to pass packets on, which its rules would tell what becomes of.
+
+    Of others it is enough to assume that they let their own packets out and in.
+    """
+    keys = (key for key, value in (guest.sysctls or {}).items() if value == "1")
+    return any(key == "net.ipv4.ip_forward" or key.endswith(".forwarding") for key in keys)
 
 
 def _nics(plugs: list[_Plug]) -> Iterator[Link]:

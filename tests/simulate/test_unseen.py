@@ -149,6 +149,39 @@ def test_whether_an_unseen_guest_forwards_is_not_known(snapshot):
     assert (way.request.outcome, way.request.reason) == (Outcome.UNKNOWN, Reason.NOT_READ)
 
 
+@pytest.mark.parametrize(
+    ("forwarding", "outcome"), [("1", Outcome.UNKNOWN), ("0", Outcome.DROPPED)]
+)
+def test_what_a_router_does_whose_rules_were_not_read_is_not_known(snapshot, forwarding, outcome):
+    """It may translate, or let nothing pass: that its rules took too long is no sign of none."""
+    nic = Link(index=2, name="ens3", mac=_DB, peer=LinkRef("host", "vnet1"))
+    router = Stack(
+        name="db",
+        kind="guest",
+        netns=None,
+        links=(nic,),
+        addresses=(Address(link="ens3", address="192.168.122.22", prefix_length=24),),
+        routes=(
+            route("192.168.122.22/32", "ens3", table=255, kind="local"),
+            route("0.0.0.0/0", "ens3", gateway="192.168.122.1"),
+        ),
+        policy_rules=_RULES,
+        neighbours=(),
+        fdb=(),
+        sysctls={"net.ipv4.ip_forward": forwarding, "net.ipv4.conf.ens3.forwarding": forwarding},
+    )
+    ports = {"vnet1": LinkRef("db", "ens3")}
+    links = tuple(replace(each, peer=ports.get(each.name, each.peer)) for each in _HOST.links)
+    routes = (*_HOST.routes, route("198.51.100.0/24", "virbr0", gateway="192.168.122.22"))
+    host = replace(_HOST, links=links, routes=routes)
+    inside = Inside(domain="db", access="agent", stack="db")
+    seen = replace(snapshot, stacks=(host, router), guests=(inside,))
+    way = asked(seen, "host", "198.51.100.5")
+    assert way.request.outcome is outcome
+    assert way.request.end.stack == "db"
+    assert assume_guests(assume_guests(seen)) == assume_guests(seen)
+
+
 def test_without_any_address_nothing_is_made_up(snapshot):
     """The end of the walk is unknown, not a fault."""
     unknown = replace(snapshot, networks=(), domains=(domain("web", _WEB, "vnet0"),))
