@@ -3,7 +3,8 @@
 Symptom: the forwarded port works from outside; from a guest of the same network it is refused, or
     times out.
 Cause: refused: the rule is for what comes in by the uplink, and guests do not. Times out: the
-    peer answers the guest directly, from an address that was not asked.
+    peer answers the guest directly, from an address that was not asked; or the guest is that peer,
+    and takes nothing from its own address.
 Harmless when: from outside it works: the port forward itself is right.
 Evidence: the destination was rewritten to a guest of the sender's own network, and the answer
     comes from there directly; or it was not, since the rule asks for another incoming link, and
@@ -32,6 +33,9 @@ from kvmdiag.model.trace import Reason, RuleRef
 @check(severity=Severity.WARNING, needs={Facts.LINKS, Facts.ADDRESSES, Facts.TABLES})
 def hairpin_nat(case: Case) -> Iterator[Suspicion]:
     """The answer does not come from where the question was sent, or there is none at all."""
+    if case.reason is Reason.MARTIAN and case.end.stack == case.walk.question.source.stack:
+        yield from _sent_back(case, "the question comes back to {0} itself, from its own address")
+        return
     if case.reason is not Reason.NO_LISTENER:
         return
     if case.walk.reply is None or case.trace is case.walk.request:
@@ -71,8 +75,13 @@ def _refused(case: Case) -> Iterator[Suspicion]:
 def _answered_directly(case: Case) -> Iterator[Suspicion]:
     """The forwarded packet arrives, and the peer answers the sender itself."""
     sent, answer = case.walk.request.hops[0].packet, case.end.packet
-    if answer.src == sent.dst:
-        return
+    if answer.src != sent.dst:
+        yield from _sent_back(case, f"{answer.src} answers {{0}} itself, which had asked {{1}}")
+
+
+def _sent_back(case: Case, what: str) -> Iterator[Suspicion]:
+    """Where the destination was rewritten; ``what`` becomes of it, of {0} that asked for {1}."""
+    sent = case.walk.request.hops[0].packet
     for before, hop in pairwise(case.walk.request.hops):
         stack, rule = case.stack(hop.stack), hop.decider
         if hop.packet.dst == before.packet.dst or stack is None:
@@ -80,7 +89,7 @@ def _answered_directly(case: Case) -> Iterator[Suspicion]:
         append = _back_by_the_host(stack, sent, hop.packet)
         yield Suspicion(
             subject=place(stack, hop.in_link or hop.link or "-"),
-            summary=f"{answer.src} answers {sent.src} itself, which had asked {sent.dst}: the "
+            summary=f"{what.format(sent.src, sent.dst)}: the "
             "forwarded port does not work from the guests' own network",
             evidence=(rule_fact(stack, rule),) if isinstance(rule, RuleRef) else (),
             remedies=((append,), (InsertRule(**msgspec.structs.asdict(append)),)),
