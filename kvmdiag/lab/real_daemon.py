@@ -25,7 +25,6 @@ from kvmdiag.lab.state import DIRECTORY
 from kvmdiag.system.programs import Completed, run
 
 _DAEMON = "libvirtd"
-_ROUNDS = 2
 _SHELL_SECONDS = 120.0  # Docker takes its time to start
 _FOLDERS = ("run", "etc", "lib", "log")
 # What libvirt has learnt of QEMU, which takes it seconds; it looks itself whether that still holds.
@@ -160,8 +159,8 @@ def stop(label: str) -> bool:
     home = folder(label)
     if not home.exists():
         return False
-    for _round in range(_ROUNDS):  # one that ends may just have started another
-        for pid in _processes(label):
+    while left := list(_processes(label)):  # one that ends may just have started another
+        for pid in left:
             _end(pid)
     shutil.rmtree(home, ignore_errors=True)
     return True
