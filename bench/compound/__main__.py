@@ -111,10 +111,7 @@ class Bench:
         while True:
             chosen = self._dice.sample(faults, self._dice.choice((2, 3)))
             chosen += self._dice.sample(decoys, self._dice.randint(0, len(decoys)))
-            if not any(
-                one.name in other.apart_from or other.name in one.apart_from
-                for one, other in combinations(chosen, 2)
-            ):
+            if not any(one.excludes(other) for one, other in combinations(chosen, 2)):
                 return chosen
 
     def _judged(self, chosen: list[Fault], decoys: list[str]) -> dict[str, Any]:
