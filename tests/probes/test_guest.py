@@ -22,6 +22,7 @@ from kvmdiag.probes.dns import follow_dns
 from kvmdiag.probes.guest_capture import packets
 from kvmdiag.probes.guest_programs import Inside
 from kvmdiag.probes.mtu import path_mtu
+from kvmdiag.probes.observation import Observation
 from kvmdiag.probes.trace import observe
 
 THERE = "a/a0> >r/r0 r/br0 r/rb> >b/b0"
@@ -86,6 +87,7 @@ class Refusing(FakeAgent):
         raise NotReadableError(f"{path}: forbidden")
 
 
+_ATTEMPTS = 3
 TIES = {"r0": LinkRef("a", "a0"), "r1": LinkRef("c", "c0"), "rb": LinkRef("b", "b0")}
 
 
@@ -102,6 +104,15 @@ def seen_from_outside(net: Any, *guests: str) -> Snapshot:
     return snapshot.with_stack(msgspec.structs.replace(router, links=links))
 
 
+def looked_inside(snapshot: Snapshot, predicted: Any, timeout: float, enter: Any) -> Observation:
+    """With a look inside; again where a busy machine was too late with it, which is told."""
+    for _ in range(_ATTEMPTS):
+        seen = observe(snapshot, predicted, timeout=timeout, enter=enter)
+        if not seen.blind:
+            break
+    return seen
+
+
 @pytest.mark.parametrize("busybox", [False, True], ids=["iputils", "busybox"])
 @pytest.mark.parametrize("destination", ["198.51.100.2", "2001:db8:2::2"])
 def test_the_guests_own_ping_is_recognised(
@@ -116,7 +127,7 @@ def test_the_guests_own_ping_is_recognised(
     agent = FakeAgent(routed["a"], busybox=busybox)
     predicted = walking(asking(destination), THERE, BACK)
     facts = seen_from_outside(routed, "a", "c")
-    seen = observe(facts, predicted, timeout=3, enter=lambda _: Inside(agent))
+    seen = looked_inside(facts, predicted, 3, lambda _: Inside(agent))
     assert seen.answer is not None
     assert seen.answer.kind == "reply"
     assert [str(s.place) for s in seen.travelling("request")] == WAY
@@ -232,12 +243,8 @@ def test_a_guest_on_the_way(routed: Any, asking: Any, walking: Any) -> None:
     """Who receives is looked into as well, its clock aside; nothing of it runs on there."""
     agents = {"a": FakeAgent(routed["a"]), "b": FakeAgent(routed["b"])}
     predicted = walking(asking("198.51.100.2"), THERE, BACK)
-    seen = observe(
-        seen_from_outside(routed, "a", "b"),
-        predicted,
-        timeout=3,
-        enter=lambda name: Inside(agents[name]),
-    )
+    snapshot = seen_from_outside(routed, "a", "b")
+    seen = looked_inside(snapshot, predicted, 3, lambda name: Inside(agents[name]))
     assert [str(s.place) for s in seen.travelling("request")] == WAY
     assert [str(s.place) for s in seen.travelling("reply")] == WAY[::-1]
     assert set(seen.insiders) == {"a", "b"}
@@ -255,10 +262,10 @@ def test_how_long_tcpdump_may_go_on(
     agent = FakeAgent(routed["b"])
     predicted = walking(asking("198.51.100.2", source="c"), "c/c0> >r/r1 r/br0 r/rb> >b/b0")
     snapshot = seen_from_outside(routed, "b")
-    seen = observe(snapshot, predicted, timeout=timeout, enter=lambda _: Inside(agent))
+    seen = looked_inside(snapshot, predicted, timeout, lambda _: Inside(agent))
     assert seen.insiders == ("b",)
-    (started,) = [command[1:4] for command in agent.asked if "-c" in command]
-    assert started == ["-s", "KILL", seconds]
+    started = [command[1:4] for command in agent.asked if "-c" in command]
+    assert started[0] == ["-s", "KILL", seconds]
 
 
 _LIES = {
