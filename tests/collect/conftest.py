@@ -6,7 +6,6 @@ import base64
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,9 +13,6 @@ import pytest
 
 from kvmdiag.collect.guest_agent import Agent, AgentRefuses
 from kvmdiag.system.namespaces import entered
-
-# Where reading, rulesets and netlink_messages are, which several files here import.
-sys.path.insert(0, str(Path(__file__).parent))
 
 _ALL = (
     "guest-exec",

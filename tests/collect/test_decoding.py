@@ -8,7 +8,6 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from netlink_messages import nested, u8, u32
 
 from kvmdiag.collect import (
     addresses,
@@ -22,6 +21,8 @@ from kvmdiag.collect import (
 from kvmdiag.collect.attributes import decode, each, nest, number, raw
 from kvmdiag.collect.policy_rules import policy_rules
 
+from .netlink_messages import nested, u8, u32
+
 
 def test_only_what_a_layout_names_is_decoded():
     """By name, nested where it says so, of any size."""
@@ -30,11 +31,13 @@ def test_only_what_a_layout_names_is_decoded():
     assert decode(data, layout) == {"one": 7, "two": {"inner": 3}}
 
 
+EVERYTHING = {kind: (str(kind), raw) for kind in range(0x4000)}
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_upset_the_decoder(data):
     """It ends where there is no attribute any more."""
-    everything = {kind: (str(kind), raw) for kind in range(0x4000)}
-    found = decode(data, everything)
+    found = decode(data, EVERYTHING)
     assert found == {str(kind): value for kind, value in each(data)}
 
 

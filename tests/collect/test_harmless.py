@@ -45,11 +45,9 @@ _PASSING = re.compile(r"\w+_timer +\S+|nf_conntrack_count = \d+")
 
 def _state(namespace):
     """What the programs print, line by line, so that a failure shows what has changed."""
-    return [
-        f"{command}: {_PASSING.sub('', line)}"
-        for command in _STATE
-        for line in namespace.run(command, check=False).stdout.splitlines()
-    ]
+    script = "\n".join(f"{command} 2>/dev/null | sed 's|^|{command}: |'" for command in _STATE)
+    printed = namespace.run(["sh", "-c", script]).stdout
+    return [_PASSING.sub("", line) for line in printed.splitlines()]
 
 
 @pytest.fixture

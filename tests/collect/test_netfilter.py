@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from rulesets import LIBVIRT, NATIVE, NET, read
 
 from kvmdiag.model.matches import (
     AddressIs,
@@ -21,6 +20,8 @@ from kvmdiag.model.matches import (
 )
 from kvmdiag.model.statements import Accept, Drop, Masquerade, Reject, SetMark
 from kvmdiag.system.namespaces import entered
+
+from .rulesets import LIBVIRT, NATIVE, NET, read
 
 pytestmark = pytest.mark.kernel
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from rulesets import LIBVIRT, NATIVE, read
 
 from kvmdiag.collect import netfilter, nf_programs
 from kvmdiag.model.matches import ConntrackStateIs, UnknownMatch
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import ProgramMissing, run
+
+from .rulesets import LIBVIRT, NATIVE, read
 
 pytestmark = pytest.mark.kernel
 

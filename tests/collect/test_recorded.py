@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import struct
 
-from netlink_messages import link, nested, u8, u16, u32
-
 from kvmdiag.collect import (
     bridges,
     generic,
@@ -21,6 +19,8 @@ from kvmdiag.model.link_kinds import (
     Wireless,
 )
 from kvmdiag.model.stack import BridgeVlan, NextHop, NexthopObject
+
+from .netlink_messages import link, nested, u8, u16, u32
 
 
 def test_vlans_of_bridge_ports():

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import struct
 
-from netlink_messages import link, nested, u8, u16, u32
-
 from kvmdiag.collect import (
     links,
 )
@@ -21,6 +19,8 @@ from kvmdiag.model.link_kinds import (
     Vrf,
     Xdp,
 )
+
+from .netlink_messages import link, nested, u8, u16, u32
 
 
 def read(*messages):

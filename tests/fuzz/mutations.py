@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -20,18 +20,21 @@ _TEXTS = (
 Place = tuple[Any, Any]  # a container and a key or index in it
 
 
+# Objects whose keys are no fields: names of settings and counters.
+_MAPS = ("sysctls", "counters", "stats")
+
+
 def mutated(original: Any, random: Random, *, changes: int) -> Any:
     """A copy of JSON data with that many changes; each keeps to the types it finds, mostly."""
-    data = copy.deepcopy(original)
+    data = json.loads(json.dumps(original))
+    # By the name of the field first: else the few links would drown in the many settings.
+    by_field = _places(data)
+    fields = list(by_field)
     for _ in range(changes):
-        places = list(_places(data))
-        by_key: dict[Any, list[Place]] = {}
-        for container, key in places:
-            by_key.setdefault(key if isinstance(key, str) else "[]", []).append((container, key))
-        # By the name of the field first: else the few links would drown in the many sysctls.
-        own = by_key[random.choice(list(by_key))]
+        own = by_field[random.choice(fields)]
         container, key = random.choice(own)
-        random.choice(_CHANGES)(random, container, key, own)
+        with suppress(LookupError):  # it is not there any more, after an earlier change
+            random.choice(_CHANGES)(random, container, key, own)
     return data
 
 
@@ -42,15 +45,20 @@ def as_file(data: Any) -> bytes:
     return gzip.compress(json.dumps(data).encode("utf-8", "surrogatepass"), compresslevel=1)
 
 
-def _places(data: Any) -> Iterator[Place]:
-    waiting = [data]
+def _places(data: Any) -> dict[str, list[Place]]:
+    """All places by the name of the field; those of a list or a map by that and ``[]``."""
+    found: dict[str, list[Place]] = {}
+    waiting = [("", data)]
     while waiting:
-        container = waiting.pop()
+        name, container = waiting.pop()
+        has_fields = isinstance(container, dict) and name not in _MAPS
         items = container.items() if isinstance(container, dict) else enumerate(container)
         for key, value in items:
-            yield container, key
+            field = key if has_fields else f"{name}[]"
+            found.setdefault(field, []).append((container, key))
             if isinstance(value, dict | list):
-                waiting.append(value)
+                waiting.append((field, value))
+    return found
 
 
 def _replace(random: Random, container: Any, key: Any, _own: list[Place]) -> None:

@@ -6,7 +6,10 @@ import gzip
 import json
 import os
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +34,14 @@ COMMANDS = (
 )
 
 
+@dataclass(frozen=True, repr=False)
+class Real:
+    """A snapshot's file and what is in it, which is too long to be shown."""
+
+    path: Path
+    data: Any
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """The cluster with everything in it that can be there without a fault, as JSON."""
@@ -43,7 +54,7 @@ def real(tmp_path_factory):
         assert main(["--lab", label, "snapshot", "-q", "-o", str(path)]) == 0
     finally:
         manager.down(label)
-    return path, json.loads(gzip.decompress(path.read_bytes()))
+    return Real(path, json.loads(gzip.decompress(path.read_bytes())))
 
 
 def _run(capsysbinary, arguments: list[str]) -> None:
@@ -58,7 +69,7 @@ def _run(capsysbinary, arguments: list[str]) -> None:
 
 
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -67,12 +78,12 @@ def test_changed_snapshots_have_an_answer(seed, command, real, tmp_path, capsysb
     """Links in circles, chains that call themselves, names that lead nowhere, hostile names."""
     random = Random(seed)
     file = tmp_path / "changed"
-    file.write_bytes(as_file(mutated(real[1], random, changes=random.randint(1, 10))))
+    file.write_bytes(as_file(mutated(real.data, random, changes=random.randint(1, 5))))
     _run(capsysbinary, ["--snapshot", str(file), *command.split()])
 
 
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -81,8 +92,8 @@ def test_changed_snapshots_can_be_compared_and_redacted(seed, real, tmp_path, ca
     """``diff`` with the original either way, and ``snapshot --redact``."""
     random = Random(seed)
     file = tmp_path / "changed"
-    file.write_bytes(as_file(mutated(real[1], random, changes=random.randint(1, 10))))
-    _run(capsysbinary, ["diff", str(real[0]), str(file)])
-    _run(capsysbinary, ["diff", str(file), str(real[0]), "--format", "markdown"])
+    file.write_bytes(as_file(mutated(real.data, random, changes=random.randint(1, 5))))
+    _run(capsysbinary, ["diff", str(real.path), str(file)])
+    _run(capsysbinary, ["diff", str(file), str(real.path), "--format", "markdown"])
     out = str(tmp_path / "out")
     _run(capsysbinary, ["snapshot", "-q", "--snapshot", str(file), "--redact", "-o", out])
