@@ -181,6 +181,7 @@ EXTRA: tuple[str, ...] = (
     "strict-rp-filter",
     "destination-absent",
     "bridge-port-blocked",
+    "nic-given-to-passthru",
 )
 """Checks in addition, for what befalls packets and none of the catalogue's faults covers."""
 

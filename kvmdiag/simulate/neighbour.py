@@ -21,6 +21,7 @@ from kvmdiag.simulate.ingress import BadSource
 from kvmdiag.simulate.obstacles import Obstacle
 from kvmdiag.simulate.segment import Reached, reached_from
 from kvmdiag.simulate.source import asking_address
+from kvmdiag.simulate.stacked import is_passthru, taker
 from kvmdiag.simulate.view import View, remembered
 
 _FIXED = ("permanent", "noarp")
@@ -104,6 +105,8 @@ class _Asking:
         for place in self._reached():
             here = LinkRef(place.stack, place.link)
             if place.opens:
+                taken = self._taken(here)
+                silent = silent or (None if taken is None else Silent(taken))
                 outside = outside or here
                 continue
             said = self._answer(here)
@@ -147,6 +150,14 @@ class _Asking:
             return Silent(obstacle)
         mac = self._view.link(here.stack, here.link).mac
         return Resolved(mac, owner=here, sender=self._sender)
+
+    def _taken(self, opening: LinkRef) -> Obstacle | None:
+        """An answer from outside is for one machine alone: a passthru macvlan takes it."""
+        upper = taker(self._view, opening, self._view.link(opening.stack, opening.link).mac)
+        if upper is None or opening != self._asker or not is_passthru(upper.link):
+            return None
+        text = f"{upper.link.name} takes all that comes in by {opening.link} (mode passthru)"
+        return Obstacle(Reason.UNRESOLVED, LinkRef(upper.stack, upper.link.name), text)
 
     def _way_back(self, here: LinkRef) -> Obstacle | None:
         """What keeps the answer from the one who asked."""

@@ -98,9 +98,14 @@ def taker(view: View, lower: LinkRef, mac: str | None) -> Upper | None:
     A passthru one takes whatever comes.
     """
     for upper in macvlans(view, lower):
-        if _mode(upper.link) == "passthru" or upper.link.mac == mac:
+        if is_passthru(upper.link) or upper.link.mac == mac:
             return upper
     return None
+
+
+def is_passthru(link: Link) -> bool:
+    """Whether it is the one macvlan to which its lower link belongs altogether."""
+    return _mode(link) == "passthru"
 
 
 def bond_ports(view: StackView, link: Link) -> tuple[Link, ...]:

@@ -6,10 +6,11 @@ from kvmdiag.actions.address import AddAddress, DeleteAddress
 from kvmdiag.actions.route import AddRoute
 from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.model.link_kinds import Macvlan
+from kvmdiag.model.stack import Neighbour
 
 from .build import found, judge
 from .many import host_with
-from .recorded import link
+from .recorded import link, stack
 
 pytestmark = pytest.mark.kernel
 
@@ -80,10 +81,13 @@ def test_a_reply_that_leaves_again_does_not_reach_the_guest():
 
 
 def test_a_reply_that_another_guest_gets_is_lost():
-    """A macvtap in passthru mode takes all that comes in by its NIC."""
+    """Where the outside's MAC address is known for good, nobody asks, and the reply goes astray."""
     given = link(
         "macvtap0", kind="macvtap", lower="eth0", guest="vm9", macvlan=Macvlan(mode="passthru")
     )
-    report = judge(given(host_with(2)), "vm0", "10.0.0.9")
+    known = Neighbour(link="eth0", address="10.0.0.1", mac="02:00:00:00:00:01", state="permanent")
+    host = stack(neighbours=(known,))
+    report = judge(host(given(host_with(2))), "vm0", "203.0.113.9")
     assert report.walk.works is False
     assert report.walk.reply.end.because == "the answer goes to vm9, but vm0 asked"
+    assert causes(report) == [("nic-given-to-passthru", "host/macvtap0")]

@@ -3,6 +3,7 @@
 import pytest
 
 from kvmdiag.model.link import Bridge, BridgePort
+from kvmdiag.model.link_kinds import Macvlan
 from kvmdiag.model.stack import Neighbour
 
 from .build import found, judge, proved
@@ -26,6 +27,7 @@ OUT = ("vm0", "10.0.0.9")
 PEER = ("vm0", "192.168.1.2")
 # A port of the bridge that leads out of what can be seen.
 OPENING = link("eth9", mac="02:00:00:00:00:09", master="virbr0", port=BridgePort())
+ON_ETH0 = {"kind": "macvtap", "mac": "52:54:00:09:09:09", "lower": "eth0", "guest": "vm9"}
 FORWARDED_TO_NOBODY = every(
     rule("-j ACCEPT"),
     rule(
@@ -87,6 +89,12 @@ CASES = {
         FORWARDED_TO_NOBODY,
         every(FORWARDED_TO_NOBODY, OPENING),
         ("10.0.0.1", "10.0.0.10", "tcp", 8080),
+        says="cause",
+    ),
+    "nic-given-to-passthru": Proof(
+        link("macvtap0", macvlan=Macvlan(mode="passthru"), **ON_ETH0),
+        link("macvtap0", macvlan=Macvlan(mode="bridge"), **ON_ETH0),
+        OUT,
         says="cause",
     ),
     "bridge-port-blocked": Proof(
