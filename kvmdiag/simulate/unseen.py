@@ -24,6 +24,14 @@ _RULES = tuple(
     for version in (4, 6)
     for priority, table in ((0, _LOCAL), (32766, _MAIN), (32767, _DEFAULT))
 )
+_NEEDED = {
+    "links": "links",
+    "addresses": "addresses",
+    "routes": "routes",
+    "policy_rules": "policy rules",
+    "sysctls": "settings",
+    "tables": "netfilter rules",
+}
 # In the place of a default route that nobody told of: what comes this far cannot be told.
 _NO_GATEWAY_KNOWN = ("to stand for a gateway that is not known",)
 _KUBEVIRT = "k6t-"
@@ -80,7 +88,7 @@ def _with_guest(
     guest = known or Stack(name=_unique(domain, snapshot), kind="guest", netns=None)
     if guest.links is None:
         guest = replace(guest, links=tuple(_nics(plugs)))
-    said = [f"nothing inside {domain} stops the packet: it could not be looked into"]
+    said = [f"nothing inside {domain} stops the packet: {_unread(known)} could not be looked into"]
     guest = _with_addresses(snapshot, guest, plugs, said)
     guest = _with_routes(snapshot, guest, plugs, said)
     guest = replace(
@@ -100,8 +108,18 @@ def _with_guest(
 
 
 def _is_complete(stack: Stack) -> bool:
-    needed = (stack.links, stack.addresses, stack.routes, stack.policy_rules)
-    return not any(fact is None for fact in (*needed, stack.sysctls, stack.tables))
+    return not _missing(stack)
+
+
+def _missing(stack: Stack) -> list[str]:
+    """What a walk needs of a stack and was not read, in plain words."""
+    return [words for fact, words in _NEEDED.items() if getattr(stack, fact) is None]
+
+
+def _unread(guest: Stack | None) -> str:
+    """What of a guest is taken for granted: all of it, or what did not come in time."""
+    missing = [] if guest is None else _missing(guest)
+    return "it" if guest is None or len(missing) == len(_NEEDED) else f"its {', '.join(missing)}"
 
 
 def _is_router(guest: Stack) -> bool:

@@ -123,6 +123,26 @@ def test_what_is_assumed_is_said(snapshot):
     assert "nothing inside web stops the packet: it could not be looked into" in said
 
 
+def test_of_a_guest_that_was_read_in_part_only_the_rest_is_assumed(snapshot):
+    """Its agent answered, and not to the end: what is known of it is not called unseen."""
+    inside = Stack(
+        name="web",
+        kind="guest",
+        netns=None,
+        links=(Link(index=2, name="ens3", mac=_WEB, peer=LinkRef("host", "vnet0")),),
+        addresses=(Address(link="ens3", address="192.168.122.11", prefix_length=24),),
+        routes=(),
+        policy_rules=_RULES,
+    )
+    facts = replace(
+        snapshot,
+        stacks=(*snapshot.stacks, inside),
+        guests=(Inside(domain="web", access="full", stack="web"),),
+    )
+    said = "its settings, netfilter rules could not be looked into"
+    assert any(said in text for text in assume_guests(facts).stack("web").assumed)
+
+
 def test_a_neighbour_entry_tells_an_address_if_it_is_good(snapshot):
     """One that failed tells nothing."""
     way = asked(snapshot, "web", "db")
