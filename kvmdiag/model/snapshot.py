@@ -20,9 +20,10 @@ class Gap(Fact, frozen=True, kw_only=True):
     """Something that could not be read: what, of which stack, why, and what would help.
 
     ``fact`` is the name of the field left ``None`` (``tables``, ``domains`` ...), ``all``
-    for a stack of which nothing could be read, or ``peers`` when it is not known where some of
-    its cables lead. ``expected`` marks a source that has no part in this host, such as
-    libvirt where it does not run: worth knowing, and nothing is missing.
+    for a stack of which nothing could be read, ``peers`` when it is not known where some of
+    its cables lead, or says in words what is unknown within a fact (``meaning of ip rules``,
+    ``ipsets``, ``inside of web``). ``expected`` marks a source that has no part in this host,
+    such as libvirt where it does not run: worth knowing, and nothing is missing.
     """
 
     stack: str | None
