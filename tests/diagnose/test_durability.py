@@ -102,7 +102,7 @@ def test_what_was_made_by_hand_and_is_in_no_file_is_told():
             StoredFile(
                 source="networkd",
                 path="/etc/systemd/network/b.network",
-                content="[Match]\nName=br7\n",
+                content="[Match]\nName=br7\n\n[Network]\nAddress=192.168.0.1/16\n",
             ),
             "host/br7",
         ),
