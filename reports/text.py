@@ -58,7 +58,8 @@ def render_plan(repair: Plan) -> RenderableType:
 def _mark(report: Report) -> tuple[str, str]:
     """The sign of the asked path, else of the whole; a fault elsewhere is told in words."""
     works = report.walk is not None and report.walk.works
-    return _MARK["healthy" if works else report.verdict]
+    state = "unknown" if words.is_open(report) else report.verdict
+    return _MARK["healthy" if works else state]
 
 
 def _path(lines: Lines, walk: Walk) -> None:

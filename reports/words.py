@@ -45,11 +45,7 @@ def verdict(report: Report) -> str:
 def _verdict_on_path(report: Report, question: Question) -> str:
     source, target = question.source.text, _far_end(question)
     walk = report.walk
-    causes = [finding for finding in report.findings if finding.role == "cause"]
-    works = walk is not None and walk.works
-    if (report.verdict == "unknown" and not works) or (
-        not causes and walk is not None and walk.works is None
-    ):
+    if is_open(report):
         why = "" if walk is None else f": {ending(walk.decisive)}"
         return f"whether {source} reaches {target} cannot be told{why}"
     if walk is not None and walk.works:
@@ -58,7 +54,19 @@ def _verdict_on_path(report: Report, question: Question) -> str:
         left = any(trace.outcome is Outcome.LEFT for trace in walk.traces)
         claim = "nothing here keeps {} from {}" if left else "{} reaches {}"
         return f"{claim.format(source, target)}: {success(walk)}{but}"
+    causes = [finding for finding in report.findings if finding.role == "cause"]
     return f"{source} cannot reach {target}: {_reason(walk, causes)}"
+
+
+def is_open(report: Report) -> bool:
+    """Whether nothing shows what becomes of the asked path, be there faults elsewhere or not."""
+    works = report.walk is not None and report.walk.works
+    if report.question is None or works:
+        return False
+    if report.verdict == "unknown":
+        return True
+    named = any(finding.role == "cause" for finding in report.findings)
+    return not named and report.walk is not None and report.walk.works is None
 
 
 def _elsewhere(report: Report) -> str:

@@ -89,6 +89,17 @@ def test_a_path_that_works_is_told_so_though_another_is_unclear(healthy: Report)
     assert told.endswith("elsewhere: 1 path that cannot be told")
 
 
+def test_an_open_question_bears_no_cross(faulty: Report) -> None:
+    """A fault elsewhere makes the exit code 1, and says nothing of the asked path."""
+    (found,) = faulty.findings
+    assert faulty.walk is not None
+    unknown = replace(faulty.walk.request, outcome=Outcome.UNKNOWN)
+    walk = replace(faulty.walk, request=unknown, reply=None)
+    opened = replace(faulty, findings=(replace(found, role="latent"),), walk=walk, plan=None)
+    first = shown(text.render(opened)).splitlines()[0]
+    assert first.startswith("? whether node1 reaches 10.0.0.9 cannot be told")
+
+
 def test_commands_are_never_broken(faulty: Report) -> None:
     """On a narrow terminal prose wraps; a command stays in one piece, to be copied."""
     lines = shown(text.render(faulty), width=40).splitlines()
