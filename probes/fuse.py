@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from kvmdiag.model.packet import Packet
-from kvmdiag.model.trace import NO_ANSWER, Hop, Outcome, Reason, Stage, Trace, Walk
+from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.probes.evidence.explain import explained
-from kvmdiag.probes.marks import marked, unexpected
+from kvmdiag.probes.fuse_reply import never_came, unpredicted_reply
+from kvmdiag.probes.marks import marked
 from kvmdiag.probes.observation import Observation
 from kvmdiag.simulate.journey import OUTSIDE
 
@@ -29,7 +29,7 @@ def _by_sight(walk: Walk, observation: Observation) -> Walk:
     request = marked(walk.request, observation)
     reply = None if walk.reply is None else marked(walk.reply, observation)
     if reply is None and (observation.travelling("reply") or observation.reached):
-        reply = _unpredicted_reply(walk, observation)
+        reply = unpredicted_reply(walk, observation)
     if observation.reached and reply is not None:
         request, reply = _arrived(request), _arrived(reply)
     elif observation.answer is not None and observation.answer.kind == "refused":
@@ -37,7 +37,7 @@ def _by_sight(walk: Walk, observation: Observation) -> Walk:
     elif reply is not None and observation.travelling("reply"):
         request, reply = _arrived(request), _lost(reply, observation)
     elif _seen_to_its_end(request, observation):
-        reply = _never_came(walk, request, reply, observation)
+        reply = never_came(walk, request, reply, observation)
     else:
         request, reply = _lost(request, observation), None
     return msgspec.structs.replace(walk, request=request, reply=reply)
@@ -180,83 +180,3 @@ def _seen_to_its_end(request: Trace, observation: Observation) -> bool:
     if observation.answer is not None:
         return False
     return _first_unseen_after_last_seen(request) is None and any(h.seen for h in request.hops)
-
-
-def _never_came(
-    walk: Walk, request: Trace, reply: Trace | None, observation: Observation
-) -> Trace | None:
-    """What to say of a reply of which nothing was seen, though the request arrived."""
-    if reply is not None and reply.arrived is False and not _expected_somewhere(reply):
-        return reply
-    silent = walk.question.proto == "udp"
-    where = request.end
-    expected = reply is not None and not reply.arrived and not _expected_somewhere(reply)
-    end = Hop(
-        direction="reply",
-        stack=where.stack,
-        link=where.link,
-        stage=Stage.INGRESS if request.outcome is Outcome.LEFT else Stage.OUTPUT,
-        packet=_reversed(where.packet),
-        decision=NO_ANSWER,
-        because=_silence(request, reply if expected else None, observation),
-        predicted=False,
-        seen=False,
-    )
-    # Many a UDP service says nothing to what it does not understand.
-    outcome = Outcome.UNKNOWN if silent else Outcome.DROPPED
-    hops = (*(reply.hops if reply is not None else ()), end)
-    return Trace(
-        direction="reply",
-        outcome=outcome,
-        reason=reply.reason if reply is not None and expected else Reason.NOT_MODELLED,
-        hops=hops,
-        assumptions=reply.assumptions if reply is not None else (),
-    )
-
-
-def _silence(request: Trace, expected: Trace | None, observation: Observation) -> str:
-    """That nothing came, and why, as far as the model expected it or it can be told."""
-    end = request.end
-    whence = "" if request.outcome is Outcome.LEFT else f" from {end.stack}"
-    nothing = f"nothing came back{whence} within {observation.waited:.1f} s"
-    if expected is not None:
-        return f"{nothing}, as expected: {expected.end.because or expected.end.decision}"
-    if request.outcome is Outcome.LEFT:
-        return f"{nothing}; what happens beyond this link cannot be seen"
-    return nothing
-
-
-def _expected_somewhere(trace: Trace) -> bool:
-    return any(hop.seen is False for hop in trace.hops)
-
-
-def _unpredicted_reply(walk: Walk, observation: Observation) -> Trace:
-    """A reply trace made of sightings alone."""
-    hops = [unexpected(sighting, observation) for sighting in observation.travelling("reply")]
-    if not hops:
-        end = walk.request.end
-        hops = [
-            Hop(
-                direction="reply",
-                stack=walk.request.hops[0].stack,
-                link=None,
-                stage=Stage.DELIVER,
-                packet=_reversed(end.packet),
-                decision="arrived",
-                because="the source's socket got the reply",
-                predicted=False,
-                seen=True,
-            )
-        ]
-    return Trace(
-        direction="reply",
-        outcome=Outcome.UNKNOWN,
-        reason=Reason.NOT_MODELLED,
-        hops=tuple(hops),
-    )
-
-
-def _reversed(packet: Packet) -> Packet:
-    return msgspec.structs.replace(
-        packet, src=packet.dst, dst=packet.src, sport=packet.dport, dport=packet.sport
-    )
