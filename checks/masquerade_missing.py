@@ -4,7 +4,8 @@ Symptom: guests reach the router and nothing beyond it; the request leaves, a re
 Cause: the rule that translates the guests' addresses is not there, or does not match: rules
     were flushed or replaced after the network started, or the uplink has changed.
 Harmless when: the network is routed or open and the next router knows the way back; the packet is
-    translated by a later router; the guest has an address of the uplink's own network.
+    translated by a later router; the guest has an address of the uplink's own network. IPv6 is
+    routed where nothing else is set up: a host without any rule that translates it lacks none.
 Evidence: after POSTROUTING the packet still has the guest's private source, and it then leaves
     what can be seen, or a later machine refuses that source.
 Fix: iptables -t nat -A POSTROUTING -s NET ! -d NET -j MASQUERADE on the router whose guests
@@ -30,6 +31,7 @@ from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage
 
+_V6 = ("ip6", "inet")
 _ROUTED = ("route", "open", "bridge")
 
 
@@ -77,6 +79,8 @@ def _untranslated(case: Case) -> Iterator[tuple[Stack, Hop, Hop]]:
         if out is None or (out is case.end and case.walk.request.outcome is not Outcome.LEFT):
             continue
         source = out.packet.src
+        if source.version == 6 and not any(p.table.family in _V6 for p in source_nats(stack)):
+            continue
         if source == routed.packet.src and source.is_private and not owns(stack, source):
             yield stack, routed, out
 
