@@ -16,55 +16,26 @@ Sources: net/netfilter/xt_CT.c, nf_conntrack_core.c (nf_conntrack_in), nf_nat_co
 
 from collections.abc import Iterator
 
-from kvmdiag.actions.rule_changes import DeleteRule
-from kvmdiag.diagnose.accepting import Accepting, accept_in_front
 from kvmdiag.diagnose.case import Case, rule_fact
-from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
-from kvmdiag.diagnose.rules import HOOKS, backend_of, family_of, has, rule_of
-from kvmdiag.model.netfilter import Rule
+from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.matched import matched
+from kvmdiag.diagnose.rules import has
 from kvmdiag.model.report import Severity
-from kvmdiag.model.stack import Stack
 from kvmdiag.model.statements import NoTrack, SetZone
-from kvmdiag.model.trace import Hop, RuleRef
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.TABLES})
 def conntrack_bypassed(case: Case) -> Iterator[Suspicion]:
     """Each rule of that kind that the packet met; the remedy tells whether it matters."""
-    for hop in case.walk.hops:
-        for ref in hop.matched if hop.stage in HOOKS else ():
-            stack = case.stack(ref.stack)
-            rule = None if stack is None else rule_of(stack, ref)
-            if stack is None or rule is None or not has(rule, NoTrack, SetZone):
-                continue
-            untracked = has(rule, NoTrack)
-            yield Suspicion(
-                subject=stack.name,
-                summary=f"{stack.name} does not track {hop.packet.describe()}, and so translates "
-                "nothing of it"
-                if untracked
-                else f"{stack.name} tracks {hop.packet.describe()} in a zone of its own, where "
-                "the other direction is not known",
-                evidence=(rule_fact(stack, ref),),
-                remedies=tuple(_remedies(stack, hop, ref, rule)),
-                at=hop,
-            )
-
-
-def _remedies(stack: Stack, hop: Hop, ref: RuleRef, rule: Rule) -> Iterator[Remedy]:
-    if ref.backend != "nft" and ref.family in ("ip", "ip6"):
-        yield (
-            DeleteRule(
-                stack=stack.name,
-                table=ref.table,
-                chain=ref.chain,
-                rule=rule.text.removeprefix(f"-A {ref.chain} "),
-                family=family_of(ref),
-                backend=backend_of(ref),
-                disruptive=False,  # what is tracked again is neither stopped nor let through
-            ),
+    for met in matched(case, case.walk.hops, NoTrack, SetZone):
+        stack, what = met.stack.name, met.hop.packet.describe()
+        yield Suspicion(
+            subject=stack,
+            summary=f"{stack} does not track {what}, and so translates nothing of it"
+            if has(met.rule, NoTrack)
+            else f"{stack} tracks {what} in a zone of its own, where the other direction is not "
+            "known",
+            evidence=(rule_fact(met.stack, met.ref),),
+            remedies=tuple(met.remedies()),
+            at=met.hop,
         )
-    whole_link = Accepting(in_link=hop.in_link, out_link=hop.out_link)
-    accept = accept_in_front(stack, ref, HOOKS[hop.stage], whole_link)
-    if accept is not None:
-        yield (accept,)

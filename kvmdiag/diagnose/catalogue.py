@@ -182,6 +182,7 @@ EXTRA: tuple[str, ...] = (
     "destination-absent",
     "bridge-port-blocked",
     "nic-given-to-passthru",
+    "ttl-cut-short",
 )
 """Checks in addition, for what befalls packets and none of the catalogue's faults covers."""
 

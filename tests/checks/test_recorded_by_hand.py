@@ -68,6 +68,12 @@ CASES = {
         OUT,
         says="cause",
     ),
+    "ttl-cut-short": Proof(
+        rule("-i virbr0 -j TTL --ttl-set 1", "PREROUTING", "mangle"),
+        rule("-i virbr0 -j TTL --ttl-set 64", "PREROUTING", "mangle"),
+        OUT,
+        says="cause",
+    ),
     "route-source-wrong": Proof(
         default(preferred_source="172.30.0.5"),
         default(preferred_source="192.168.1.1"),
