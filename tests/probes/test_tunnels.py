@@ -251,3 +251,12 @@ def test_the_log_of_legacy_tables_is_looked_into() -> None:
     assert recognise(header + datagram.replace(probe.mark, bytes(8)), [probe]) is None
     other = struct.pack(">HH", 50000, PORT + 1) + datagram[4:]
     assert recognise(header + other, [probe]) is None
+
+
+@pytest.mark.parametrize("address", ["10.0.0.3", "2001:db8::3"])
+def test_the_filter_of_a_datagram_fits_too(address: str) -> None:
+    """With all that may answer: its jumps reach no further than a byte tells."""
+    asked = question(address, proto="udp", port=53)
+    probe = msgspec.structs.replace(new_probe(asked), tunnels=(*range(MOST_TUNNELS),))
+    answerers = [ip_address(address) + number for number in range(20)]
+    assert 0 < len(bpf.program([probe], answerers)) // 8 <= BPF_MAXINSNS
