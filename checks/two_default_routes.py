@@ -19,12 +19,14 @@ from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.diagnose.nets import defaults
 from kvmdiag.model.report import Evidence, Severity
-from kvmdiag.model.trace import RouteRef, Stage
+from kvmdiag.model.trace import Outcome, RouteRef, Stage
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ROUTES})
 def two_default_routes(case: Case) -> Iterator[Suspicion]:
     """Each stack that sends the packet by one of several default routes."""
+    if case.trace.outcome is Outcome.UNKNOWN:
+        return  # another way can be told, which does not show that this one fails
     done = set()
     for hop in case.walk.hops:
         stack = case.stack(hop.stack)

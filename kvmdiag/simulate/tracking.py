@@ -31,10 +31,11 @@ def is_active(tables: tuple[Table, ...], family: str) -> bool:
     """Whether a rule makes the kernel track connections in this family.
 
     Conntrack is switched on by the first rule that needs it: a translation, or any match on
-    the connection (nf_ct_netns_get).
+    the connection (nf_ct_netns_get). What a chain of type nat does and we do not understand is
+    taken for a translation: thereby the chain is asked, and says that it cannot be told.
     """
     return any(
-        _needs_conntrack(part)
+        _needs_conntrack(part) or (chain.type == "nat" and isinstance(part, UnknownStatement))
         for table in tables
         if table.family in (family, "inet")
         for chain in table.chains
@@ -63,4 +64,10 @@ def _needs_conntrack(part: Match | Statement) -> bool:
 
 
 # How rules begin that we do not understand and that ask about the connection nevertheless.
-_CONNECTION_WORDS = ("ct ", "--ct", "-m conn", "-m helper", "-j CT", "-j CONNMARK", "synproxy")
+# The last are those of iptables' extensions as nft lists them (xt_register_matches, _targets).
+_CONNECTION_WORDS = (
+    *("ct ", "--ct", "-m conn", "-m helper", "-j CT", "-j CONNMARK", "synproxy"),
+    *("xt match conn", "xt match state", "xt match helper", "xt target CT", "xt target CONN"),
+    *("xt target SNAT", "xt target DNAT", "xt target MASQUERADE", "xt target REDIRECT"),
+    "xt target NETMAP",
+)

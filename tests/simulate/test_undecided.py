@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvmdiag.model.matches import UnknownMatch
 from kvmdiag.model.netfilter import Rule
-from kvmdiag.model.statements import Accept, Drop, Masquerade, SetMark
+from kvmdiag.model.statements import Accept, Drop, Masquerade, SetMark, UnknownStatement
 from kvmdiag.model.trace import Outcome, Reason, Stage
 
 
@@ -33,6 +33,15 @@ def test_translation_that_cannot_be_told_and_does_not_matter(routed):
     first, second = walk.request.assumptions
     assert "-m statistic cannot be told" in first
     assert "far as 10.1.0.2 > 10.2.0.2 icmp, or in far as 10.2.0.1 > 10.2.0.2 icmp" in second
+
+
+def test_a_translation_that_nft_lists_without_its_arguments_is_not_overlooked(routed):
+    """It makes the kernel track connections like one that is understood, so the chain is asked."""
+    body = (UnknownStatement(text="xt target SNAT"),)
+    routed.chain("host", "postrouting", *body, family="ip", name="p", type="nat", priority=100)
+    request = routed.walk("guest", "far").request
+    assert (request.outcome, request.reason) == (Outcome.UNKNOWN, Reason.NOT_MODELLED)
+    assert "xt target SNAT" in request.end.because
 
 
 def test_translation_that_cannot_be_told_decides_about_the_reply(routed):
