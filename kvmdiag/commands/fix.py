@@ -140,7 +140,7 @@ def _repair(
             show(f"  log: {notes.path}")
             return FAULTY
     show("")
-    tell(_proved(ends, verified.unprobed))
+    tell(_proved(ends, verified))
     _tell_how_to_go_on(plan, show)
     show(f"  log: {notes.path}")
     return HEALTHY
@@ -168,15 +168,18 @@ def _agreed(plan: Plan) -> bool:
     return typer.confirm(f"Carry this out?{warning}", default=False)
 
 
-def _proved(ends: tuple[str, str], unprobed: str | None) -> str:
+def _proved(ends: tuple[str, str], verified: Verified) -> str:
     """What is known now, and by whom: by the kernel, or by the simulation alone."""
     source, destination = ends
-    if unprobed is None:
-        return f"Cured: {source} reaches {destination}; a real packet gets through."
-    return (
-        f"The simulation now says that {source} reaches {destination}; "
-        f"no packet could be sent: {unprobed}"
-    )
+    if verified.unprobed is not None:
+        return (
+            f"The simulation now says that {source} reaches {destination}; "
+            f"no packet could be sent: {verified.unprobed}"
+        )
+    cured = f"Cured: {source} reaches {destination}; a real packet gets through"
+    if verified.against is not None:
+        return f"{cured}, though the simulation says otherwise: {verified.against}"
+    return f"{cured}."
 
 
 def _tell_how_to_go_on(plan: Plan, show: Callable[[str], None]) -> None:

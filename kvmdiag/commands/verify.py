@@ -29,11 +29,13 @@ class Verified:
     """What is known of a path after its repair.
 
     ``failure`` says why it does not work, and is ``None`` when it does. ``unprobed`` says why
-    no packet could be sent to prove that, and is ``None`` when a real one was answered.
+    no packet could be sent to prove that, and is ``None`` when a real one was answered. Then
+    ``against`` is what the simulation says all the same, if it says that none gets through.
     """
 
     failure: str | None = None
     unprobed: str | None = None
+    against: str | None = None
 
 
 def verify(ends: tuple[str, str], options: Options) -> Verified:
@@ -41,19 +43,20 @@ def verify(ends: tuple[str, str], options: Options) -> Verified:
 
     Where a spanning tree keeps a new port silent at first, or a guest has yet to ask DHCP for its
     address, that is waited for. When no packet can be sent from the source (a guest whose inside
-    is closed, or somebody outside), the walk alone decides, and must then say yes.
+    is closed, or somebody outside), the walk alone decides, and must then say yes. Else the
+    kernel decides: what was read may lack something, such as the rules of a guest that is slow.
     """
     from kvmdiag.probes.ping import reaches
     from kvmdiag.reports import words
 
     snapshot, asked, again = _settled(ends, options)
-    if again.works is False:
-        return Verified(failure=words.ending(again.decisive))
+    stopped = words.ending(again.decisive) if again.works is False else None
     try:
         enter = agents(snapshot, options)
         if reaches(snapshot, asked, timeout=options.timeout, enter=enter):
-            return Verified()
-        return Verified(failure=f"a real packet got no answer within {options.timeout:g} s")
+            return Verified(against=stopped)
+        lost = f"a real packet got no answer within {options.timeout:g} s"
+        return Verified(failure=stopped or lost)
     except (NotReadableError, UsageError) as error:
         if again.works:
             return Verified(unprobed=str(error))

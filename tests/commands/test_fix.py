@@ -35,7 +35,9 @@ def faulty(*, works: bool | None = True) -> Report:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """The world around the command: what was found, what is run, how the verification ends."""
-    world = SimpleNamespace(report=faulty(), ran=[], failure=None, unprobed=None, breaks="")
+    world = SimpleNamespace(
+        report=faulty(), ran=[], failure=None, unprobed=None, against=None, breaks=""
+    )
 
     def run_program(argv: list[str]) -> Ran:
         world.ran.append(argv[0])
@@ -44,7 +46,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     def verify(*_: Any) -> Verified:
         if isinstance(world.failure, BaseException):
             raise world.failure
-        return Verified(failure=world.failure, unprobed=world.unprobed)
+        return Verified(failure=world.failure, unprobed=world.unprobed, against=world.against)
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world.state = tmp_path
@@ -79,6 +81,16 @@ def test_what_no_packet_has_proved_is_not_called_cured(
     (log,) = (stage.state / "kvmdiag").iterdir()
     assert "no packet could be sent: a lies outside" in log.read_text()
     assert "Cured" not in log.read_text()
+
+
+def test_what_the_simulation_has_against_a_cure_is_told(
+    stage: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel is right, and that they differ is news."""
+    stage.against = "it is dropped"
+    assert entry.main(["fix", "a", "b", "--yes"]) == 0
+    told = "gets through, though the simulation says otherwise: it is dropped"
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("works", [None, False])

@@ -66,6 +66,17 @@ def test_a_packet_that_is_lost_says_more_than_the_simulation(world: SimpleNamesp
     assert "got no answer" in (verify(ENDS, Options()).failure or "")
 
 
+def test_the_kernel_is_right_where_the_simulation_says_otherwise(world: SimpleNamespace) -> None:
+    """It walks through what could be read; both are told."""
+    host = msgspec.structs.replace(WELL.stack("host"), routes=())
+    world.snapshots = [WELL.with_stack(host)]
+    proved = verify(ENDS, Options())
+    assert proved.failure is None
+    assert proved.against is not None
+    world.probe = False
+    assert verify(ENDS, Options()).failure == proved.against
+
+
 def test_where_none_can_be_sent_the_reason_is_kept(world: SimpleNamespace) -> None:
     """The walk alone says yes."""
     world.probe = NotReadableError("vm0 is closed")
@@ -85,6 +96,6 @@ def test_a_guest_is_given_time_to_ask_for_its_address(
 @pytest.mark.usefixtures("fast_clock")
 def test_a_guest_that_never_asks_is_not_waited_for_for_ever(world: SimpleNamespace) -> None:
     """Half a minute; then it has failed."""
-    world.snapshots = [without_address(WELL)]
+    world.snapshots, world.probe = [without_address(WELL)], False
     assert verify(ENDS, Options()).failure is not None
     assert 2 < world.read < 10

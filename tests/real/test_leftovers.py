@@ -19,9 +19,9 @@ NOTHING = ([], [], False, False)
 
 
 def mine(label):
-    """Namespaces, processes and files under a label."""
+    """Namespaces, names of processes, and files under a label."""
     namespaces = list(Path("/run/netns").glob(f"kvmdiag-{label}-*"))
-    running = list(real_daemon._processes(label))
+    running = [real_daemon._name(pid) for pid in real_daemon._processes(label)]
     return namespaces, running, real_daemon.folder(label).exists(), state.exists(label)
 
 
@@ -39,7 +39,7 @@ def test_a_network_that_fails_half_way_leaves_nothing(monkeypatch):
         manager.up("libvirt-nat", label=label, real_guests=True)
     namespaces, running, files, known = seen[0]
     assert (len(namespaces), files, known) == (2, True, True)
-    assert {real_daemon._name(pid) for pid in running} >= {"libvirtd", "dnsmasq"}
+    assert set(running) >= {"libvirtd", "dnsmasq"}
     assert mine(label) == NOTHING
 
 
