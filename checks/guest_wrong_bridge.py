@@ -32,10 +32,11 @@ def guest_wrong_bridge(case: Case) -> Iterator[Suspicion]:
         if bridge is None or bridge.kind != "bridge" or not inside:
             continue
         around = set(connected(stack, bridge.name))
-        for port in ports_of(stack, bridge.name):
-            if port.name != cable.name:
-                around |= {address.network for address in case.behind(port)}
-        if inside & around or not around:
+        others = [port for port in ports_of(stack, bridge.name) if port.name != cable.name]
+        for port in others:
+            around |= {address.network for address in case.behind(port)}
+        # Without an address anywhere it may lead on; a bridge without another port leads nowhere.
+        if inside & around or (others and not around):
             continue
         homes = [home for home in case.homes(stack, cable) if home.name != bridge.name]
         if not homes:
