@@ -8,7 +8,8 @@ from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.statements import Accept, Drop, Jump, Reject
 from kvmdiag.parse.ebtables import parse_rule
 
-from .build import proved
+from .build import judge, proved
+from .many import host_with
 from .recorded import (
     MAC0,
     Proof,
@@ -265,3 +266,9 @@ CASES = {
 def test_it_fires_on_its_fault_and_is_silent_on_its_trap(check):
     """The rule that decides is named, and one that does not is not."""
     prove(check, CASES[check])
+
+
+def test_a_policy_between_firewalls_zones_is_no_wrong_zone():
+    """firewalld(5): a policy that rejects is obeyed, whatever zone the bridge is in."""
+    report = judge(firewalld("filter_FWD_policy_p1")(host_with(2)), *OUT)
+    assert [f.check for f in report.findings if f.role == "cause"] == ["firewall-drop"]
