@@ -11,14 +11,16 @@ Sources: iptables-extensions(8), SNAT
 
 from collections.abc import Iterator
 
+from kvmdiag.actions.nft import InsertNftRule
 from kvmdiag.actions.rule import InsertRule
-from kvmdiag.diagnose.case import Case, address_fact, chain_of, owns, place, rule_fact
-from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, check
-from kvmdiag.diagnose.rules import backend_of, family_of
+from kvmdiag.diagnose.case import Case, address_fact, owns, place, rule_fact
+from kvmdiag.diagnose.check import Facts, Suspicion, check
+from kvmdiag.diagnose.rules import backend_of, family_of, rule_of
+from kvmdiag.model.action import Action
 from kvmdiag.model.netfilter import Rule
 from kvmdiag.model.report import Severity
 from kvmdiag.model.stack import Stack
-from kvmdiag.model.statements import SourceNat
+from kvmdiag.model.statements import Masquerade, SourceNat
 from kvmdiag.model.trace import RuleRef, Stage
 
 
@@ -29,28 +31,35 @@ def snat_fixed_address_stale(case: Case) -> Iterator[Suspicion]:
         stack, rule = case.stack(hop.stack), hop.decider
         if stack is None or not isinstance(rule, RuleRef) or hop.stage is not Stage.POSTROUTING:
             continue
-        chain = chain_of(stack, rule)
-        if chain is None or rule.index is None or owns(stack, hop.packet.src):
+        found = rule_of(stack, rule)
+        if found is None or owns(stack, hop.packet.src):
             continue
-        statement = next(
-            (p for p in chain.rules[rule.index].body if isinstance(p, SourceNat)), None
-        )
+        statement = next((p for p in found.body if isinstance(p, SourceNat)), None)
         if statement is None or statement.first != str(hop.packet.src):
             continue
         yield Suspicion(
             subject=place(stack, hop.out_link or "-"),
             summary=f"{stack.name} translates to {statement.first}, which it does not have",
             evidence=(rule_fact(stack, rule), address_fact(stack, hop.out_link or "-")),
-            remedies=(_masquerade(stack, rule, chain.rules[rule.index]),),
+            remedies=((_masquerade(stack, rule, found),),),
             at=hop,
         )
 
 
-def _masquerade(stack: Stack, rule: RuleRef, old: Rule) -> Remedy:
-    kept = old.text.removeprefix(f"-A {rule.chain} ").partition("-j SNAT")[0].strip()
+def _masquerade(stack: Stack, rule: RuleRef, old: Rule) -> Action:
+    """The same rule with MASQUERADE, in front."""
     if rule.backend == "nft":
-        return ()
-    action = InsertRule(
+        matches = tuple(part for part in old.body if not isinstance(part, SourceNat))
+        return InsertNftRule(
+            stack=stack.name,
+            family=rule.family,
+            table=rule.table,
+            chain=rule.chain,
+            text=f"{f' {old.text}'.partition(' snat ')[0]} masquerade".strip(),
+            body=(*matches, Masquerade()),
+        )
+    kept = old.text.removeprefix(f"-A {rule.chain} ").partition("-j SNAT")[0].strip()
+    return InsertRule(
         stack=stack.name,
         table="nat",
         chain=rule.chain,
@@ -58,4 +67,3 @@ def _masquerade(stack: Stack, rule: RuleRef, old: Rule) -> Remedy:
         family=family_of(rule),
         backend=backend_of(rule),
     )
-    return (action,)

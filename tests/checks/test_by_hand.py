@@ -6,11 +6,14 @@ from kvmdiag.actions.address import AddAddress, DeleteAddress
 from kvmdiag.actions.route import AddRoute
 from kvmdiag.actions.sysctl import SetSysctl
 from kvmdiag.model.link_kinds import Macvlan
+from kvmdiag.model.matches import InterfaceIs
+from kvmdiag.model.netfilter import Chain, Rule, Table
 from kvmdiag.model.stack import Neighbour
+from kvmdiag.model.statements import SourceNat
 
 from .build import found, judge
 from .many import host_with
-from .recorded import link, stack
+from .recorded import link, more_tables, stack
 
 pytestmark = pytest.mark.kernel
 
@@ -91,3 +94,16 @@ def test_a_reply_that_another_guest_gets_is_lost():
     assert report.walk.works is False
     assert report.walk.reply.end.because == "the answer goes to vm9, but vm0 asked"
     assert causes(report) == [("nic-given-to-passthru", "host/macvtap0")]
+
+
+def test_a_rule_of_nft_that_translates_to_a_lost_address_gets_one_in_front():
+    """In the same chain, with the same matches."""
+    body = (InterfaceIs(direction="out", names=("eth0",)), SourceNat(first="10.0.0.200"))
+    rule = Rule(body=body, text='oifname "eth0" snat to 10.0.0.200', handle=2)
+    chain = Chain(name="p", hook="postrouting", type="nat", priority=90, rules=(rule,))
+    stale = more_tables(Table(family="ip", name="mine", backend="nft", chains=(chain,)))
+    report = judge(stale(host_with(2)), "vm0", "203.0.113.9")
+    assert causes(report) == [("snat-fixed-address-stale", "host/eth0")]
+    (line,) = report.plan.steps
+    assert 'insert rule ip mine p oifname "eth0" masquerade' in line.command
+    assert report.plan.works is True
