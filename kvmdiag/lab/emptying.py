@@ -10,12 +10,8 @@ from typing import Any
 from kvmdiag.lab import settings
 from kvmdiag.lab.spec import Network
 from kvmdiag.lab.tools import has_ipsets, inside, ip, listed, program
-from kvmdiag.system.netlink import NETFILTER, Netlink
 from kvmdiag.system.programs import run
 
-# IPCTNL_MSG_CT_DELETE of the subsystem ctnetlink, with no more than a struct nfgenmsg: each one.
-_DELETE_CONNECTIONS = 1 << 8 | 2
-_ALL_FAMILIES = bytes(4)
 # Links are in this group while they are deleted.
 _GROUP = 4711
 # Routing as in a new namespace, once all rules are gone.
@@ -101,6 +97,9 @@ def _flush_rules(machine: str) -> None:
 
 def _forget_flows() -> None:
     """Empty the connection table: a flow keeps the translation, or none, that it began with."""
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
+
     # A kernel that cannot be asked this (nf_conntrack_netlink) forgets them by and by.
-    with suppress(OSError), Netlink(NETFILTER) as kernel:
-        kernel.order(_DELETE_CONNECTIONS, _ALL_FAMILIES)
+    with suppress(OSError, NetlinkError), NFCTSocket() as table:
+        table.flush()

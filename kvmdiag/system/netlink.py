@@ -1,4 +1,4 @@
-"""Netlink: questions and orders to the kernel, and whole answers, as bytes.
+"""Netlink: questions to the kernel and whole answers, as bytes.
 
     with Netlink() as kernel:
         links = kernel.dump(RTM_GETLINK, header)
@@ -25,7 +25,7 @@ GENERIC = 16
 
 _HEADER = struct.Struct("=IHHII")
 _ERROR, _DONE, _OVERRUN = 2, 3, 4
-_REQUEST, _ACKNOWLEDGE, _DUMP, _DUMP_INTERRUPTED = 0x001, 0x004, 0x300, 0x010
+_REQUEST, _DUMP, _DUMP_INTERRUPTED = 0x001, 0x300, 0x010
 _SOL_NETLINK = 270
 _GET_STRICT_CHK = 12
 _LARGEST = 1 << 18
@@ -101,11 +101,6 @@ class Netlink:
     def ask(self, kind: int, body: bytes) -> list[bytes]:
         """The answer to a question about one thing; raises as :meth:`dump` does."""
         return list(self._answers(kind, _REQUEST, body))
-
-    def order(self, kind: int, body: bytes) -> None:
-        """Have something done, and wait until it is; raises as :meth:`dump` does."""
-        for _ in self._answers(kind, _REQUEST | _ACKNOWLEDGE, body):
-            pass
 
     def _answers(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
         """Each message of an answer; ``_interrupted`` tells whether it changed meanwhile."""

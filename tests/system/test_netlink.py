@@ -15,7 +15,6 @@ from kvmdiag.system.namespaces import entered
 from kvmdiag.system.netlink import Netlink, NetlinkError
 
 _GETLINK = 18
-_DELLINK = 17
 _LINKS = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
 
 _AS_NOBODY = """
@@ -52,19 +51,6 @@ def test_an_answer_that_is_not_read_to_its_end_disturbs_no_other(namespaces):
     with entered(namespaces("host").path), Netlink() as kernel:
         assert next(iter(kernel.each(_GETLINK, _LINKS)))
         assert len(kernel.dump(_GETLINK, _LINKS)) == 1
-
-
-def test_an_order_is_carried_out_once_it_returns(namespaces):
-    """A link is deleted; what is not there cannot be, and that is an error."""
-    host = namespaces("host")
-    host.ip("link add b0 index 77 type bridge")
-    deleted = struct.pack("=BxHiII", 0, 0, 77, 0, 0)
-    with entered(host.path), Netlink() as kernel:
-        kernel.order(_DELLINK, deleted)
-        assert len(kernel.dump(_GETLINK, _LINKS)) == 1
-        with pytest.raises(NetlinkError) as refusal:
-            kernel.order(_DELLINK, deleted)
-    assert refusal.value.errno == errno.ENODEV
 
 
 def test_a_refusal_is_an_error_with_its_number(namespaces):
