@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from kvmdiag.diagnose.accepting import Accepting, accept_in_front, both_ways
 from kvmdiag.diagnose.case import Case, place, rule_fact
 from kvmdiag.diagnose.check import Facts, Remedy, Suspicion, Turn, check
+from kvmdiag.diagnose.discovery import discovery_dropped
 from kvmdiag.diagnose.owners import owner_of
 from kvmdiag.diagnose.rules import HOOKS
 from kvmdiag.model.report import Severity
@@ -27,7 +28,8 @@ _MEANT = {"libvirt", "Docker", "Kubernetes"}
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.TABLES}, turn=Turn.LAST)
 def firewall_drop(case: Case) -> Iterator[Suspicion]:
-    """A packet that is no bridged frame ends in a hook of the ip layer."""
+    """A packet that is no bridged frame ends in a hook of the ip layer, or nobody is found."""
+    yield from discovery_dropped(case, by_host=True)
     stack, rule, end = case.here, case.rule, case.end
     if case.reason is not Reason.NETFILTER or stack is None or rule is None:
         return
