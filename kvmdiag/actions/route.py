@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import msgspec
 
 from kvmdiag.actions.keep import keep, keep_link
 from kvmdiag.model.snapshot import Snapshot
-from kvmdiag.model.stack import NextHop, Route
+from kvmdiag.model.stack import NextHop, Route, Stack
 
 _DEFAULTS = ("0.0.0.0/0", "::/0")
 
@@ -67,7 +69,8 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
         """The routes with the new one; a stack whose routes were not read stays unread.
 
         Where there is a route to that destination with the same metric, the kernel refuses
-        another (fib_table_insert, fib6_add_rt2node), and nothing changes.
+        another (fib_table_insert, fib6_add_rt2node), and nothing changes. So it does where the
+        gateway is not on the link (fib_check_nh).
         """
         stack = snapshot.stack(self.stack)
         metric = 1024 if ":" in self.destination else 0  # IP6_RT_PRIO_USER
@@ -75,6 +78,8 @@ class AddRoute(msgspec.Struct, frozen=True, kw_only=True):
             (route.destination, route.table, route.metric) == (self.destination, 254, metric)
             for route in stack.routes
         ):
+            return snapshot
+        if self.gateway is not None and not _is_near(stack, self.link, self.gateway):
             return snapshot
         route = Route(
             destination=self.destination,
@@ -175,6 +180,18 @@ class ReplaceRoute(msgspec.Struct, frozen=True, kw_only=True):
         limits = tuple(w for key, n in sizes.items() if n is not None for w in (key, str(n)))
         words = (*_words(route), *onlink, *limits, "proto", route.protocol)
         return (*_program(route), "route", "replace", *words)
+
+
+def _is_near(stack: Stack, link: str, gateway: str) -> bool:
+    """Whether a route without a gateway leads to an address on this very link."""
+    address = ip_address(gateway)
+    return address.is_link_local or any(
+        route.type == "unicast"
+        and route.version == address.version
+        and any(hop.link == link and hop.gateway is None for hop in route.next_hops)
+        and address in ip_network(route.destination, strict=False)
+        for route in stack.routes or ()
+    )
 
 
 def _words(route: Route) -> tuple[str, ...]:

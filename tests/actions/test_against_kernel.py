@@ -249,6 +249,15 @@ def test_a_link_set_up(stack, link, network, read):
     settles_on(claimed, read)
 
 
+def test_a_route_by_a_gateway_that_is_not_on_the_link(read):
+    """The kernel refuses it, and so nothing is claimed."""
+    before = read()
+    far = AddRoute(stack="guest", destination="0.0.0.0/0", gateway="203.0.113.1", link="eth0")
+    assert far.apply(before) is before
+    with pytest.raises(subprocess.CalledProcessError):
+        carry_out(step(far, "test", before).command)
+
+
 def test_a_port_that_forwards_again(network, read):
     """The bridge's only port was disabled by hand, and its carrier went with that."""
     host, _ = network

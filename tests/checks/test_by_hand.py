@@ -13,7 +13,7 @@ from kvmdiag.model.statements import SourceNat
 
 from .build import found, judge
 from .many import host_with
-from .recorded import link, more_tables, stack
+from .recorded import address, every, link, more_tables, no_address, route, stack
 
 pytestmark = pytest.mark.kernel
 
@@ -107,3 +107,19 @@ def test_a_rule_of_nft_that_translates_to_a_lost_address_gets_one_in_front():
     (line,) = report.plan.steps
     assert 'insert rule ip mine p oifname "eth0" masquerade' in line.command
     assert report.plan.works is True
+
+
+def test_a_gateway_is_reached_only_once_the_mask_is_right():
+    """The kernel refuses a route by a gateway that is not on the link: the mask comes first."""
+    narrow = every(
+        no_address("eth0", "vm0"),
+        address("eth0", "192.168.1.1/29", "vm0"),
+        route("0.0.0.0/0", "vm0", link="eth0", gateway="192.168.1.6"),
+    )
+    report = judge(narrow(host_with(1)), "vm0", "203.0.113.9")
+    assert causes(report) == [("wrong-netmask", "vm0/eth0"), ("gateway-absent", "vm0/eth0")]
+    assert [line.command for line in report.plan.steps] == [
+        "ip addr add 192.168.1.1/16 dev eth0",
+        "ip route del default via 192.168.1.6 dev eth0",
+        "ip route add default via 192.168.0.1 dev eth0",
+    ]
