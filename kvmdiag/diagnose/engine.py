@@ -27,7 +27,7 @@ from kvmdiag.diagnose.check import Check
 from kvmdiag.diagnose.effects import BREAKS, side_effects
 from kvmdiag.diagnose.intent import intended_paths, is_for_others, refuses_ping
 from kvmdiag.diagnose.search import Cure, Cures, search
-from kvmdiag.diagnose.state import State, obstacle
+from kvmdiag.diagnose.state import State, cannot_tell, obstacle
 from kvmdiag.model.question import Question
 from kvmdiag.model.report import (
     Alternative,
@@ -110,7 +110,7 @@ def _cures(
     state = base
     hopeless = set()
     for path in paths:
-        if state.works(path):
+        if state.works(path) or cannot_tell(state.walk(path)):
             continue
         before = state
         # What nothing cured on one path need not be tried again for every guest of a network.

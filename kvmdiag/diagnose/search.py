@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from kvmdiag.diagnose.case import Case
 from kvmdiag.diagnose.check import SNAPSHOT_FACTS, Check, Remedy, Suspicion, Turn
-from kvmdiag.diagnose.state import State, is_better, progress
+from kvmdiag.diagnose.state import State, cannot_tell, is_better, progress
 from kvmdiag.model.action import Action
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
@@ -114,6 +114,8 @@ class _Search:
         if self._least_harm is None and progress(walk) > self._reached:
             self._reached = progress(walk)
             self.best = self._needed(cures)
+        if cannot_tell(walk):
+            return False
         # What has no remedy, and what is meant to be so, is for the report alone.
         found = [
             (check, said)

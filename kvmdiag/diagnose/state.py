@@ -77,6 +77,14 @@ def is_better(new: Walk, old: Walk) -> bool:
     return not new.works and _stopper(new) != _stopper(old)
 
 
+def cannot_tell(walk: Walk) -> bool:
+    """Whether a walk ends where something was not read or is not understood.
+
+    A change that leads the packet elsewhere proves nothing then: it may have got through there.
+    """
+    return walk.decisive.reason in (Reason.NOT_READ, Reason.NOT_MODELLED)
+
+
 def obstacle(walk: Walk) -> tuple[str, Reason, Decider | None]:
     """What stopped a packet, and in which stack."""
     return walk.decisive.end.stack, *_stopper(walk)
