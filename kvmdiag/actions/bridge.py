@@ -96,7 +96,7 @@ class SetPortForwarding(_PortChange, frozen=True, kw_only=True):
             return snapshot
         port = replace(link.port, state="forwarding")
         changed = with_link(stack, replace(link, port=port))
-        return snapshot.with_stack(with_ports_settled(changed))
+        return snapshot.with_stack(with_ports_settled(changed, self.link))
 
 
 def _state(name: str) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class SetLinkUp(LinkChange, frozen=True, kw_only=True):
         carrier = far is None or far.up
         changed = replace(link, up=True, carrier=carrier, operstate=operstate(link, carrier))
         stack = with_routes_of(with_link(stack, changed), self.link)
-        snapshot = snapshot.with_stack(with_ports_settled(stack))
+        snapshot = snapshot.with_stack(with_ports_settled(stack, self.link))
         if link.peer is None or far is None or not far.up:
             return snapshot
         return with_carrier(snapshot, link.peer)
@@ -105,4 +105,4 @@ class SetMaster(LinkChange, frozen=True, kw_only=True):
             )
             others = tuple(entry for entry in stack.fdb if entry.port != self.link)
             stack = replace(stack, fdb=(*others, own))
-        return snapshot.with_stack(with_ports_settled(stack))
+        return snapshot.with_stack(with_ports_settled(stack, self.link))

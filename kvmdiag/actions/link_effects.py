@@ -47,11 +47,13 @@ def without_neighbours(stack: Stack, link: str) -> Stack:
     return replace(stack, neighbours=kept)
 
 
-def with_ports_settled(stack: Stack) -> Stack:
-    """Port states and bridge carriers as br_port_state_selection sets them (br_stp.c).
+def with_ports_settled(stack: Stack, changed: str) -> Stack:
+    """Port states and bridge carriers after a link or bridge named ``changed`` came up.
 
     Without STP a port forwards as soon as it and its bridge are up; with STP it listens
-    first. A bridge whose ports are all silent has no carrier.
+    first. One that was disabled by hand stays so until it or its bridge comes up anew
+    (br_port_state_selection, br_stp_enable_port, br_stp_enable_bridge). A bridge whose ports
+    are all silent has no carrier.
     """
     bridges = {link.name: link for link in stack.links or () if link.bridge is not None}
     alive: set[str] = set()
@@ -61,7 +63,9 @@ def with_ports_settled(stack: Stack) -> Stack:
         if bridge is None or bridge.bridge is None or link.port is None:
             links.append(link)
             continue
-        state = _port_state(link, bridge)
+        state = link.port.state
+        if state != "disabled" or changed in (link.name, bridge.name):
+            state = _port_state(link, bridge)
         if state == "forwarding":
             alive.add(bridge.name)
         links.append(replace(link, port=replace(link.port, state=state)))
@@ -106,7 +110,7 @@ def _with_link_carrier(stack: Stack, name: str) -> Stack:
 def with_carrier(snapshot: Snapshot, place: LinkRef) -> Snapshot:
     """The snapshot in which a link has its carrier, with what the kernel does then."""
     stack = _with_link_carrier(snapshot.stack(place.stack), place.link)
-    return snapshot.with_stack(with_ports_settled(stack))
+    return snapshot.with_stack(with_ports_settled(stack, place.link))
 
 
 def with_routes_of(stack: Stack, link: str) -> Stack:

@@ -271,6 +271,17 @@ def test_a_port_that_forwards_again(network, read):
     settles_on(facts(before), read)
 
 
+@pytest.mark.parametrize("state", [0, 4], ids=["disabled", "blocking"])
+def test_another_port_of_a_bridge_whose_port_was_set_by_hand(state, network, read):
+    """A new port lets a blocked one forward again, and leaves a disabled one alone."""
+    host, _ = network
+    host.run(f"bridge link set dev vnet0 state {state}")
+    before = read()
+    action = SetMaster(stack="host", link="vnet1", master="br0")
+    carry_out(step(action, "test", before).command)
+    settles_on(facts(action.apply(before)), read)
+
+
 def test_an_address_goes_that_is_there_with_another_prefix_length(network, read):
     """What belongs to the other stays: the local route, and routes by way of the link."""
     _, guest = network
