@@ -8,6 +8,8 @@ _PORT_FLAGS = (
     *("hairpin", "guard", "root_block", "fastleave", "learning", "flood", "mcast_flood"),
     *("bcast_flood", "mcast_to_unicast", "neigh_suppress", "isolated"),
 )
+PROXIES = (("b0", "192.0.2.99"), ("b0", "2001:db8::99"))
+"""Links and addresses that every configuration answers for others."""
 _TABLES = (254, 77, 300, 70000)
 _PROTOCOLS = ("boot", "static", "dhcp", "ra")
 
@@ -178,7 +180,7 @@ def _neighbours(chance: random.Random) -> list[str]:
         for address in (f"192.0.2.{number}", f"2001:db8::{number}"):
             flag = chance.choice(("", "router", "extern_learn"))
             lines.append(f"neigh add {address} lladdr {_mac(chance)} dev b0 nud {state} {flag}")
-    return [*lines, "neigh add proxy 192.0.2.99 dev b0", "neigh add proxy 2001:db8::99 dev b0"]
+    return [*lines, *(f"neigh add proxy {address} dev {link}" for link, address in PROXIES)]
 
 
 def _forwarding(chance: random.Random) -> list[str]:

@@ -24,6 +24,8 @@ from kvmdiag.system.namespaces import entered
 # FRA_PROTOCOL and FRA_IP_PROTO: names as in /etc/protocols.
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 _ACTIONS = {"FR_ACT_TO_TBL": "lookup"}
+# BR_STATE_* of include/uapi/linux/if_bridge.h, which pyroute2 has no names for.
+_PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 _ADDRESS_FLAGS = {
     "NODAD": "nodad",
     "OPTIMISTIC": "optimistic",
@@ -71,8 +73,14 @@ PORT = {
 VXLAN = {"IFLA_VXLAN_ID": "vni", "IFLA_VXLAN_PORT": "port", "IFLA_VXLAN_LEARNING": "learning"}
 
 
-def read_all(path: str) -> dict[str, list]:
-    """Everything by what it is; lists are sorted, for the kernel's order is of hashed tables."""
+def read_all(path: str, proxies: Iterable[tuple[str, str]]) -> dict[str, list]:
+    """Everything by what it is; lists are sorted, for the kernel's order is of hashed tables.
+
+    Args:
+        path: of the namespace.
+        proxies: links and addresses that are answered for others there.
+
+    """
     # With netns= it would fork, and end its child by a signal that these tests take for Ctrl-C.
     with entered(path), IPRoute() as ipr:
         messages = list(ipr.get_links())
@@ -82,6 +90,10 @@ def read_all(path: str) -> dict[str, list]:
             for family in (socket.AF_INET, socket.AF_INET6)
             for message in ipr.get_neighbours(family=family)
         ]
+        # These are not told by get_neighbours, only one by one.
+        for link, address in proxies:
+            index = ipr.link_lookup(ifname=link)[0]
+            neighbours += ipr.neigh("get", ifindex=index, dst=address, flags=ndmsg.NTF_PROXY)
         fdb = list(ipr.fdb("dump"))
         found = {
             "links": [one for message in messages for one in _link(message, names).items()],
@@ -136,7 +148,9 @@ def _link(message, names) -> dict[tuple[str, str], object]:
     if kind == "macvlan":
         found["macvlan"] = data.get("IFLA_MACVLAN_MODE")
     if info is not None and info.get("slave_kind") == "bridge":
-        found |= _named("port", info.get("slave_data"), PORT)
+        data = info.get("slave_data")
+        found |= _named("port", data, PORT)
+        found["port.state"] = _PORT_STATES[data.get("IFLA_BRPORT_STATE")]
     return {(found["name"], what): value for what, value in found.items()}
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.model.stack import Stack
 
-from .configuration import configure
+from .configuration import PROXIES, configure
 from .pyroute2_reading import BRIDGE, PORT, VXLAN, differing, read_all
 
 # The kernel makes these for itself; the snapshot leaves them out (ip neigh show nud noarp).
@@ -28,10 +29,10 @@ def test_the_snapshot_says_what_pyroute2_reads(host, eventually, seed):
 
     def stood_still():
         """Carrier and operational state come in their own time."""
-        before = read_all(host.path)
+        before = read_all(host.path, PROXIES)
         stack = collect(Scope(host=host.path, libvirt=False)).stack("host")
         taken[:] = [_as_read(stack), before]
-        return before == read_all(host.path)
+        return before == read_all(host.path, PROXIES)
 
     eventually(stood_still, "the namespace never settled", seconds=30)
     ours, theirs = taken
@@ -54,10 +55,9 @@ def _as_read(stack: Stack) -> dict[str, list]:
         "links": [one for link in stack.links for one in _link(link).items()],
         "addresses": list(stack.addresses),
         # Nexthop objects pyroute2 does not know: only what the kernel makes of them.
-        "routes": [_without_object(route) for route in stack.routes],
+        "routes": [msgspec.structs.replace(route, nexthop=None) for route in stack.routes],
         "rules": list(stack.policy_rules),
-        # pyroute2 has no question for those that are answered for others.
-        "neighbours": [one for one in stack.neighbours if not one.proxy],
+        "neighbours": list(stack.neighbours),
         "fdb": list(stack.fdb),
         "tunnels": list(stack.tunnels),
         "qdiscs": [
@@ -66,14 +66,6 @@ def _as_read(stack: Stack) -> dict[str, list]:
             for one in link.qdiscs
         ],
     }
-
-
-def _without_object(route):
-    return type(route)(**{**_fields(route), "nexthop": None})
-
-
-def _fields(struct) -> dict[str, object]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def _link(link) -> dict[tuple[str, str], object]:
@@ -87,6 +79,8 @@ def _link(link) -> dict[tuple[str, str], object]:
     for what, (part, names) in (parts | {"vxlan": (link.vxlan, VXLAN)}).items():
         if part is not None:
             found |= {f"{what}.{name}": getattr(part, name) for name in names.values()}
+    if link.port is not None:
+        found["port.state"] = link.port.state
     if link.macvlan is not None:
         found["macvlan"] = link.macvlan.mode
     return {(link.name, what): value for what, value in found.items()}
