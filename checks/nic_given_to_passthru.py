@@ -19,7 +19,7 @@ from kvmdiag.diagnose.case import Case, address_fact, link_of, place
 from kvmdiag.diagnose.check import Facts, Suspicion, check
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.trace import LinkStateRef
-from kvmdiag.simulate.stacked import is_passthru, lower_of
+from kvmdiag.simulate.segment.stacked import is_passthru, lower_of
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES})

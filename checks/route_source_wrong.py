@@ -23,8 +23,8 @@ from kvmdiag.diagnose.sought import route_named
 from kvmdiag.model.report import Evidence, Severity
 from kvmdiag.model.stack import Route, Stack
 from kvmdiag.model.trace import RouteRef, Stage
-from kvmdiag.simulate.addresses import parse_address
-from kvmdiag.simulate.source import select_address
+from kvmdiag.simulate.facts.addresses import parse_address
+from kvmdiag.simulate.facts.source import select_address
 
 
 @check(severity=Severity.ERROR, needs={Facts.LINKS, Facts.ADDRESSES, Facts.ROUTES})

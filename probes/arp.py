@@ -23,7 +23,7 @@ from kvmdiag.probes.capture import Capture, without_link_layer
 from kvmdiag.probes.captures import open_captures
 from kvmdiag.probes.exchange import ends, places, wait_for
 from kvmdiag.probes.frames import resolution_request
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 PATIENCE = 1.0
 _AFTER_FIRST = 0.1

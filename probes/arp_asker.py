@@ -15,9 +15,9 @@ from kvmdiag.model.trace import Walk
 from kvmdiag.probes.behind_tap import behind_tap
 from kvmdiag.probes.frame_port import FramePort, Port
 from kvmdiag.probes.tap import injector
-from kvmdiag.simulate.addresses import parse_address
-from kvmdiag.simulate.fib import Flow
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.addresses import parse_address
+from kvmdiag.simulate.facts.fib import Flow
+from kvmdiag.simulate.facts.stack_view import StackView
 
 
 class Asker(msgspec.Struct, frozen=True, kw_only=True):

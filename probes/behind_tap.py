@@ -13,9 +13,9 @@ from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Walk
-from kvmdiag.simulate.addresses import parse_address
-from kvmdiag.simulate.fib import Flow
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.addresses import parse_address
+from kvmdiag.simulate.facts.fib import Flow
+from kvmdiag.simulate.facts.stack_view import StackView
 
 
 class BehindTap(msgspec.Struct, frozen=True, kw_only=True):

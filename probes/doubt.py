@@ -10,7 +10,7 @@ from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Walk
 from kvmdiag.probes.observation import Observation
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 
 def doubt(snapshot: Snapshot, walk: Walk, seen: Observation) -> str | None:

@@ -13,7 +13,7 @@ from kvmdiag.probes.evidence.explain import explained
 from kvmdiag.probes.fuse_reply import never_came, unpredicted_reply
 from kvmdiag.probes.marks import marked
 from kvmdiag.probes.observation import Observation
-from kvmdiag.simulate.journey import OUTSIDE
+from kvmdiag.simulate.way.journey import OUTSIDE
 
 REFUSED = "refused"
 """The decision of the hop at which a probe was answered with no."""

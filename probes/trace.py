@@ -26,7 +26,7 @@ from kvmdiag.probes.packet import Probe, new_probe
 from kvmdiag.probes.sender import Sender
 from kvmdiag.probes.sources import sender_for
 from kvmdiag.probes.watch import EXPECTED_SILENCE, Watch, longest
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 __all__ = ["fuse", "observe", "observe_all"]
 

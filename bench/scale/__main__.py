@@ -25,7 +25,7 @@ from kvmdiag.diagnose.check import load_checks
 from kvmdiag.diagnose.engine import diagnose
 from kvmdiag.lab import builder, libvirt_rules, manager
 from kvmdiag.lab.spec import Link, Machine, Network, Rules, Step, Sysctls, namespace
-from kvmdiag.simulate.unseen import assume_guests
+from kvmdiag.simulate.facts.unseen import assume_guests
 
 RESULTS = Path(__file__).parent.parent / "results" / "scale.json"
 LIMIT = 10.0

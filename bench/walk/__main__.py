@@ -23,7 +23,7 @@ from places import cluster, guests, with_rules
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.simulate.endpoints import resolve
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.facts.view import View
 from kvmdiag.simulate.walk import walk
 
 sys.path.append(str(Path(__file__).parent.parent))  # what all measurements share

@@ -14,8 +14,8 @@ from contextlib import suppress
 import msgspec
 
 from kvmdiag.collect.discovery import Identity, Known
-from kvmdiag.collect.links import PAIRED, Attachment
-from kvmdiag.collect.netlink import namespace_ids
+from kvmdiag.collect.kernel.links import PAIRED, Attachment
+from kvmdiag.collect.kernel.netlink import namespace_ids
 from kvmdiag.collect.stack import Reading
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import Link, LinkRef

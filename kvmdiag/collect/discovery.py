@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmdiag.collect.owners import Holder, owner, plain
+from kvmdiag.collect.processes.owners import Holder, owner, plain
 from kvmdiag.collect.scope import Scope
 from kvmdiag.model.stack import NAMED_NETNS, OWN_NETNS
 from kvmdiag.system.namespaces import host_name, identity

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from kvmdiag.collect.discovery import unique
-from kvmdiag.collect.guest_agent import Agent, AgentRefuses, AgentSilent, Send
-from kvmdiag.collect.guest_facts import GuestReading, read_guest
+from kvmdiag.collect.guest.agent import Agent, AgentRefuses, AgentSilent, Send
+from kvmdiag.collect.guest.facts import GuestReading, read_guest
 from kvmdiag.model.guest import Inside
 from kvmdiag.model.libvirt import Domain
 from kvmdiag.model.link import Link, LinkRef

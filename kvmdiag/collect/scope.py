@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from kvmdiag.collect.libvirt_files import Places
+from kvmdiag.collect.libvirt.files import Places
 from kvmdiag.model.stack import OWN_NETNS
 
 

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from kvmdiag import __version__
-from kvmdiag.collect.daemons import read_daemons
-from kvmdiag.collect.guest_facts import GuestReading
+from kvmdiag.collect.guest.facts import GuestReading
 from kvmdiag.collect.guests import (
     libvirt_agents,
     not_looked_into,
@@ -17,10 +16,11 @@ from kvmdiag.collect.guests import (
     read_guests,
     unreachable,
 )
-from kvmdiag.collect.libvirt import not_asked, read_files, read_libvirt
-from kvmdiag.collect.libvirt_daemon import Guests
+from kvmdiag.collect.libvirt.daemon import Guests
+from kvmdiag.collect.libvirt.inventory import not_asked, read_files, read_libvirt
+from kvmdiag.collect.libvirt.qemu_processes import processes_by_namespace
 from kvmdiag.collect.persistent import read_persistent
-from kvmdiag.collect.qemu_processes import processes_by_namespace
+from kvmdiag.collect.processes.daemons import read_daemons
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stacks import HOST, read_stacks
 from kvmdiag.collect.unknown import left_unknown

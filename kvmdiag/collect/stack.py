@@ -10,17 +10,17 @@ from typing import TypeVar
 
 import msgspec
 
-from kvmdiag.collect import addresses, bridges, generic, links, routes, traffic_control
-from kvmdiag.collect.counters import read_conntrack, read_counters
-from kvmdiag.collect.holders import Holders
-from kvmdiag.collect.links import Attachment
-from kvmdiag.collect.netfilter import read_tables
-from kvmdiag.collect.netlink import read_dumps, read_filters
-from kvmdiag.collect.policy_rules import policy_rules
-from kvmdiag.collect.socket_links import read_bound, with_links
-from kvmdiag.collect.sockets import read_sockets
-from kvmdiag.collect.sysctls import read_sysctls
-from kvmdiag.collect.sysfs import addresses_assigned
+from kvmdiag.collect.kernel import addresses, bridges, generic, links, routes, traffic_control
+from kvmdiag.collect.kernel.counters import read_conntrack, read_counters
+from kvmdiag.collect.kernel.links import Attachment
+from kvmdiag.collect.kernel.netlink import read_dumps, read_filters
+from kvmdiag.collect.kernel.policy_rules import policy_rules
+from kvmdiag.collect.kernel.socket_links import read_bound, with_links
+from kvmdiag.collect.kernel.sockets import read_sockets
+from kvmdiag.collect.kernel.sysctls import read_sysctls
+from kvmdiag.collect.kernel.sysfs import addresses_assigned
+from kvmdiag.collect.netfilter.tables import read_tables
+from kvmdiag.collect.processes.holders import Holders
 from kvmdiag.errors import NotReadableError
 from kvmdiag.model.link import Link
 from kvmdiag.model.link_kinds import Process, TcFilter

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from kvmdiag.collect.cables import far_namespaces, plugged
 from kvmdiag.collect.discovery import Identity, known_namespaces, unique
-from kvmdiag.collect.holders import read_holders
+from kvmdiag.collect.processes.holders import read_holders
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.stack import Reading, read_stack, unread_stack
 from kvmdiag.errors import NotReadableError

@@ -10,7 +10,7 @@ from kvmdiag.commands.facts import scope_of
 from kvmdiag.commands.options import Options
 
 if TYPE_CHECKING:
-    from kvmdiag.collect.guest_agent import Agent
+    from kvmdiag.collect.guest.agent import Agent
     from kvmdiag.model.snapshot import Snapshot
     from kvmdiag.probes.guest_programs import Enter, Inside
 
@@ -43,7 +43,7 @@ def agent_of(snapshot: Snapshot, options: Options) -> Callable[[str], Agent | No
     domains = {} if options.guest_access == "none" else _seen(snapshot)
 
     def find(stack: str) -> Agent | None:
-        from kvmdiag.collect.guest_agent import Agent, AgentError
+        from kvmdiag.collect.guest.agent import Agent, AgentError
         from kvmdiag.collect.guests import libvirt_agents
 
         if stack not in domains:

@@ -47,7 +47,7 @@ def facts(options: Options, *, unprivileged: bool = False) -> Snapshot:
         NotReadableError: the live host does not let itself be read.
 
     """
-    from kvmdiag.simulate.unseen import assume_guests
+    from kvmdiag.simulate.facts.unseen import assume_guests
 
     return assume_guests(read_facts(options, unprivileged=unprivileged))
 

@@ -22,7 +22,7 @@ def with_flows(snapshot: Snapshot, asked: Question, options: Options) -> Snapsho
 
 def flows_of(taken: Snapshot, assumed: Snapshot, asked: Question, options: Options) -> Snapshot:
     """The live snapshot ``taken`` with them; the path is predicted in ``assumed``."""
-    from kvmdiag.collect.path_flows import with_path_flows
+    from kvmdiag.collect.flows.of_path import with_path_flows
     from kvmdiag.commands.agents import agent_of
     from kvmdiag.simulate.walk import walk
 

@@ -73,7 +73,7 @@ def _taken(source: str | None, destination: str | None, options: Options) -> Sna
         raise UsageError(f"a path has two ends: {source} and which other?")
     if options.snapshot is not None:
         raise UsageError("a file has the connections that were saved with it; SRC and DST go live")
-    from kvmdiag.simulate.unseen import assume_guests
+    from kvmdiag.simulate.facts.unseen import assume_guests
 
     taken = read_facts(options)
     assumed = assume_guests(taken)

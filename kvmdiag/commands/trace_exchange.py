@@ -144,9 +144,9 @@ def _from_file(stack: Stack) -> str | None:
 
 
 def _gateway(stack: Stack, version: int) -> str | None:
-    from kvmdiag.simulate.addresses import parse_address
-    from kvmdiag.simulate.fib import Flow
-    from kvmdiag.simulate.stack_view import StackView
+    from kvmdiag.simulate.facts.addresses import parse_address
+    from kvmdiag.simulate.facts.fib import Flow
+    from kvmdiag.simulate.facts.stack_view import StackView
 
     if stack.routes is None or stack.policy_rules is None:
         return None

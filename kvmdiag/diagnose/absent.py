@@ -19,7 +19,7 @@ from kvmdiag.model.report import Evidence
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.statements import SourceNat
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 
 class Absent(NamedTuple):

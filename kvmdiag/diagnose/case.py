@@ -14,7 +14,7 @@ from kvmdiag.model.report import Evidence
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Decider, Hop, Reason, RouteRef, RuleRef, Stage, Trace, Walk
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.facts.view import View
 
 Interface = IPv4Interface | IPv6Interface
 

@@ -11,7 +11,7 @@ from kvmdiag.diagnose.rules import Placed, could_match, destination_nats, links_
 from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.statements import DestinationNat
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 
 class Forward(NamedTuple):

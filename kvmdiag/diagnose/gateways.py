@@ -11,7 +11,7 @@ from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.trace import Outcome
 from kvmdiag.simulate.endpoints import resolve
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.facts.view import View
 from kvmdiag.simulate.walk import walk
 
 # Addresses that nobody has (RFC 5737, RFC 3849): what is sent there goes by the default route.

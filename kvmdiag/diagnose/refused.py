@@ -11,10 +11,10 @@ from kvmdiag.model.packet import IPAddress
 from kvmdiag.model.report import Evidence
 from kvmdiag.model.stack import Route, Stack
 from kvmdiag.model.trace import Reason, Stage, SysctlRef
-from kvmdiag.simulate.addresses import parse_address
-from kvmdiag.simulate.fib import Flow
-from kvmdiag.simulate.source import asking_address
-from kvmdiag.simulate.unread import NotRead, NotUnderstood
+from kvmdiag.simulate.facts.addresses import parse_address
+from kvmdiag.simulate.facts.fib import Flow
+from kvmdiag.simulate.facts.source import asking_address
+from kvmdiag.simulate.facts.unread import NotRead, NotUnderstood
 
 
 class Refused(NamedTuple):

@@ -11,8 +11,8 @@ from kvmdiag.model.link import Link
 from kvmdiag.model.report import Evidence
 from kvmdiag.model.stack import Route, Stack
 from kvmdiag.model.trace import Hop, Reason, RouteRef
-from kvmdiag.simulate.segment import reached_from
-from kvmdiag.simulate.unread import NotRead, NotUnderstood
+from kvmdiag.simulate.facts.unread import NotRead, NotUnderstood
+from kvmdiag.simulate.segment.reach import reached_from
 
 
 class Sought(NamedTuple):

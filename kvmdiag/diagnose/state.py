@@ -8,7 +8,7 @@ from kvmdiag.model.action import Action
 from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Decider, Reason, RuleRef, Walk
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.facts.view import View
 from kvmdiag.simulate.walk import walk
 
 # So many states are remembered: those that are asked for again are asked for soon.

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from kvmdiag.collect.libvirt_files import Places
+from kvmdiag.collect.libvirt.files import Places
 from kvmdiag.errors import LabError
 from kvmdiag.lab.state import DIRECTORY
 from kvmdiag.system.programs import Completed, run

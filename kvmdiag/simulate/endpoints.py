@@ -11,7 +11,7 @@ from kvmdiag.model.packet import IPAddress, Protocol
 from kvmdiag.model.question import Endpoint, Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.stack import Address, Stack
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 
 class UnknownNameError(UsageError):

@@ -7,18 +7,18 @@ from collections.abc import Collection, Iterator
 from kvmdiag.model.link import Link, LinkRef
 from kvmdiag.model.packet import IPAddress, Packet
 from kvmdiag.model.trace import Stage, Trace
-from kvmdiag.simulate.addresses import parse_network
-from kvmdiag.simulate.answering import would_answer
-from kvmdiag.simulate.arp import question
-from kvmdiag.simulate.fib import Flow
-from kvmdiag.simulate.obstacles import Obstacle
-from kvmdiag.simulate.segment import reached_from
-from kvmdiag.simulate.stack_view import StackView
-from kvmdiag.simulate.stacked import bond_ports
-from kvmdiag.simulate.steps import Arrive, Frame
-from kvmdiag.simulate.unread import NotUnderstood
-from kvmdiag.simulate.view import View
-from kvmdiag.simulate.vlans import kept_from, tag_of, taken_in
+from kvmdiag.simulate.facts.addresses import parse_network
+from kvmdiag.simulate.facts.fib import Flow
+from kvmdiag.simulate.facts.stack_view import StackView
+from kvmdiag.simulate.facts.unread import NotUnderstood
+from kvmdiag.simulate.facts.view import View
+from kvmdiag.simulate.segment.answering import would_answer
+from kvmdiag.simulate.segment.arp import question
+from kvmdiag.simulate.segment.obstacles import Obstacle
+from kvmdiag.simulate.segment.reach import reached_from
+from kvmdiag.simulate.segment.stacked import bond_ports
+from kvmdiag.simulate.segment.vlans import kept_from, tag_of, taken_in
+from kvmdiag.simulate.way.steps import Arrive, Frame
 
 _DEEPEST = 8  # links that stand one on the other; the kernel allows no more (MAX_NEST_DEV)
 

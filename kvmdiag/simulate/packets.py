@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kvmdiag.model.packet import IPAddress, Packet, Protocol
 from kvmdiag.model.question import Question
-from kvmdiag.simulate.addresses import parse_address
+from kvmdiag.simulate.facts.addresses import parse_address
 
 # Any id and any ephemeral port do; rules that look at them are rules about something else.
 _ECHO_ID = 0x4B44

@@ -10,20 +10,20 @@ from kvmdiag.model.question import Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Hop, Outcome, Reason, Stage, Trace, Walk
 from kvmdiag.simulate import outside
-from kvmdiag.simulate.addresses import parse_address
 from kvmdiag.simulate.alternatives import all_ways
-from kvmdiag.simulate.fib import Flow
+from kvmdiag.simulate.facts.addresses import parse_address
+from kvmdiag.simulate.facts.fib import Flow
+from kvmdiag.simulate.facts.unread import NotRead, NotUnderstood
+from kvmdiag.simulate.facts.view import View
 from kvmdiag.simulate.forks import Choices
-from kvmdiag.simulate.journey import OUTSIDE, Connections, Journey
-from kvmdiag.simulate.layer2 import arrive, transmit
-from kvmdiag.simulate.layer3 import ascend
-from kvmdiag.simulate.originate import originate
 from kvmdiag.simulate.packets import reply_to, request_of
-from kvmdiag.simulate.reception import as_received
-from kvmdiag.simulate.steps import Arrive, Ascend, Ended, Frame, Originate, Step, Transmit
-from kvmdiag.simulate.unread import NotRead, NotUnderstood
-from kvmdiag.simulate.view import View
-from kvmdiag.simulate.wrapping import leave_tunnel
+from kvmdiag.simulate.segment.reception import as_received
+from kvmdiag.simulate.way.journey import OUTSIDE, Connections, Journey
+from kvmdiag.simulate.way.layer2 import arrive, transmit
+from kvmdiag.simulate.way.layer3 import ascend
+from kvmdiag.simulate.way.originate import originate
+from kvmdiag.simulate.way.steps import Arrive, Ascend, Ended, Frame, Originate, Step, Transmit
+from kvmdiag.simulate.way.wrapping import leave_tunnel
 
 # No packet passes this many links: each router takes one from the time to live, and a bridge
 # that sends in circles is caught when a frame comes by a second time.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdiag.collect.guest_agent import Agent, AgentRefuses
+from kvmdiag.collect.guest.agent import Agent, AgentRefuses
 from kvmdiag.system.namespaces import entered
 
 _ALL = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from kvmdiag.collect.attributes import attribute
+from kvmdiag.collect.kernel.attributes import attribute
 
 
 def u8(value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmdiag.collect import netfilter
+from kvmdiag.collect.netfilter import tables as netfilter
 from kvmdiag.model.netfilter import Table
 from kvmdiag.model.snapshot import Gap
 from kvmdiag.system.namespaces import entered

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmdiag.collect.counters import read_conntrack, read_counters
+from kvmdiag.collect.kernel.counters import read_conntrack, read_counters
+from kvmdiag.collect.kernel.sockets import read_sockets
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
-from kvmdiag.collect.sockets import read_sockets
 from kvmdiag.model.activity import ListeningSocket
 from kvmdiag.model.link_kinds import Process
 from kvmdiag.model.stack import MdbEntry, TunnelEntry
@@ -176,7 +176,7 @@ def test_what_a_socket_hears_that_nobody_told_of():
 
 def test_where_nobody_tells_what_sockets_serve(host, monkeypatch):
     """No module is loaded by asking; it is said once, and nothing is missing."""
-    monkeypatch.setattr("kvmdiag.collect.socket_links.is_there", lambda _: None)
+    monkeypatch.setattr("kvmdiag.collect.kernel.socket_links.is_there", lambda _: None)
     with entered(host.path):
         server = socket.create_server(("127.0.0.1", 53))
     with server:
@@ -188,7 +188,7 @@ def test_where_nobody_tells_what_sockets_serve(host, monkeypatch):
 
 def test_more_sockets_than_are_looked_at(tmp_path, monkeypatch):
     """None of them, rather than some: who is not among them would not listen."""
-    monkeypatch.setattr("kvmdiag.collect.sockets._MOST", 1)
+    monkeypatch.setattr("kvmdiag.collect.kernel.sockets._MOST", 1)
     line = "  0: 0100007F:0035 00000000:0000 07 0:0 00:0 0 0 0 7 2 0 0\n"
     for name in ("tcp", "udp"):
         (tmp_path / name).write_text("head\n" + (line * 2 if name == "udp" else ""))

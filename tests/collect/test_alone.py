@@ -7,9 +7,10 @@ import socket
 import msgspec
 import pytest
 
-from kvmdiag.collect import generic, nf_programs
 from kvmdiag.collect import snapshot as snapshots
 from kvmdiag.collect import stack as stacks
+from kvmdiag.collect.kernel import generic
+from kvmdiag.collect.netfilter import programs as nf_programs
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.diagnose.difference import changes
@@ -200,7 +201,9 @@ def _size(table):
 
 def test_processes_that_cannot_be_looked_at(host, healthy, monkeypatch):
     """Who listens is known, and which program it is is not."""
-    monkeypatch.setattr("kvmdiag.collect.holders._files", _raising(PermissionError(13, "no")))
+    monkeypatch.setattr(
+        "kvmdiag.collect.processes.holders._files", _raising(PermissionError(13, "no"))
+    )
     snapshot = _read(host)
     _only_these_differ(healthy, snapshot, {"sockets"})
     assert [one.processes for one in snapshot.stack("host").sockets] == [None]

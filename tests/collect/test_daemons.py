@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdiag.collect.daemons import read_daemons
+from kvmdiag.collect.processes.daemons import read_daemons
 from kvmdiag.model.daemons import Setting
 
 
@@ -164,6 +164,6 @@ def test_a_daemon_that_may_not_be_looked_at_is_not_one_that_does_not_run(machine
     def stat(path):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("kvmdiag.collect.daemons.os.stat", stat)
+    monkeypatch.setattr("kvmdiag.collect.processes.daemons.os.stat", stat)
     with pytest.raises(PermissionError):
         read_daemons({}, root=root, proc=root / "proc")

@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdiag.collect import (
-    addresses,
-    bridges,
-    flows,
-    generic,
-    links,
-    routes,
-    traffic_control,
-)
-from kvmdiag.collect.attributes import decode, each, nest, number, raw
-from kvmdiag.collect.policy_rules import policy_rules
+from kvmdiag.collect.flows import table as flows
+from kvmdiag.collect.kernel import addresses, bridges, generic, links, routes, traffic_control
+from kvmdiag.collect.kernel.attributes import decode, each, nest, number, raw
+from kvmdiag.collect.kernel.policy_rules import policy_rules
 
 from .netlink_messages import nested, u8, u32
 

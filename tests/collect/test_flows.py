@@ -9,11 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from kvmdiag.actions.conntrack import FlushConnections
-from kvmdiag.collect import flows
-from kvmdiag.collect.attributes import attribute
-from kvmdiag.collect.flow_lines import find_lines
-from kvmdiag.collect.flows import flows_among
-from kvmdiag.collect.path_flows import with_path_flows
+from kvmdiag.collect.flows import table as flows
+from kvmdiag.collect.flows.lines import find_lines
+from kvmdiag.collect.flows.of_path import with_path_flows
+from kvmdiag.collect.flows.table import flows_among
+from kvmdiag.collect.kernel.attributes import attribute
 from kvmdiag.collect.scope import Scope
 from kvmdiag.collect.snapshot import collect
 from kvmdiag.errors import NotReadableError
@@ -123,8 +123,8 @@ def test_what_cannot_be_read_is_a_gap_where_the_path_goes(router, monkeypatch, e
     _, host, outside, ping = router
     eventually(ping, "no ping came through")
     taken = collect(Scope(host=host.path, libvirt=False))
-    monkeypatch.setattr("kvmdiag.collect.flows.is_there", lambda _: False)
-    monkeypatch.setattr("kvmdiag.collect.flows._FILE", "/nowhere")
+    monkeypatch.setattr("kvmdiag.collect.flows.table.is_there", lambda _: False)
+    monkeypatch.setattr("kvmdiag.collect.flows.table._FILE", "/nowhere")
     asked = with_path_flows(taken, [GUEST, OUTSIDE], ["host", outside.name])
     assert asked.stack("host").flows is None
     (gap,) = (gap for gap in asked.gaps if gap.fact == "flows")
@@ -173,7 +173,7 @@ def test_the_file_tells_what_netlink_tells(router, monkeypatch, eventually):
         with entered(host.path):
             by_netlink = flows_among(asked)
             with monkeypatch.context() as patched:
-                patched.setattr("kvmdiag.collect.flows.is_there", lambda _: None)
+                patched.setattr("kvmdiag.collect.flows.table.is_there", lambda _: None)
                 return by_netlink, flows_among(asked)
 
     with server, client:
@@ -232,7 +232,7 @@ def test_a_table_that_takes_too_long_is_not_read_to_its_end(router, monkeypatch,
     """A router may have millions of connections."""
     _, host, _, ping = router
     eventually(ping, "no ping came through")
-    monkeypatch.setattr("kvmdiag.collect.flows._SECONDS", 0.0)
+    monkeypatch.setattr("kvmdiag.collect.flows.table._SECONDS", 0.0)
     with entered(host.path), pytest.raises(NotReadableError, match="too long"):
         flows_among([GUEST, OUTSIDE])
 
@@ -241,7 +241,7 @@ def test_too_many_connections_of_one_path(router, monkeypatch, eventually):
     """Are not kept: a load test between two ends has tens of thousands."""
     _, host, _, ping = router
     eventually(ping, "no ping came through")
-    monkeypatch.setattr("kvmdiag.collect.flows._MOST", 0)
+    monkeypatch.setattr("kvmdiag.collect.flows.table._MOST", 0)
     with entered(host.path), pytest.raises(NotReadableError, match="more than 0"):
         flows_among([GUEST, OUTSIDE])
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmdiag.collect import guest_agent
-from kvmdiag.collect.guest_agent import (
+from kvmdiag.collect.guest import agent as guest_agent
+from kvmdiag.collect.guest.agent import (
     Agent,
     AgentBabbles,
     AgentError,
     AgentRefuses,
     AgentSilent,
 )
-from kvmdiag.collect.guest_facts import read_guest
+from kvmdiag.collect.guest.facts import read_guest
 
 
 def agent(answers, seconds=5.0):

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from kvmdiag.collect.guest_facts import read_guest
+from kvmdiag.collect.guest.facts import read_guest
 from kvmdiag.collect.stack import read_stack
 from kvmdiag.model.link import LinkRef
 from kvmdiag.system.namespaces import entered

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from kvmdiag.collect.guest_agent import AgentRefuses, AgentSilent
-from kvmdiag.collect.guest_facts import GuestReading
+from kvmdiag.collect.guest.agent import AgentRefuses, AgentSilent
+from kvmdiag.collect.guest.facts import GuestReading
 from kvmdiag.collect.guests import not_looked_into, plugged_in, read_guests, unreachable
 from kvmdiag.model.guest import Inside
 from kvmdiag.model.libvirt import Domain, GuestNic

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmdiag.collect import libvirt, libvirt_files
-from kvmdiag.collect.libvirt import read_libvirt
-from kvmdiag.collect.libvirt_files import Places
+from kvmdiag.collect.libvirt import files as libvirt_files
+from kvmdiag.collect.libvirt import inventory as libvirt
+from kvmdiag.collect.libvirt.files import Places
+from kvmdiag.collect.libvirt.inventory import read_libvirt
 from kvmdiag.model.libvirt import GuestNic, Lease
 
 _NOWHERE = (0, 0)

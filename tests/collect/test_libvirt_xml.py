@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdiag.collect.libvirt_xml import (
+from kvmdiag.collect.libvirt.xml import (
     parse_binding,
     parse_domain,
     parse_filter,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmdiag.collect import holders
+from kvmdiag.collect.processes import holders
 from kvmdiag.model.link_kinds import Macvlan, Process, Qdisc, Vxlan
 from kvmdiag.system.namespaces import entered
 

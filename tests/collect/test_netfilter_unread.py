@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdiag.collect import netfilter, nf_programs
+from kvmdiag.collect.netfilter import programs as nf_programs
+from kvmdiag.collect.netfilter import tables as netfilter
 from kvmdiag.model.matches import ConntrackStateIs, UnknownMatch
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import ProgramMissing, run

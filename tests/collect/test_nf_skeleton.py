@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from kvmdiag.collect import netfilter, nf_programs, nf_skeleton
-from kvmdiag.collect.attributes import attribute
+from kvmdiag.collect.kernel.attributes import attribute
+from kvmdiag.collect.netfilter import programs as nf_programs
+from kvmdiag.collect.netfilter import skeleton as nf_skeleton
+from kvmdiag.collect.netfilter import tables as netfilter
 from kvmdiag.system.namespaces import entered
 
 RULES = """\

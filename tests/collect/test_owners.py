@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdiag.collect.owners import Holder, owner
+from kvmdiag.collect.processes.owners import Holder, owner
 
 _ID = "0123456789ab" + "c" * 52
 _UID = "6f9b2c1e-5a51-4b7e-9d7e-3f1a2b3c4d5e"

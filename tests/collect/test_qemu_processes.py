@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmdiag.collect.qemu_processes import parse_command
+from kvmdiag.collect.libvirt.qemu_processes import parse_command
 from kvmdiag.model.libvirt import Domain, GuestNic
 
 

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from kvmdiag.collect import (
-    bridges,
-    generic,
-    routes,
-    traffic_control,
-)
-from kvmdiag.collect.nexthops import UnresolvedNextHop
+from kvmdiag.collect.kernel import bridges, generic, routes, traffic_control
+from kvmdiag.collect.kernel.nexthops import UnresolvedNextHop
 from kvmdiag.model.link_kinds import (
     TcFilter,
     Wireless,

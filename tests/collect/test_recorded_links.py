@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from kvmdiag.collect import (
-    links,
-)
+from kvmdiag.collect.kernel import links
 from kvmdiag.model.link import Vlan
 from kvmdiag.model.link_kinds import (
     Bond,

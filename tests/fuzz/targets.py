@@ -17,17 +17,15 @@ from typing import Any
 
 from mutations import mutated
 
-from kvmdiag.collect import (
-    guest_bridging,
-    guest_iproute,
-    guest_links,
-    guest_proc,
-    guest_rules,
-    libvirt_xml,
-    qemu_processes,
-)
-from kvmdiag.collect.flow_lines import find_lines
-from kvmdiag.collect.guest_agent import Agent, AgentError, AgentNic
+from kvmdiag.collect.flows.lines import find_lines
+from kvmdiag.collect.guest import bridging as guest_bridging
+from kvmdiag.collect.guest import iproute as guest_iproute
+from kvmdiag.collect.guest import links as guest_links
+from kvmdiag.collect.guest import proc as guest_proc
+from kvmdiag.collect.guest import rules as guest_rules
+from kvmdiag.collect.guest.agent import Agent, AgentError, AgentNic
+from kvmdiag.collect.libvirt import qemu_processes
+from kvmdiag.collect.libvirt import xml as libvirt_xml
 from kvmdiag.errors import InputError, NotReadableError
 from kvmdiag.model.codec import encoded, load, save
 from kvmdiag.parse import ebtables, ipset, iptables, nft

@@ -28,7 +28,7 @@ def _nothing(*_: object, **__: object) -> bool:
     ("broken", "case"),
     [
         (
-            "kvmdiag.simulate.bridging.calls_netfilter",
+            "kvmdiag.simulate.way.bridging.calls_netfilter",
             bridged(
                 ACROSS,
                 sysctls=((CALL, 1),),
@@ -36,11 +36,11 @@ def _nothing(*_: object, **__: object) -> bool:
             ),
         ),
         (
-            "kvmdiag.simulate.obstacles.are_isolated",
+            "kvmdiag.simulate.segment.obstacles.are_isolated",
             bridged(ACROSS, ports=(("isolated", "on"), ("isolated", "on"))),
         ),
         (
-            "kvmdiag.simulate.hook._Hook._route_again",
+            "kvmdiag.simulate.rules.hook._Hook._route_again",
             routed(
                 OVER,
                 guest=Stack(
@@ -54,7 +54,7 @@ def _nothing(*_: object, **__: object) -> bool:
             ),
         ),
         (
-            "kvmdiag.simulate.conntrack._is_early",
+            "kvmdiag.simulate.facts.conntrack._is_early",
             roundabout(
                 Ask("guest", "10.0.2.2", "tcp", 80),
                 tables=(iptables("filter", "FORWARD", drop(("state", "invalid", False))),),
@@ -79,5 +79,5 @@ def test_a_walk_that_names_the_wrong_rule_is_noticed(monkeypatch, backend):
     def first(rule, seen):
         return rule.chain.ref(seen.at.view.name, 0, bridged=False)
 
-    monkeypatch.setattr("kvmdiag.simulate.program.CompiledRule.ref", first)
+    monkeypatch.setattr("kvmdiag.simulate.rules.program.CompiledRule.ref", first)
     assert judge(case).complaints

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvmdiag.collect.stack import read_stack
-from kvmdiag.simulate.fib import Flow, Found
-from kvmdiag.simulate.ingress import check_source
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.fib import Flow, Found
+from kvmdiag.simulate.facts.ingress import check_source
+from kvmdiag.simulate.facts.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel

@@ -23,7 +23,7 @@ from kvmdiag.model.packet import Protocol
 from kvmdiag.model.report import Report
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.simulate.endpoints import resolve
-from kvmdiag.simulate.unseen import assume_guests
+from kvmdiag.simulate.facts.unseen import assume_guests
 
 _HERE = Path(__file__).parent
 _NEEDED = ("libvirtd", "qemu-system-x86_64", "busybox", "dnsmasq", "virsh")

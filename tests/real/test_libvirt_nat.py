@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from kvmdiag.collect import libvirt
+from kvmdiag.collect.libvirt import inventory as libvirt
 from kvmdiag.lab import real_daemon
 
 OUTSIDE = "10.0.0.9"

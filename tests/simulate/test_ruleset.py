@@ -13,10 +13,10 @@ from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
 from kvmdiag.model.statements import AddToSet, Drop, TakeFromSet, VerdictMap
 from kvmdiag.parse.iptables import parse_rule, parse_save
-from kvmdiag.simulate.chains import base_chains
-from kvmdiag.simulate.context import Context, Seen
-from kvmdiag.simulate.ruleset import run_base_chain
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.chains import base_chains
+from kvmdiag.simulate.facts.stack_view import StackView
+from kvmdiag.simulate.rules.context import Context, Seen
+from kvmdiag.simulate.rules.ruleset import run_base_chain
 
 SYN = Packet(
     src=ip_address("10.1.0.2"),

@@ -19,7 +19,7 @@ from kvmdiag.model.stack import (
 )
 from kvmdiag.model.trace import Outcome, Reason
 from kvmdiag.simulate.endpoints import GuestOffError, resolve
-from kvmdiag.simulate.unseen import assume_guests
+from kvmdiag.simulate.facts.unseen import assume_guests
 from kvmdiag.simulate.walk import walk
 
 _WEB, _DB = "52:54:00:00:00:01", "52:54:00:00:00:02"

@@ -19,9 +19,9 @@ _LINKS = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
 
 _AS_NOBODY = """
 import os
-from kvmdiag.collect.flows import flows_among
+from kvmdiag.collect.flows.table import flows_among
 from kvmdiag.errors import NotReadableError
-from kvmdiag.collect.nf_tables import table_names
+from kvmdiag.collect.netfilter.nf_netlink import table_names
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
     table_names()

@@ -17,9 +17,9 @@ from kvmdiag.model.question import Endpoint, Question
 from kvmdiag.model.snapshot import Snapshot
 from kvmdiag.model.trace import Walk
 from kvmdiag.simulate.endpoints import resolve
-from kvmdiag.simulate.journey import Connections
-from kvmdiag.simulate.view import View
+from kvmdiag.simulate.facts.view import View
 from kvmdiag.simulate.walk import exchange, walk
+from kvmdiag.simulate.way.journey import Connections
 
 
 @dataclass(frozen=True)

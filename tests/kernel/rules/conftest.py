@@ -19,11 +19,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from kvmdiag.collect.netfilter import read_tables
+from kvmdiag.collect.netfilter.tables import read_tables
 from kvmdiag.collect.stack import read_stack
 from kvmdiag.model.netfilter import Table
 from kvmdiag.model.packet import IPAddress
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 from kvmdiag.system.programs import run
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace as with_fields
 
 from kvmdiag.model.packet import Packet
-from kvmdiag.simulate.conntrack import Conntrack
-from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.hook import run_hook
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.conntrack import Conntrack
+from kvmdiag.simulate.facts.stack_view import StackView
+from kvmdiag.simulate.rules.context import Context
+from kvmdiag.simulate.rules.hook import run_hook
 
 from .conftest import Bench, Ends
 from .sent import Sent

@@ -6,15 +6,15 @@ from ipaddress import ip_address
 
 import pytest
 
-from kvmdiag.collect.netfilter import read_tables
+from kvmdiag.collect.netfilter.tables import read_tables
 from kvmdiag.collect.stack import read_stack
 from kvmdiag.model.packet import Packet
 from kvmdiag.model.stack import Stack
-from kvmdiag.simulate import arp
-from kvmdiag.simulate.conntrack import Conntrack
-from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.hook import run_hook
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.conntrack import Conntrack
+from kvmdiag.simulate.facts.stack_view import StackView
+from kvmdiag.simulate.rules.context import Context
+from kvmdiag.simulate.rules.hook import run_hook
+from kvmdiag.simulate.segment import arp
 from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel

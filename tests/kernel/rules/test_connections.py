@@ -10,8 +10,8 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from kvmdiag.collect.flows import flows_among
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.collect.flows.table import flows_among
+from kvmdiag.simulate.facts.stack_view import StackView
 from kvmdiag.system.namespaces import entered
 
 from .predicted import translated

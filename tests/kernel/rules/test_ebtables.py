@@ -15,14 +15,14 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, Ether
 
-from kvmdiag.collect.netfilter import read_tables
+from kvmdiag.collect.netfilter.tables import read_tables
 from kvmdiag.collect.stack import read_stack
 from kvmdiag.model.packet import Packet
-from kvmdiag.simulate import arp
-from kvmdiag.simulate.conntrack import UNTRACKED, Conntrack
-from kvmdiag.simulate.context import Context
-from kvmdiag.simulate.hook import run_hook
-from kvmdiag.simulate.stack_view import StackView
+from kvmdiag.simulate.facts.conntrack import UNTRACKED, Conntrack
+from kvmdiag.simulate.facts.stack_view import StackView
+from kvmdiag.simulate.rules.context import Context
+from kvmdiag.simulate.rules.hook import run_hook
+from kvmdiag.simulate.segment import arp
 from kvmdiag.system.namespaces import entered
 
 pytestmark = pytest.mark.kernel

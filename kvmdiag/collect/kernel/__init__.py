@@ -1,0 +1,1 @@
+"""What the kernel says of one network namespace: netlink, /proc and /sys."""

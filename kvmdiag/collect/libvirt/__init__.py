@@ -1,0 +1,1 @@
+"""Guests and networks, from libvirt's daemon, from its files, or from QEMU's processes."""

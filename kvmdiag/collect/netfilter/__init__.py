@@ -1,0 +1,1 @@
+"""Tables of netfilter, of every family and backend."""

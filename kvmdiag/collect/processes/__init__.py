@@ -1,0 +1,1 @@
+"""Programs with a hand in the network: what they are, hold and are told."""

@@ -1,0 +1,1 @@
+"""Netfilter: which rules a packet matches at a hook, and what they do to it."""
