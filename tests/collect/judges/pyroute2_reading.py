@@ -21,7 +21,9 @@ from kvmdiag.model.stack import (
 )
 from kvmdiag.system.namespaces import entered
 
-# FRA_PROTOCOL and FRA_IP_PROTO: names as in /etc/protocols.
+from .pyroute2_names import BRIDGE, PORT, VXLAN
+
+# FRA_IP_PROTO: names as in /etc/protocols.
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 _ACTIONS = {"FR_ACT_TO_TBL": "lookup"}
 # BR_STATE_* of include/uapi/linux/if_bridge.h, which pyroute2 has no names for.
@@ -38,43 +40,12 @@ _ADDRESS_FLAGS = {
     "MCAUTOJOIN": "autojoin",
     "STABLE_PRIVACY": "stable-privacy",
 }
-BRIDGE = {
-    "IFLA_BR_STP_STATE": "stp",
-    "IFLA_BR_FORWARD_DELAY": "forward_delay",
-    "IFLA_BR_AGEING_TIME": "ageing_time",
-    "IFLA_BR_PRIORITY": "priority",
-    "IFLA_BR_VLAN_FILTERING": "vlan_filtering",
-    "IFLA_BR_VLAN_DEFAULT_PVID": "default_pvid",
-    "IFLA_BR_GROUP_FWD_MASK": "group_fwd_mask",
-    "IFLA_BR_MCAST_SNOOPING": "multicast_snooping",
-    "IFLA_BR_MCAST_QUERIER": "multicast_querier",
-    "IFLA_BR_NF_CALL_IPTABLES": "nf_call_iptables",
-    "IFLA_BR_NF_CALL_IP6TABLES": "nf_call_ip6tables",
-    "IFLA_BR_NF_CALL_ARPTABLES": "nf_call_arptables",
-}
-PORT = {
-    "IFLA_BRPORT_PRIORITY": "priority",
-    "IFLA_BRPORT_COST": "cost",
-    "IFLA_BRPORT_MODE": "hairpin",
-    "IFLA_BRPORT_GUARD": "guard",
-    "IFLA_BRPORT_PROTECT": "root_block",
-    "IFLA_BRPORT_FAST_LEAVE": "fast_leave",
-    "IFLA_BRPORT_LEARNING": "learning",
-    "IFLA_BRPORT_UNICAST_FLOOD": "flood",
-    "IFLA_BRPORT_MCAST_FLOOD": "multicast_flood",
-    "IFLA_BRPORT_BCAST_FLOOD": "broadcast_flood",
-    "IFLA_BRPORT_MCAST_TO_UCAST": "multicast_to_unicast",
-    "IFLA_BRPORT_NEIGH_SUPPRESS": "neigh_suppress",
-    "IFLA_BRPORT_ISOLATED": "isolated",
-    "IFLA_BRPORT_PROXYARP": "proxy_arp",
-    "IFLA_BRPORT_VLAN_TUNNEL": "vlan_tunnel",
-    "IFLA_BRPORT_GROUP_FWD_MASK": "group_fwd_mask",
-}
-VXLAN = {"IFLA_VXLAN_ID": "vni", "IFLA_VXLAN_PORT": "port", "IFLA_VXLAN_LEARNING": "learning"}
+ORDERED = ("addresses", "rules")
+"""What the kernel tries in the order it lists; addresses link by link, IPv4 first."""
 
 
 def read_all(path: str, proxies: Iterable[tuple[str, str]]) -> dict[str, list]:
-    """Everything by what it is; lists are sorted, for the kernel's order is of hashed tables.
+    """Everything by what it is; sorted where the kernel's order is that of hashed tables.
 
     Args:
         path: of the namespace.
@@ -97,7 +68,10 @@ def read_all(path: str, proxies: Iterable[tuple[str, str]]) -> dict[str, list]:
         fdb = list(ipr.fdb("dump"))
         found = {
             "links": [one for message in messages for one in _link(message, names).items()],
-            "addresses": [_address(message, names) for message in ipr.get_addr()],
+            "addresses": [
+                _address(message, names)
+                for message in sorted(ipr.get_addr(), key=lambda message: message["index"])
+            ],
             "routes": [_route(message, names) for message in ipr.get_routes()],
             "rules": [
                 _rule(message)
@@ -109,7 +83,10 @@ def read_all(path: str, proxies: Iterable[tuple[str, str]]) -> dict[str, list]:
             "tunnels": [_tunnel(m, names) for m in fdb if m.get("NDA_DST")],
             "qdiscs": [_qdisc(message, names) for message in ipr.get_qdiscs()],
         }
-    return {what: sorted(entries, key=repr) for what, entries in found.items()}
+    return {
+        what: entries if what in ORDERED else sorted(entries, key=repr)
+        for what, entries in found.items()
+    }
 
 
 def _link(message, names) -> dict[tuple[str, str], object]:
@@ -299,9 +276,3 @@ def _tunnel(message, names) -> TunnelEntry:
 
 def _qdisc(message, names) -> tuple[str, str, int]:
     return names[message["index"]], message.get("TCA_KIND"), message["handle"] >> 16
-
-
-def differing(ours: Iterable, theirs: Iterable) -> tuple[list, list]:
-    """What only we say, and what only they say."""
-    ours, theirs = list(ours), list(theirs)
-    return [one for one in ours if one not in theirs], [one for one in theirs if one not in ours]
