@@ -180,8 +180,10 @@ def _may_build_namespaces() -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Let a polite kill (timeout(1), a cancelled job) end like Ctrl-C, with all clean-up.
 
-    What is left even so, after a kill that is not polite, another process removes.
+    What is left even so, after a kill that is not polite, another process removes. Ctrl-C
+    itself is ignored by what a shell starts in the background, and so by what tests start.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if _may_build_namespaces():
         config.stash[_REAPER] = subprocess.Popen(
